@@ -1,0 +1,138 @@
+"""From uint8 slices to a network's input, inside the compiled step: augmentation, colour, scale. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+
+from btjax.config import option
+
+CHANNELS = {"grey": 1, "grey3": 3, "viridis": 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How grey uint8 slices become a network's input; it travels with the weights that were trained under it.
+
+    The paper's copy of the data set has the viridis colour map baked in (facts.md, "Data as the paper saw it"); the
+    scale of its inputs is open.
+    """
+
+    colour: str = option(
+        "viridis",
+        "channels of the input: grey (one), grey3 (three equal ones) or viridis (three, the paper's)",
+        choices=tuple(CHANNELS),
+    )
+    scale: str = option(
+        "unit",
+        "range of the input: unit [0, 1], signed [-1, 1] or standard (each slice to mean 0, deviation 1)",
+        choices=("unit", "signed", "standard"),
+    )
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the input."""
+        return CHANNELS[self.colour]
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Turns grey slices into network input.
+
+        Args:
+          images: uint8 [B, S, S], or float32 [B, S, S] in [0, 255] (what `Augmentation` returns).
+
+        Returns:
+          float32 [B, S, S, channels].
+        """
+        if self.colour == "viridis":
+            inputs = viridis(images)
+        else:
+            inputs = images.astype(jnp.float32)[..., None] / np.float32(255)
+            inputs = jnp.broadcast_to(inputs, (*images.shape, self.channels))
+        if self.scale == "signed":
+            return inputs * 2 - 1
+        if self.scale == "standard":
+            mean = inputs.mean(axis=(1, 2, 3), keepdims=True)
+            return (inputs - mean) / (inputs.std(axis=(1, 2, 3), keepdims=True) + np.float32(1e-6))
+        return inputs
+
+
+def viridis(images: jax.Array) -> jax.Array:
+    """The viridis colours of grey levels, as matplotlib's 256-entry table has them.
+
+    Args:
+      images: uint8 [...], or floating [...] in [0, 255], rounded to the nearest level.
+
+    Returns:
+      float32 [..., 3] in [0, 1].
+    """
+    table = jnp.asarray(matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3], jnp.float32)
+    levels = images if images.dtype == jnp.uint8 else jnp.round(images).astype(jnp.uint8)
+    return jnp.take(table, levels.astype(jnp.int32), axis=0) / np.float32(255)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training slice, drawn anew at each step. All off by default, as in the paper."""
+
+    flip: bool = option(False, "mirror a training slice left to right with probability one half")
+    rotation: float = option(0.0, "rotate a training slice by up to this many degrees either way")
+    shift: float = option(0.0, "shift a training slice by up to this share of its side, each way")
+    zoom: float = option(0.0, "zoom a training slice by a factor of up to 1 + this, or down to 1 / (1 + this)")
+    intensity: float = option(0.0, "scale and offset a training slice's intensity by up to this share, either way")
+
+    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        """Augments a batch; one affine sampling, bilinear, with zeros outside the slice.
+
+        Args:
+          images: uint8 [B, S, S].
+          key: a random key.
+
+        Returns:
+          uint8 [B, S, S] where nothing is on, else float32 [B, S, S] in [0, 255].
+        """
+        geometry, brightness = jax.random.split(key)
+        if self.flip or self.rotation or self.shift or self.zoom:
+            images = sample_affine(images, *self._draw_affine(len(images), geometry))
+        if self.intensity:
+            gain, offset = jax.random.uniform(
+                brightness, (2, len(images), 1, 1), minval=-self.intensity, maxval=self.intensity
+            )
+            images = jnp.clip(images.astype(jnp.float32) * (1 + gain) + 255 * offset, 0, 255)
+        return images
+
+    def _draw_affine(self, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Random matrices float32 [B, 2, 2] and shifts float32 [B, 2], in units of the slice's side."""
+        flip, angle, zoom, shift = jax.random.split(key, 4)
+        angle = jnp.deg2rad(self.rotation) * jax.random.uniform(angle, (count,), minval=-1)
+        scale = jnp.exp(np.float32(np.log1p(self.zoom)) * jax.random.uniform(zoom, (count,), minval=-1))
+        mirror = 1 - 2 * jax.random.bernoulli(flip, 0.5 if self.flip else 0.0, (count,)).astype(jnp.float32)
+        rows = jnp.stack([jnp.cos(angle), -jnp.sin(angle) * mirror], axis=-1)
+        columns = jnp.stack([jnp.sin(angle), jnp.cos(angle) * mirror], axis=-1)
+        matrices = jnp.stack([rows, columns], axis=-2) / scale[:, None, None]
+        return matrices, self.shift * jax.random.uniform(shift, (count, 2), minval=-1)
+
+
+def sample_affine(images: jax.Array, matrices: jax.Array, shifts: jax.Array) -> jax.Array:
+    """Samples each slice at an affine map of its pixel grid, about the slice's centre, bilinearly.
+
+    Args:
+      images: uint8 or float32 [B, S, S].
+      matrices: float32 [B, 2, 2], from output (row, column) offsets to input offsets.
+      shifts: float32 [B, 2], added to the input position, in units of S.
+
+    Returns:
+      float32 [B, S, S]; zero where the position lies outside the slice.
+    """
+    size = images.shape[1]
+    offsets = jnp.arange(size, dtype=jnp.float32) - np.float32((size - 1) / 2)
+
+    def sample(image, matrix, shift):
+        grid = matrix[:, 0, None, None] * offsets[None, :, None] + matrix[:, 1, None, None] * offsets[None, None, :]
+        position = grid + shift[:, None, None] * size + np.float32((size - 1) / 2)
+        return jax.scipy.ndimage.map_coordinates(image.astype(jnp.float32), list(position), order=1, cval=0.0)
+
+    return jax.vmap(sample)(images, matrices, shifts)

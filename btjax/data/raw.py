@@ -1,0 +1,308 @@
+"""One slice as a file holds it, and the single way from there to `Slices`.
+
+Every reader yields `RawSlice`; scaling to uint8, squaring, resizing and ordering happen here and nowhere else, so the
+same slice gives the same bytes whatever form it was kept in.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from btjax.data.slices import CLASSES, Slices
+from btjax.errors import InputError
+
+OPTIONAL_FIELDS = {"patient": "patients", "mask": "masks", "fold": "folds", "plane": "planes"}
+"""What a source may or may not know of a slice: field of `RawSlice` -> field of `Slices`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RawSlice:
+    """One slice as its file holds it.
+
+    Attributes:
+      image: [H, W] of any integer or floating dtype, upright, in the file's own units.
+      label: 0, 1 or 2, index into `CLASSES`.
+      id: the slice's name in its source.
+      where: the file it came from, for error messages.
+      patient: patient id, or None.
+      mask: bool [H, W], tumour mask, or None.
+      fold: the dataset authors' fold, 1 to 5, or None.
+      plane: axial, coronal or sagittal, or None.
+    """
+
+    image: np.ndarray
+    label: int
+    id: str
+    where: str
+    patient: str | None = None
+    mask: np.ndarray | None = None
+    fold: int | None = None
+    plane: str | None = None
+
+    def known(self) -> frozenset[str]:
+        """Names of the optional fields that this slice has."""
+        return frozenset(name for name in OPTIONAL_FIELDS if getattr(self, name) is not None)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """A folder in one of the forms that users have; `btjax.data.sources.find_source` makes it.
+
+    Attributes:
+      folder: the folder.
+      description: for people, such as "figshare zips of MATLAB v7.3 files (4 zips, 3064 slices)".
+      files: every file that is read, for the fingerprint.
+      known: the optional fields of `RawSlice` that every slice has here.
+      entries: the slices' ids with a function that reads each, in the order of `id_order`.
+    """
+
+    folder: pathlib.Path
+    description: str
+    files: tuple[pathlib.Path, ...]
+    known: frozenset[str]
+    entries: tuple[tuple[str, Callable[[], RawSlice]], ...]
+
+    def __post_init__(self):
+        ids = [name for name, _ in self.entries]
+        repeated = [name for name, count in collections.Counter(ids).items() if count > 1]
+        if repeated:
+            raise InputError(f"{self.folder}: slice {repeated[0]} is there twice, expected each id once")
+        order = id_order(ids)
+        object.__setattr__(self, "entries", tuple(self.entries[row] for row in order))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits from the files' names, sizes and modification times (contents are not read)."""
+        digest = hashlib.sha256(repr((self.description, sorted(self.known))).encode())
+        for path in sorted(self.files):
+            status = path.stat()
+            name = os.path.relpath(path, self.folder)
+            digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode())
+        return digest.hexdigest()
+
+    def read(
+        self, then: Callable[[RawSlice], Any] = lambda raw: raw, first: int = 0, last: int | None = None
+    ) -> Iterator[Any]:
+        """Yields `then(slice)` of entries `first` to `last` in order; decoding runs on all cores.
+
+        Raises:
+          InputError: a file cannot be read, or lacks a field that the others have.
+        """
+
+        def read_one(entry):
+            raw = entry[1]()
+            missing = self.known ^ raw.known()
+            if missing:
+                raise InputError(f"{raw.where}: slice {raw.id} has no {sorted(missing)[0]}, other slices have one")
+            return then(raw)
+
+        return in_order(read_one, self.entries[first:last])
+
+
+def in_order(function: Callable[[Any], Any], items: Iterable[Any], threads: int | None = None) -> Iterator[Any]:
+    """Yields function(item) for each item, in order, computed on several threads, a few items ahead.
+
+    Pillow, NumPy and zlib release the interpreter lock, so threads suffice; the short window bounds the memory.
+    """
+    threads = threads or min(os.cpu_count() or 1, 16)
+    waiting: collections.deque = collections.deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def id_order(ids: Iterable[str]) -> list[int]:
+    """Row numbers that sort ids: by value when all are numbers (2 before 10), else as text."""
+    ids = list(ids)
+    numeric = all(name.isascii() and name.isdecimal() for name in ids)
+    return sorted(range(len(ids)), key=lambda row: (int(ids[row]), ids[row]) if numeric else ids[row])
+
+
+def scale_to_uint8(image: np.ndarray, where: str = "image") -> np.ndarray:
+    """Scales a slice by its own minimum and maximum: round((x - min) / (max - min) * 255).
+
+    Computed in float64, where pixel * gain gives exactly the bytes of pixel. A constant image becomes zeros.
+
+    Args:
+      image: [H, W] of any integer or floating dtype.
+      where: the file, for the error message.
+
+    Returns:
+      uint8 [H, W].
+
+    Raises:
+      InputError: the image is not a 2-D array of finite numbers, or is empty.
+    """
+    if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "uif":
+        raise InputError(f"{where}: found an image of {image.dtype} {image.shape}, expected numbers in two dimensions")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise InputError(f"{where}: the image holds NaN or infinity, expected finite pixels")
+    low, high = float(image.min()), float(image.max())
+    if low == high:
+        return np.zeros(image.shape, np.uint8)
+    if image.dtype == np.uint8 and low == 0 and high == 255:
+        return image
+    scaled = image.astype(np.float64)
+    scaled -= low
+    scaled /= high - low
+    scaled *= 255
+    return np.rint(scaled, out=scaled).astype(np.uint8)
+
+
+def pad_to_square(image: np.ndarray) -> np.ndarray:
+    """[H, W] -> [max(H, W), max(H, W)]: zeros on both sides of the shorter axis, so that nothing is stretched."""
+    height, width = image.shape
+    side = max(height, width)
+    if height == width:
+        return image
+    top, left = (side - height) // 2, (side - width) // 2
+    return np.pad(image, ((top, side - height - top), (left, side - width - left)))
+
+
+def resize_image(image: np.ndarray, image_size: int) -> np.ndarray:
+    """uint8 [H, W] -> uint8 [image_size, image_size]: padded to a square, Pillow's antialiased bilinear filter."""
+    square = pad_to_square(image)
+    if len(square) == image_size:
+        return square
+    return np.asarray(Image.fromarray(square).resize((image_size, image_size), Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask: np.ndarray, image_size: int) -> np.ndarray:
+    """bool [H, W] -> bool [image_size, image_size]: a pixel is in if at least half of its area is.
+
+    A mask that is not empty stays so: if no pixel reaches one half, its most covered pixel is kept, for a small
+    tumour must not turn into "no tumour".
+    """
+    square = pad_to_square(mask)
+    if len(square) == image_size:
+        return square
+    area = Image.fromarray(square.astype(np.float32)).resize((image_size, image_size), Image.Resampling.BOX)
+    covered = np.asarray(area)
+    resized = covered >= 0.5
+    if not resized.any() and square.any():
+        resized = resized.copy()
+        resized.flat[covered.argmax()] = True
+    return resized
+
+
+def prepare(raw: RawSlice, image_size: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The image, uint8 [image_size, image_size], and the mask, bool of that shape or None, of one slice.
+
+    Raises:
+      InputError: the pixels are not finite numbers in two dimensions, or the mask is of another shape than the image.
+    """
+    image = resize_image(scale_to_uint8(raw.image, raw.where), image_size)
+    if raw.mask is None:
+        return image, None
+    if raw.mask.shape != raw.image.shape:
+        raise InputError(f"{raw.where}: the mask is {raw.mask.shape}, expected the image's shape {raw.image.shape}")
+    return image, resize_mask(raw.mask.astype(bool, copy=False), image_size)
+
+
+class SlicesBuffer:
+    """Arrays of a known number of rows that are filled one slice at a time, then become `Slices`.
+
+    Filling preallocated arrays keeps 3064 slices of 512 x 512 with masks at 1.6 GB, without a second copy.
+    """
+
+    def __init__(self, rows: int, image_size: int, known: Iterable[str]):
+        self.known = frozenset(known)
+        self.images = np.empty((rows, image_size, image_size), np.uint8)
+        self.masks = np.empty(self.images.shape, bool) if "mask" in self.known else None
+        self.labels = np.empty(rows, np.int32)
+        self.sizes = np.empty((rows, 2), np.int32)
+        self.text: dict[str, list] = {name: [] for name in ("id", *sorted(self.known - {"mask"}))}
+
+    def put(self, row: int, image, mask, label: int, size, **text) -> None:
+        """Fills one row; rows come in order. `text` is id and whichever of patient, fold, plane are known."""
+        self.images[row] = image
+        if self.masks is not None:
+            self.masks[row] = mask
+        self.labels[row] = label
+        self.sizes[row] = size
+        for name, values in self.text.items():
+            values.append(text[name])
+
+    def slices(self) -> Slices:
+        """The finished record."""
+        fields = {name: np.array(values, np.int32 if name == "fold" else str) for name, values in self.text.items()}
+        fields["ids"] = fields.pop("id")
+        for name in self.known - {"mask"}:
+            fields[OPTIONAL_FIELDS[name]] = fields.pop(name)
+        return Slices(images=self.images, labels=self.labels, sizes=self.sizes, masks=self.masks, **fields)
+
+
+def assemble(raws: Iterable[RawSlice], image_size: int) -> Slices:
+    """Turns raw slices into `Slices`, sorted by id.
+
+    Args:
+      raws: the slices, in any order.
+      image_size: S, side of the result in pixels; smaller slices (256 x 256) are scaled up like the others.
+
+    Returns:
+      `Slices` of uint8 [N, S, S]; a field that no slice has is None.
+
+    Raises:
+      InputError: there is no slice, an id repeats, only some slices have a field, or pixels are unusable.
+    """
+    rows = [(raw, *prepare(raw, check_image_size(image_size))) for raw in raws]
+    if not rows:
+        raise InputError("no slices were found, expected at least one")
+    ids = [raw.id for raw, _, _ in rows]
+    if len(set(ids)) != len(ids):
+        repeated = collections.Counter(ids).most_common(1)[0][0]
+        raise InputError(f"slice {repeated} is there twice, expected each id once")
+    known = rows[0][0].known()
+    buffer = SlicesBuffer(len(rows), image_size, known)
+    for row, source_row in enumerate(id_order(ids)):
+        raw, image, mask = rows[source_row]
+        if raw.known() != known:
+            name = sorted(raw.known() ^ known)[0]
+            raise InputError(f"{raw.where}: only some slices have a {name} (slice {raw.id}), expected all or none")
+        buffer.put(row, image, mask, raw.label, raw.image.shape, **text_fields(raw))
+    return buffer.slices()
+
+
+def text_fields(raw: RawSlice) -> dict[str, Any]:
+    """The fields of a slice that are no arrays, by name: id, patient, fold, plane."""
+    return {"id": raw.id, "patient": raw.patient, "fold": raw.fold, "plane": raw.plane}
+
+
+def check_image_size(image_size: int) -> int:
+    """Returns image_size, or raises InputError where it is no side of an image."""
+    if not 1 <= image_size <= 4096:
+        raise InputError(f"image_size: found {image_size}, expected 1 to 4096 pixels")
+    return image_size
+
+
+def label_of(number: Any, where: str) -> int:
+    """The dataset's own label 1, 2, 3 (a number or its text) as an index into `CLASSES`."""
+    try:
+        value = float(number)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if value not in (1.0, 2.0, 3.0):
+        expected = ", ".join(f"{index} ({name})" for index, name in enumerate(CLASSES, start=1))
+        raise InputError(f"{where}: found label {number!s}, expected {expected}")
+    return int(value) - 1

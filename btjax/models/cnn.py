@@ -1,0 +1,64 @@
+"""The paper's convolutional network (section 4.2; Figures 15 and 16; Table 1)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from btjax.config import option
+from btjax.nn.convolution import conv_general_dilated
+from btjax.nn.pooling import max_pool
+
+
+class CNN(nn.Module):
+    """Convolutions with ReLU and 2x2 max pooling, then Flatten, Dense, dropout and the logits.
+
+    The defaults are the paper's: "64 in the first layer, 256 in the second layer, 512 in the 3rd layer and 1024 in
+    the last four layers", read as three convolutions and the dense layer, since six layers are convolutions. Kernel
+    size, the places of the pools and the width of the dense layer are not in its text (facts.md, "CNN").
+    """
+
+    widths: tuple[int, ...] = option((64, 256, 512, 1024, 1024, 1024), "filters of each convolution")
+    kernel_size: int = option(3, "side of the convolutions' kernels, in pixels")
+    pools: int = option(6, "how many of the convolutions, from the first on, a 2x2 max pool follows")
+    dense: int = option(1024, "units of the first dense layer")
+    dropout: float = option(0.1, "share of the first dense layer's outputs dropped in training")
+    l2: float = option(0.001, "weight of the squared first dense kernel in the loss")
+    dtype: str = option("float32", "type of the arithmetic; parameters stay float32", choices=("float32", "bfloat16"))
+    classes: int = 3
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
+        """The class logits.
+
+        Args:
+          inputs: float32 [B, S, S, channels].
+          train: whether dropout is live; it then needs the random stream "dropout".
+
+        Returns:
+          float32 [B, classes].
+        """
+        hidden = inputs.astype(self.dtype)
+        for index, width in enumerate(self.widths, 1):
+            hidden = nn.Conv(
+                width,
+                (self.kernel_size, self.kernel_size),
+                name=f"conv_{index}",
+                dtype=self.dtype,
+                kernel_init=nn.initializers.glorot_uniform(),
+                conv_general_dilated=conv_general_dilated,
+            )(hidden)
+            hidden = nn.relu(hidden)
+            if index <= self.pools:
+                hidden = max_pool(hidden)
+        hidden = hidden.reshape(len(hidden), -1)
+        glorot = nn.initializers.glorot_uniform()
+        hidden = nn.relu(nn.Dense(self.dense, name="dense", dtype=self.dtype, kernel_init=glorot)(hidden))
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+        logits = nn.Dense(self.classes, name="logits", dtype=self.dtype, kernel_init=glorot)(hidden)
+        return logits.astype(jnp.float32)
+
+    def penalty(self, params: dict) -> jax.Array:
+        """The L2 term of the loss: `l2` times the sum of squares of the first dense kernel, float32 scalar."""
+        return self.l2 * jnp.sum(jnp.square(params["dense"]["kernel"]))

@@ -1,0 +1,118 @@
+"""The report of a classifier: what it scores on every row of its split, beside its baselines, with its pictures."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import numpy as np
+
+from btjax.data.slices import CLASSES, Slices
+from btjax.data.splits import Split
+from btjax.evaluation.baselines import class_prior, linear_model
+from btjax.evaluation.classification import classification_report
+from btjax.figures.confusion import confusion_matrix
+from btjax.figures.curves import training_curves
+from btjax.figures.mistakes import worst_mistakes
+from btjax.figures.page import render_page
+from btjax.runs import Config, Run
+from btjax.training.loop import Progress
+
+_PACKAGES = ("btjax", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+
+
+def classifier_report(
+    config: Config, slices: Slices, split: Split, form: str, logits: np.ndarray, progress: Progress
+) -> dict[str, Any]:
+    """Scores a classifier on its validation and test rows.
+
+    Args:
+      config: the run's config.
+      slices: the data set.
+      split: the run's split.
+      form: the data set's form in words.
+      logits: float32 [N, 3] of every slice, by the checkpoint that validation chose.
+      progress: the finished run's.
+
+    Returns:
+      The report as JSON values: experiment, classes, protocol, split, counts, data, test, validation, held_out
+      (validation and test together), baselines, checkpoint, training, config, versions.
+    """
+
+    def score(values, rows):
+        patients = None if slices.patients is None else slices.patients[rows]
+        return classification_report(
+            values, slices.labels[rows], classes=CLASSES, patients=patients, seed=config.seed
+        )
+
+    held_out = np.concatenate([split.validation, split.test])
+    train_labels = slices.labels[split.train]
+    linear = linear_model(slices.images[split.train], train_labels, slices.images[split.test])
+    return {
+        "experiment": config.experiment,
+        "classes": list(CLASSES),
+        "protocol": split.protocol,
+        "split": {
+            "fold": split.fold,
+            "folds": split.folds,
+            "seed": split.seed,
+            "leaked_patients": split.leaked_patients,
+            "leaked_families": split.leaked_families,
+        },
+        "counts": {side: _count(slices, rows) for side, rows in split.sides().items()},
+        "data": {"form": form, "dir": config.data.data_dir},
+        "test": score(logits[split.test], split.test),
+        "validation": score(logits[split.validation], split.validation),
+        "held_out": score(logits[held_out], held_out),
+        "baselines": {
+            "class_prior": {"test": score(class_prior(train_labels, len(split.test)), split.test)},
+            "linear_model": {"test": score(linear, split.test)},
+        },
+        "checkpoint": {
+            "epoch": progress.best["epoch"],
+            "step": progress.best["step"],
+            "criterion": config.training.select,
+        },
+        "training": {"epochs": progress.epoch, "seconds": round(progress.seconds, 1)},
+        "config": config.to_json(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
+        | {"python": platform.python_version()},
+    }
+
+
+def write_classifier_report(
+    run: Run, report: dict[str, Any], history: list[dict[str, float]], slices: Slices, split: Split, logits: np.ndarray
+) -> None:
+    """Writes report.json, report.html and figures/ into a run's folder.
+
+    Args:
+      run: the run.
+      report: `classifier_report`'s.
+      history: the run's metrics by epoch.
+      slices: the data set.
+      split: the run's split.
+      logits: float32 [N, 3] of every slice.
+    """
+    tested = slices.take(split.test)
+    shifted = np.exp(logits[split.test] - logits[split.test].max(axis=1, keepdims=True))
+    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    figures = {
+        "curves": training_curves(history, paper=report["experiment"] == "cnn"),
+        "confusion_test": confusion_matrix(report["test"]["confusion_matrix"], CLASSES, "Test slices"),
+        "confusion_validation": confusion_matrix(
+            report["validation"]["confusion_matrix"], CLASSES, "Validation slices"
+        ),
+        "mistakes": worst_mistakes(
+            tested.images, tested.labels, probabilities, CLASSES, ids=tested.ids, masks=tested.masks
+        ),
+    }
+    for name, figure in figures.items():
+        run.write_figure(name, figure)
+    run.write_text("report.html", render_page(report, figures))
+    run.write_json("report.json", report)
+
+
+def _count(slices: Slices, rows: np.ndarray) -> dict[str, int | None]:
+    patients = None if slices.patients is None else len(np.unique(slices.patients[rows]))
+    return {"slices": len(rows), "patients": patients}

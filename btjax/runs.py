@@ -1,0 +1,227 @@
+"""A run's folder: its config, metrics, checkpoints, report and figures; and how to get a model back from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from btjax import config as options
+from btjax.data.dataset import DataConfig
+from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.errors import InputError
+from btjax.models import MODELS
+from btjax.training.checkpoints import Checkpoints
+from btjax.training.optimizers import TrainingConfig
+from btjax.training.step import make_predict
+from btjax.training.tasks import Classification
+
+_FREE = {("data", "data_dir")}  # may change when a run is resumed: the same data set can stand elsewhere
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides a run's result; saved as config.json.
+
+    Attributes:
+      experiment: name of the experiment, a key of `btjax.models.MODELS`.
+      seed: seed of the split, the parameters, the data order, the augmentation and the dropout.
+      data: which slices.
+      preprocessing: how they become the network's input.
+      augmentation: how training slices vary.
+      model: the network, a Flax module whose options are its fields.
+      training: how it is trained.
+    """
+
+    experiment: str
+    seed: int
+    data: DataConfig
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    model: nn.Module
+    training: TrainingConfig
+
+    def task(self) -> Classification:
+        """What training this config means."""
+        return Classification(self.model, self.preprocessing, self.augmentation)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` reads them back."""
+        groups = {name: options.to_dict(getattr(self, name)) for name in config_groups(self.experiment)}
+        return {"experiment": self.experiment, "seed": self.seed} | groups
+
+    @staticmethod
+    def from_json(values: dict[str, Any], where: str) -> Config:
+        """Builds a config from `to_json`'s output; `where` names the file in an error.
+
+        Raises:
+          InputError: a missing or unknown option or experiment.
+        """
+        experiment = values.get("experiment")
+        if experiment not in MODELS:
+            raise InputError(f"{where}: experiment is {experiment!r}, expected one of {', '.join(MODELS)}")
+        kinds = config_groups(experiment)
+        missing = [name for name in ("seed", *kinds) if name not in values]
+        if missing:
+            raise InputError(f"{where}: {', '.join(missing)} missing")
+        groups = {name: options.from_dict(kind, values[name], f"{where}: {name}") for name, kind in kinds.items()}
+        return Config(experiment=experiment, seed=values["seed"], **groups)
+
+
+def config_groups(experiment: str) -> dict[str, type]:
+    """The groups of options of an experiment's config, by the name of the config's field."""
+    return {
+        "data": DataConfig,
+        "preprocessing": Preprocessing,
+        "augmentation": Augmentation,
+        "model": MODELS[experiment],
+        "training": TrainingConfig,
+    }
+
+
+class Run:
+    """The folder of one run.
+
+    Attributes:
+      folder: the path.
+      checkpoints: its checkpoints.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = pathlib.Path(folder)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+
+    def check(self, config: Config, resume: bool) -> None:
+        """Checks that the folder can hold this run; writes nothing.
+
+        Raises:
+          InputError: the folder holds another config, something else, or a run that is not to be resumed.
+        """
+        path = self.folder / "config.json"
+        if path.exists():
+            self._check_config(path, config)
+            if not resume and self.checkpoints.exists("last"):
+                raise InputError(f"--workdir={self.folder}: holds a run already; add --resume, or name another folder")
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise InputError(f"--workdir={self.folder}: not empty and no run of btjax; expected a new folder")
+        elif resume:
+            raise InputError(f"--workdir={self.folder}: no run to resume or evaluate")
+
+    def start(self, config: Config, resume: bool) -> None:
+        """Makes the folder and saves the config; errors as `check`."""
+        self.check(config, resume)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.write_json("config.json", config.to_json())
+
+    def config(self) -> Config:
+        """The config that the folder's run was started with."""
+        path = self.folder / "config.json"
+        return Config.from_json(read_json(path), str(path))
+
+    def write_json(self, name: str, values: Any) -> None:
+        """Writes a JSON file, complete or not at all."""
+        self.write_text(name, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+    def write_metrics(self, history: list[dict[str, float]]) -> None:
+        """Writes metrics.jsonl: one row per completed epoch."""
+        self.write_text("metrics.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in history))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file beside its place and moves it there when it is complete."""
+        self._write(name, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def write_figure(self, name: str, figure) -> None:
+        """Writes figures/<name>.png of a matplotlib Figure, complete or not at all."""
+        (self.folder / "figures").mkdir(exist_ok=True)
+        self._write(f"figures/{name}.png", lambda path: figure.savefig(path, format="png", dpi=120))
+
+    def _write(self, name: str, write) -> None:
+        path = self.folder / name
+        beside = path.with_name(path.name + ".part")
+        write(beside)
+        beside.replace(path)
+
+    def _check_config(self, path: pathlib.Path, config: Config) -> None:
+        found, expected = read_json(path), config.to_json()
+        for group, values in expected.items():
+            pairs = values.items() if isinstance(values, dict) else [(group, values)]
+            for name, value in pairs:
+                held = found.get(group, {}).get(name) if isinstance(values, dict) else found.get(group)
+                if held != value and (group, name) not in _FREE:
+                    raise InputError(
+                        f"--workdir={self.folder}: holds a run with {name}={held!r}, now {name}={value!r}; "
+                        "resume with its own flags, or name another folder"
+                    )
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Reads a JSON file; InputError where it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found, expected a run's folder") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A trained model, ready to use.
+
+    Attributes:
+      model: the Flax module.
+      variables: its params and batch_stats.
+      config: the config that it was trained under.
+    """
+
+    model: nn.Module
+    variables: dict[str, Any]
+    config: Config
+
+    def logits(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        """Class logits.
+
+        Args:
+          images: uint8 [N, S, S], grey, S the model's `config.data.image_size`.
+          batch_size: slices at a time.
+
+        Returns:
+          float32 [N, 3], in the order of `btjax.CLASSES`.
+        """
+        size = self.config.data.image_size
+        if images.dtype != np.uint8 or images.shape[1:] != (size, size):
+            raise ValueError(f"expected uint8 [N, {size}, {size}], found {images.dtype} {list(images.shape)}")
+        return make_predict(self.config.task())(self.variables, images, batch_size)
+
+    def probabilities(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        """Class probabilities float32 [N, 3]: the softmax of `logits`."""
+        return np.asarray(jax.nn.softmax(jnp.asarray(self.logits(images, batch_size))))
+
+
+def restore(folder: str | os.PathLike) -> Restored:
+    """Gives a finished (or interrupted) run's best model back; it need not be known which experiment made it.
+
+    Args:
+      folder: the run's `--workdir`.
+
+    Raises:
+      InputError: no run there, no checkpoint, or a checkpoint that does not fit its config.
+
+    Example:
+      >>> run = btjax.restore("runs/cnn")  # doctest: +SKIP
+      >>> run.probabilities(slices.images[:1])  # doctest: +SKIP
+    """
+    run = Run(folder)
+    config = run.config()
+    size = config.data.image_size
+    inputs = jax.ShapeDtypeStruct((1, size, size, config.preprocessing.channels), jnp.float32)
+    shapes = jax.eval_shape(lambda: config.model.init(jax.random.key(0), jnp.zeros(inputs.shape, inputs.dtype)))
+    variables, _ = run.checkpoints.load_best({"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})})
+    return Restored(config.model, variables, config)

@@ -1,0 +1,159 @@
+"""The compiled part of training: one program for any number of steps, one for evaluation, one for predictions.
+
+The data set lies on the device as uint8. A program takes the epoch's table of rows and the first and last step to
+take, so that it never compiles again: not for a chunk of another length, and not for the short last batch, whose
+missing rows are padding that does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from btjax.training.state import TrainState, random_key
+
+Dataset = dict[str, jax.Array]
+"""images uint8 [N, S, S] and labels int32 [N], on the device."""
+
+_NEVER = np.int32(2**31 - 1)
+
+
+def steps_per_pass(rows: int, batch_size: int) -> int:
+    """Batches in a pass over `rows` rows, the short last one included."""
+    return -(-rows // batch_size)
+
+
+def batch_table(rows: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """Cuts rows into batches.
+
+    Args:
+      rows: int32 [n].
+      batch_size: rows in a batch.
+
+    Returns:
+      int32 [steps, batch_size] row numbers, the last batch filled up with the first rows, and bool of the same
+      shape, false for what was filled up.
+    """
+    steps = steps_per_pass(len(rows), batch_size)
+    places = jnp.arange(steps * batch_size)
+    table = jnp.take(rows, places % len(rows)).reshape(steps, batch_size)
+    return table, (places < len(rows)).reshape(steps, batch_size)
+
+
+@partial(jax.jit, static_argnames="batch_size")
+def shuffled_batches(key: jax.Array, epoch: jax.Array, rows: jax.Array, batch_size: int):
+    """The epoch's batches: `batch_table` of a permutation that the run's key and the epoch alone decide."""
+    return batch_table(jax.random.permutation(random_key(key, "shuffle", epoch), rows), batch_size)
+
+
+def zero_sums(task, dataset: Dataset, state: TrainState) -> dict[str, jax.Array]:
+    """Where an epoch's sums begin: zeros, and no step yet at which a loss or gradient was not finite."""
+    batch = jax.eval_shape(lambda data: _gather(data, jnp.zeros(1, jnp.int32), jnp.ones(1, bool)), dataset)
+    shapes = jax.eval_shape(task.evaluate, state.variables, batch)
+    zeros = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+    return zeros | {"not_finite_loss": jnp.int32(_NEVER), "not_finite_gradient": jnp.int32(_NEVER)}
+
+
+def not_finite(sums: dict[str, Any]) -> tuple[str, int] | None:
+    """The quantity that was first not finite in these sums and the step at which it was, or None."""
+    for quantity in ("loss", "gradient"):
+        if sums[f"not_finite_{quantity}"] != _NEVER:
+            return quantity, int(sums[f"not_finite_{quantity}"])
+    return None
+
+
+def means(sums: dict[str, Any]) -> dict[str, float]:
+    """Means over the counted rows, by name."""
+    names = [name for name in sums if name != "count" and not name.startswith("not_finite")]
+    return {name: float(sums[name]) / max(float(sums["count"]), 1.0) for name in names}
+
+
+def make_train_step(task, optimizer: optax.GradientTransformation) -> Callable:
+    """`train_step(state, batch) -> (state, sums)`: one optimizer step on one batch, a pure function."""
+
+    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
+        (loss, (sums, batch_stats)), gradients = jax.value_and_grad(task.loss, has_aux=True)(state.params, state, batch)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates = jax.tree.map(lambda update: update * state.plateau.scale, updates)
+        faults = {"not_finite_loss": loss, "not_finite_gradient": optax.tree.norm(gradients)}
+        sums |= {name: jnp.where(jnp.isfinite(value), _NEVER, state.step) for name, value in faults.items()}
+        new_state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        return new_state, sums
+
+    return train_step
+
+
+def make_train_chunk(task, optimizer: optax.GradientTransformation) -> Callable:
+    """The compiled `train_chunk(state, sums, dataset, table, counted, start, stop) -> (state, sums)`.
+
+    It takes the steps from `start` to `stop` of an epoch's batches (`shuffled_batches`) and adds to `sums`
+    (`zero_sums`). State and sums are donated: their memory is used again.
+    """
+    train_step = make_train_step(task, optimizer)
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def train_chunk(state, sums, dataset, table, counted, start, stop):
+        def body(index, carry):
+            state, sums = carry
+            state, added = train_step(state, _gather(dataset, table[index], counted[index]))
+            return state, _add(sums, added)
+
+        return lax.fori_loop(start, stop, body, (state, sums))
+
+    return train_chunk
+
+
+def make_evaluate(task) -> Callable:
+    """The compiled `evaluate(variables, dataset, table, counted) -> sums` over all batches of a `batch_table`."""
+
+    @jax.jit
+    def evaluate(variables, dataset, table, counted):
+        def body(sums, batch):
+            return _add(sums, task.evaluate(variables, _gather(dataset, *batch))), None
+
+        shapes = jax.eval_shape(lambda: task.evaluate(variables, _gather(dataset, table[0], counted[0])))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return lax.scan(body, zeros, (table, counted))[0]
+
+    return evaluate
+
+
+def make_predict(task) -> Callable:
+    """`predict(variables, images, batch_size) -> outputs` for uint8 slices [N, S, S] on the host, every row once."""
+    outputs = jax.jit(task.outputs)
+
+    def predict(variables: dict[str, Any], images: np.ndarray, batch_size: int) -> np.ndarray:
+        if len(images) == 0:
+            raise ValueError("predict needs at least one slice, found none")
+        batches = []
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            padded = np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0)])
+            batches.append(outputs(variables, padded)[: len(batch)])
+        return np.concatenate([np.asarray(batch) for batch in batches])
+
+    return predict
+
+
+def _gather(dataset: Dataset, rows: jax.Array, counted: jax.Array) -> dict[str, jax.Array]:
+    return {name: jnp.take(array, rows, axis=0) for name, array in dataset.items()} | {"counted": counted}
+
+
+def _add(sums: dict[str, jax.Array], added: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Adds sums by name; of the steps at which something was not finite the first stays."""
+    return {
+        name: jnp.minimum(sums[name], value) if name.startswith("not_finite") else sums[name] + value
+        for name, value in added.items()
+    }

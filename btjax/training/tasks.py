@@ -1,0 +1,73 @@
+"""What training means: a task turns a batch into a loss and into sums from which metrics are made."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.training.state import TrainState, random_key
+
+Batch = dict[str, jax.Array]
+"""images uint8 [B, S, S], labels int32 [B], counted bool [B]: rows that are padding are not counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """Softmax cross-entropy plus the model's own penalty.
+
+    Attributes:
+      model: a Flax module from inputs to logits [B, classes], with a method `penalty(params)`.
+      preprocessing: from uint8 slices to the model's inputs.
+      augmentation: random changes of training slices.
+    """
+
+    model: nn.Module
+    preprocessing: Preprocessing
+    augmentation: Augmentation = Augmentation()
+
+    def loss(self, params: Any, state: TrainState, batch: Batch) -> tuple[jax.Array, tuple[dict, Any]]:
+        """The training loss of a batch.
+
+        Args:
+          params: what the loss is differentiated by; takes the place of `state.params`.
+          state: the state before the step; its step and key give the augmentation and the dropout.
+          batch: see `Batch`.
+
+        Returns:
+          The mean loss over the counted rows, float32 scalar, and (sums of metrics, new batch_stats).
+        """
+        images = self.augmentation(batch["images"], random_key(state.key, "augmentation", state.step))
+        logits, updated = self.model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            self.preprocessing(images),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": random_key(state.key, "dropout", state.step)},
+        )
+        sums = self._sums(logits, batch, params)
+        return sums["loss"] / sums["count"], (sums, updated.get("batch_stats", {}))
+
+    def outputs(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
+        """Logits float32 [B, classes] of uint8 slices [B, S, S], without augmentation or dropout."""
+        return self.model.apply(variables, self.preprocessing(images))
+
+    def evaluate(self, variables: dict[str, Any], batch: Batch) -> dict[str, jax.Array]:
+        """Sums of metrics over a batch's counted rows."""
+        return self._sums(self.outputs(variables, batch["images"]), batch, variables["params"])
+
+    def _sums(self, logits: jax.Array, batch: Batch, params: Any) -> dict[str, jax.Array]:
+        counted = batch["counted"].astype(jnp.float32)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"])
+        correct = (jnp.argmax(logits, axis=-1) == batch["labels"]).astype(jnp.float32)
+        count = jnp.sum(counted)
+        return {
+            "count": count,
+            "loss": jnp.sum(losses * counted) + count * self.model.penalty(params),
+            "accuracy": jnp.sum(correct * counted),
+        }

@@ -1,0 +1,64 @@
+"""Flags: one for every option of an experiment's config, and the few that say how to run it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from absl import flags
+
+from btjax.config import check_choice, option_type, options
+from btjax.errors import InputError
+from btjax.runs import Config, config_groups
+
+_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+
+FLAGS = flags.FLAGS
+
+
+def define_flags(experiment: str) -> None:
+    """Defines a flag for every option of the experiment's config, with its default and its help."""
+    for kind in config_groups(experiment).values():
+        for name, field in options(kind).items():
+            _define_flag(kind, name, field)
+    flags.DEFINE_integer("seed", 0, "seed of the split, the parameters, the data order, the augmentation, the dropout")
+    flags.DEFINE_string("workdir", None, "folder for the run: config, metrics, checkpoints, report, figures")
+    flags.DEFINE_bool("resume", False, "continue the run in workdir from its last checkpoint")
+    flags.DEFINE_bool("eval_only", False, "train nothing: evaluate workdir's best checkpoint and write the report anew")
+    flags.DEFINE_string("cache_dir", None, "folder for prepared slices; default $BTJAX_CACHE, else ~/.cache/btjax")
+
+
+def _define_flag(kind: type, name: str, field: dataclasses.Field) -> None:
+    value_type, element_type = option_type(kind, name)
+    help_text, choices = field.metadata["help"], field.metadata["choices"]
+    if choices is not None:
+        flags.DEFINE_enum(name, field.default, list(choices), help_text)
+    elif element_type is not None:
+        flags.DEFINE_list(name, [str(element) for element in field.default], help_text + ", comma-separated")
+    else:
+        _DEFINE[value_type](name, field.default, help_text)
+
+
+def config_from_flags(experiment: str) -> Config:
+    """The config that the parsed flags say.
+
+    Raises:
+      InputError: a list flag with an element that does not parse.
+    """
+    groups = {}
+    for group, kind in config_groups(experiment).items():
+        values = {name: _flag_value(kind, name, field) for name, field in options(kind).items()}
+        groups[group] = kind(**values)
+    return Config(experiment=experiment, seed=FLAGS.seed, **groups)
+
+
+def _flag_value(kind: type, name: str, field: dataclasses.Field):
+    value = FLAGS[name].value
+    _, element_type = option_type(kind, name)
+    check_choice(name, value, field.metadata["choices"], f"--{name}")
+    if element_type is None:
+        return value
+    try:
+        return tuple(element_type(element) for element in value)
+    except ValueError:
+        message = f"--{name}={','.join(value)}: expected {element_type.__name__} values, comma-separated"
+        raise InputError(message) from None

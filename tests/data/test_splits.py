@@ -1,0 +1,142 @@
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from btjax.data.slices import Slices
+from btjax.data.splits import PROTOCOLS, Split, make_split
+from btjax.errors import InputError
+
+
+def fake_slices(labels, patients=None, folds=None) -> Slices:
+    count = len(labels)
+    return Slices(
+        images=np.zeros((count, 2, 2), np.uint8),
+        labels=np.asarray(labels, np.int32),
+        ids=np.arange(count).astype(str),
+        sizes=np.full((count, 2), 2, np.int32),
+        patients=None if patients is None else np.asarray(patients, str),
+        folds=None if folds is None else np.asarray(folds, np.int32),
+    )
+
+
+@pytest.fixture(scope="module")
+def cohort() -> Slices:
+    """600 slices of 120 patients; every fourth patient has a second id with a letter, in another official fold."""
+    random = np.random.default_rng(0)
+    numbers = np.repeat(np.arange(120), 5)
+    letters = np.where((numbers % 4 == 0) & (random.random(600) < 0.5), "B", "")
+    patients = np.array([f"MR{number:06d}{letter}" for number, letter in zip(numbers, letters, strict=True)])
+    folds = (numbers + (letters == "B")) % 5 + 1
+    return fake_slices(numbers % 3, patients, folds)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_row_is_held_out_in_exactly_one_fold(cohort, protocol):
+    splits = [make_split(cohort, protocol, fold) for fold in range(5)]
+    held_out = [split.test if protocol != "slice" else np.union1d(split.test, split.validation) for split in splits]
+    assert np.array_equal(np.sort(np.concatenate(held_out)), np.arange(len(cohort)))
+
+
+@pytest.mark.parametrize(("protocol", "groups"), [("patient", "patients"), ("family", "families")])
+def test_no_group_stands_on_two_sides(cohort, protocol, groups):
+    split = make_split(cohort, protocol, fold=2, seed=3)
+    sides = [set(getattr(cohort, groups)[rows]) for rows in split.sides().values()]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+
+
+def test_official_folds_are_the_authors_and_report_divided_families(cohort):
+    split = make_split(cohort, "official", fold=1)
+    assert set(cohort.folds[split.test]) == {2}
+    assert split.leaked_patients == 0
+    families = cohort.families
+    divided = {family for family in families[split.test]} & set(families[np.union1d(split.train, split.validation)])
+    assert split.leaked_families >= len(divided) > 0
+
+
+def test_slice_protocol_counts_the_patients_it_leaks():
+    split = make_split(fake_slices([0, 1, 2] * 20, [f"P{row // 3:02d}" for row in range(60)]), "slice")
+    patients = [{row // 3 for row in rows} for rows in split.sides().values()]
+    expected = {p for p in range(20) if sum(p in side for side in patients) > 1}
+    assert split.leaked_patients == len(expected) > 0
+
+
+def test_slice_protocol_has_the_papers_sizes_and_class_shares():
+    labels = np.repeat([0, 1, 2], [708, 1426, 930])
+    split = make_split(fake_slices(labels), "slice", seed=7)
+    assert [len(rows) for rows in split.sides().values()] == [2452, 420, 192]
+    for rows in split.sides().values():
+        shares = np.bincount(labels[rows]) / len(rows)
+        np.testing.assert_allclose(shares, [708 / 3064, 1426 / 3064, 930 / 3064], atol=2 / len(rows))
+    assert split.leaked_patients is None
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_same_seed_gives_the_same_rows_and_another_seed_others(cohort, protocol):
+    first, again = make_split(cohort, protocol, seed=1), make_split(cohort, protocol, seed=1)
+    other = make_split(cohort, protocol, seed=2)
+    for side, rows in first.sides().items():
+        assert np.array_equal(rows, again.sides()[side])
+    assert not np.array_equal(first.validation, other.validation)
+
+
+@hypothesis.given(
+    labels=st.lists(st.integers(0, 2), min_size=30, max_size=200),
+    seed=st.integers(0, 99),
+    fold=st.integers(0, 2),
+)
+@hypothesis.settings(deadline=None, max_examples=40)
+def test_slice_split_covers_every_row_once_whatever_the_labels(labels, seed, fold):
+    split = make_split(fake_slices(labels), "slice", fold, 3, seed)
+    rows = np.concatenate(list(split.sides().values()))
+    assert np.array_equal(np.sort(rows), np.arange(len(labels)))
+    assert min(map(len, split.sides().values())) > 0
+
+
+def test_a_split_that_leaks_cannot_be_built():
+    rows = {"train": np.array([0]), "validation": np.array([1]), "test": np.array([2])}
+    with pytest.raises(ValueError, match="protocol patient with 1 groups"):
+        Split("patient", 0, 5, 0, **rows, leaked_patients=1, leaked_families=1)
+    with pytest.raises(ValueError, match="protocol family with 2 groups"):
+        Split("family", 0, 5, 0, **rows, leaked_patients=0, leaked_families=2)
+    with pytest.raises(ValueError, match="every row exactly once"):
+        Split("slice", 0, 5, 0, np.array([0, 1]), np.array([1]), np.array([2]), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(protocol="subject"), "--protocol=subject"),
+        (dict(protocol="patient", folds=100), "has [0-9]+ groups, expected at least 100"),
+        (dict(protocol="patient", fold=5), "--fold=5"),
+        (dict(protocol="official", folds=4), "authors made 5 folds"),
+    ],
+)
+def test_an_impossible_split_is_one_clear_line(cohort, arguments, message):
+    with pytest.raises(InputError, match=message) as caught:
+        make_split(cohort, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_protocols_that_need_ids_say_so_where_there_are_none():
+    slices = fake_slices([0, 1, 2] * 20)
+    for protocol in ("patient", "family", "official"):
+        with pytest.raises(InputError, match="no patient ids"):
+            make_split(slices, protocol)
+    with pytest.raises(InputError, match="no cvind folds"):
+        make_split(fake_slices([0, 1, 2] * 20, np.arange(60)), "official")
+
+
+@pytest.mark.real
+def test_real_manifest_splits_as_published(real_slices_dir):
+    import csv
+
+    with open(real_slices_dir / "manifest.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    slices = fake_slices(
+        [int(row["label"]) - 1 for row in rows], [row["pid"] for row in rows], [int(row["author_fold"]) for row in rows]
+    )
+    assert (len(np.unique(slices.patients)), len(np.unique(slices.families))) == (233, 209)
+    sizes = [len(make_split(slices, "official", fold).test) for fold in range(5)]
+    assert sizes == [570, 655, 562, 613, 664]
+    assert [len(side) for side in make_split(slices, "slice").sides().values()] == [2452, 420, 192]

@@ -1,0 +1,196 @@
+"""The classification report against scikit-learn, by hand on small cases, and at its edges."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn import metrics
+
+from btjax.evaluation.classification import CLASS_METRICS, MAIN_METRICS, classification_report
+
+CLASSES = ("meningioma", "glioma", "pituitary")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """400 rows of 50 patients, each with one class; logits share a part within a patient."""
+    random = np.random.default_rng(7)
+    patients = np.concatenate([np.arange(50), random.integers(50, size=350)])
+    labels = random.integers(3, size=50)[patients]
+    logits = 1.5 * np.eye(3)[labels] + random.normal(size=(50, 3))[patients] + random.normal(size=(400, 3))
+    return logits.astype(np.float32), labels, np.array([f"MR{number:06d}" for number in patients])
+
+
+@pytest.fixture(scope="module")
+def report(rows):
+    logits, labels, patients = rows
+    return classification_report(logits, labels, classes=CLASSES, patients=patients)
+
+
+def test_point_values_are_scikit_learns(rows, report):
+    logits, labels, _ = rows
+    predictions, probabilities = logits.argmax(axis=1), softmax(logits.astype(np.float64), axis=1)
+    assert report["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predictions))
+    assert report["macro_f1"] == pytest.approx(metrics.f1_score(labels, predictions, average="macro"))
+    assert report["macro_precision"] == pytest.approx(metrics.precision_score(labels, predictions, average="macro"))
+    assert report["macro_recall"] == pytest.approx(metrics.recall_score(labels, predictions, average="macro"))
+    assert report["roc_auc"] == pytest.approx(metrics.roc_auc_score(labels, probabilities, multi_class="ovr"))
+    assert report["log_loss"] == pytest.approx(metrics.log_loss(labels, probabilities))
+    assert report["confusion_matrix"] == metrics.confusion_matrix(labels, predictions).tolist()
+    expected = metrics.classification_report(labels, predictions, target_names=CLASSES, output_dict=True)
+    for name in CLASSES:
+        assert report["per_class"][name]["precision"] == pytest.approx(expected[name]["precision"])
+        assert report["per_class"][name]["recall"] == pytest.approx(expected[name]["recall"])
+        assert report["per_class"][name]["f1"] == pytest.approx(expected[name]["f1-score"])
+        assert report["per_class"][name]["support"] == expected[name]["support"]
+
+
+def test_intervals_of_every_metric_hold_its_value_and_have_a_width(report):
+    for scores in (report, report["by_patient"]):
+        for name in MAIN_METRICS:
+            low, high = scores[f"{name}_ci95"]
+            assert low < scores[name] < high
+        for name in CLASSES:
+            for metric in CLASS_METRICS:
+                low, high = scores["per_class"][name][f"{metric}_ci95"]
+                assert low <= scores["per_class"][name][metric] <= high
+
+
+def test_intervals_are_those_of_resamples_written_out(rows, report):
+    """An independent bootstrap, one resample at a time, agrees within its own noise."""
+    logits, labels, patients = rows
+    random = np.random.default_rng(0)
+    names = np.unique(patients)
+    members = {name: np.flatnonzero(patients == name) for name in names}
+    values = []
+    for _ in range(600):
+        drawn = np.concatenate([members[name] for name in random.choice(names, size=len(names))])
+        values.append(metrics.f1_score(labels[drawn], logits[drawn].argmax(axis=1), average="macro"))
+    low, high = np.percentile(values, [2.5, 97.5])
+    width = high - low
+    assert report["macro_f1_ci95"] == pytest.approx([low, high], abs=0.15 * width)
+
+
+def test_the_report_is_plain_json_and_the_same_each_time(rows, report):
+    logits, labels, patients = rows
+    again = classification_report(logits, labels, classes=CLASSES, patients=patients)
+    assert json.loads(json.dumps(report, allow_nan=False)) == again
+    expected = {"method": "percentile bootstrap", "resamples": 2000, "seed": 0, "unit": "patient", "units": 50}
+    assert report["interval"] == expected
+    assert (report["slices"], report["patients"]) == (400, 50)
+
+
+def test_patients_make_intervals_wider_than_slices_do(rows, report):
+    logits, labels, _ = rows
+    by_slice = classification_report(logits, labels, classes=CLASSES)
+    assert by_slice["interval"]["unit"] == "slice"
+    assert by_slice["interval"]["units"] == 400
+    assert by_slice["patients"] is None
+    assert by_slice["by_patient"] is None
+    assert by_slice["accuracy"] == report["accuracy"]
+    assert np.diff(report["accuracy_ci95"]) > 1.3 * np.diff(by_slice["accuracy_ci95"])
+
+
+def test_a_patient_is_predicted_from_the_mean_of_its_logits(rows, report):
+    logits, labels, patients = rows
+    names = np.unique(patients)
+    means = np.stack([logits[patients == name].mean(axis=0, dtype=np.float64) for name in names])
+    truth = np.array([labels[patients == name][0] for name in names])
+    expected = classification_report(means, truth, classes=CLASSES, patients=names)
+    by_patient = report["by_patient"]
+    assert (by_patient["predictions"], by_patient["patients"]) == (50, 50)
+    assert by_patient["confusion_matrix"] == expected["confusion_matrix"]
+    assert by_patient["accuracy_ci95"] == expected["accuracy_ci95"]
+    assert by_patient["log_loss"] == pytest.approx(expected["log_loss"])
+
+
+def test_one_sure_slice_outweighs_two_unsure_slices_of_its_patient():
+    logits = [[6.0, 0, 0], [0, 1, 0], [0, 1, 0], [0, 3, 0]]
+    report = classification_report(logits, np.array([0, 0, 0, 1]), classes=CLASSES, patients=["a", "a", "a", "b"])
+    assert report["accuracy"] == 0.5
+    assert report["by_patient"]["accuracy"] == 1
+
+
+def test_an_id_with_two_classes_counts_once_for_each():
+    labels = np.array([0, 0, 1, 2])
+    report = classification_report(3 * np.eye(3)[labels], labels, classes=CLASSES, patients=["a", "a", "a", "b"])
+    assert report["patients"] == 2
+    assert report["by_patient"]["patients"] == 2
+    assert report["by_patient"]["predictions"] == 3
+    assert report["by_patient"]["interval"]["units"] == 2
+    assert report["by_patient"]["confusion_matrix"] == np.eye(3, dtype=int).tolist()
+
+
+def test_a_class_without_rows_is_undefined_not_zero():
+    labels = np.array([0, 1] * 10)
+    logits = 2.0 * np.eye(3)[labels]
+    logits[0] = [0, 0, 5]
+    report = classification_report(logits, labels, classes=CLASSES)
+    absent = report["per_class"]["pituitary"]
+    assert absent["support"] == 0
+    for metric in CLASS_METRICS:
+        assert absent[metric] is None
+        assert absent[f"{metric}_ci95"] is None
+    for name in ("macro_precision", "macro_recall", "macro_f1", "roc_auc"):
+        assert report[name] is None
+        assert report[f"{name}_ci95"] is None
+    assert report["accuracy"] == 0.95
+    assert report["per_class"]["glioma"]["roc_auc"] is not None
+    json.dumps(report, allow_nan=False)
+
+
+def test_a_class_never_predicted_has_no_precision_but_an_f1_of_zero():
+    labels = np.array([0, 1, 2] * 10)
+    report = classification_report(np.tile([1.0, 0.0, 0.0], (30, 1)), labels, classes=CLASSES)
+    glioma = report["per_class"]["glioma"]
+    assert glioma["precision"] is None
+    assert glioma["recall"] == 0
+    assert glioma["f1"] == 0
+    assert glioma["roc_auc"] == 0.5
+    assert report["macro_precision"] is None
+    assert report["macro_recall"] == pytest.approx(1 / 3)
+
+
+def test_a_class_that_many_resamples_miss_has_no_interval():
+    labels = np.array([0] * 10 + [1] * 10 + [2])
+    report = classification_report(np.eye(3)[labels], labels, classes=CLASSES)
+    assert report["per_class"]["pituitary"]["recall"] == 1
+    assert report["per_class"]["pituitary"]["recall_ci95"] is None
+    assert report["macro_recall_ci95"] is None
+    assert report["accuracy_ci95"] == [1, 1]
+
+
+def test_one_patient_alone_has_no_interval():
+    labels = np.array([0, 1, 2])
+    report = classification_report(np.eye(3), labels, classes=CLASSES, patients=["a", "a", "a"])
+    assert report["accuracy"] == 1
+    assert report["accuracy_ci95"] is None
+
+
+def test_logits_too_large_for_distinct_probabilities_are_still_ranked():
+    """Probabilities of both rows round to 1; their odds do not."""
+    logits = np.array([[50.0, 0.0], [60.0, 0.0]])
+    assert softmax(logits, axis=1)[0, 0] == softmax(logits, axis=1)[1, 0] == 1
+    report = classification_report(logits, np.array([1, 0]), classes=("no", "yes"))
+    assert report["roc_auc"] == 1
+    assert report["log_loss"] == pytest.approx(25)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "patients", "message"),
+    [
+        ([[0.0, np.nan, 0], [0, 0, 0]], [0, 1], None, "1 of 2 rows"),
+        ([[np.inf, 0, 0]], [0], None, "finite"),
+        (np.zeros((0, 3)), np.zeros(0, int), None, "at least 1"),
+        (np.zeros((2, 2)), [0, 1], None, "shape"),
+        (np.zeros((2, 3)), [0, 3], None, r"\[0, 3\)"),
+        (np.zeros((2, 3)), [-1, 0], None, r"\[0, 3\)"),
+        (np.zeros((2, 3)), [0.0, 1.0], None, "integers"),
+        (np.zeros((2, 3)), [0], None, "integers"),
+        (np.zeros((2, 3)), [0, 1], ["a"], "patients"),
+    ],
+)
+def test_rows_that_cannot_be_scored_are_refused(logits, labels, patients, message):
+    with pytest.raises(ValueError, match=message):
+        classification_report(np.asarray(logits), np.asarray(labels), classes=CLASSES, patients=patients)

@@ -1,0 +1,151 @@
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from btjax.data.preprocess import Augmentation
+from btjax.errors import InputError
+from btjax.training.checkpoints import Checkpoints
+from btjax.training.loop import Interrupted, NotFinite, Observer, Trainer
+from btjax.training.optimizers import TrainingConfig
+from tests.training.blobs import blob_split, make_blobs, tiny_task
+
+AUGMENTATION = Augmentation(flip=True, rotation=5.0, intensity=0.1)
+
+
+def make_trainer(folder=None, task=None, seed=0, **options) -> Trainer:
+    slices = make_blobs()
+    config = TrainingConfig(**({"epochs": 3, "batch_size": 16} | options))
+    checkpoints = None if folder is None else Checkpoints(folder)
+    return Trainer(task or tiny_task(AUGMENTATION), config, slices, blob_split(slices), seed, checkpoints)
+
+
+def same_bits(first, second) -> bool:
+    def raw(leaf):
+        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if key else leaf).tobytes()
+
+    return jax.tree.all(jax.tree.map(lambda a, b: raw(a) == raw(b), first, second))
+
+
+class StopAt(Observer):
+    """Sends this process a signal once a step has been taken."""
+
+    def __init__(self, epoch, steps, number=signal.SIGTERM):
+        self.place, self.number = (epoch, steps), number
+
+    def on_steps(self, progress, means):
+        if (progress.epoch, progress.steps) == self.place:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    trainer = make_trainer()
+    trainer.fit()
+    return trainer
+
+
+def test_training_learns_blobs():
+    trainer = make_trainer(task=tiny_task(dropout=0.0), epochs=20, learning_rate=0.005)
+    history = trainer.fit().history
+    assert history[-1]["validation_accuracy"] > 0.9
+    assert history[-1]["train_loss"] < history[0]["train_loss"] / 2
+    assert [row["epoch"] for row in history] == list(range(1, 21))
+    assert history[-1]["step"] == 20 * trainer.steps_per_epoch
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(uninterrupted):
+    again, other = make_trainer(), make_trainer(seed=1)
+    again.fit()
+    other.fit()
+    assert same_bits(again.state, uninterrupted.state)
+    assert not same_bits(other.state.params, uninterrupted.state.params)
+
+
+@pytest.mark.parametrize(("epoch", "steps", "number"), [(1, 1, signal.SIGTERM), (0, 3, signal.SIGINT)])
+def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, uninterrupted, epoch, steps, number):
+    with pytest.raises(Interrupted, match="--resume") as stopped:
+        make_trainer(tmp_path).fit(StopAt(epoch, steps, number))
+    assert stopped.value.signal == number
+    resumed = make_trainer(tmp_path)
+    progress = resumed.fit(resume=True)
+    assert same_bits(resumed.state, uninterrupted.state)
+    for row, expected in zip(progress.history, uninterrupted.progress.history, strict=True):
+        assert {**row, "seconds": 0} == {**expected, "seconds": 0}
+    best, _ = Checkpoints(tmp_path).load_best(resumed.state.variables)
+    assert progress.best["epoch"] == uninterrupted.progress.best["epoch"]
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), best))
+
+
+def test_a_finished_run_resumes_to_itself(tmp_path):
+    first = make_trainer(tmp_path)
+    first.fit()
+    second = make_trainer(tmp_path)
+    assert second.fit(resume=True).epoch == 3
+    assert same_bits(first.state, second.state)
+
+
+def test_early_stopping_waits_for_the_patience_and_keeps_the_best(tmp_path):
+    trainer = make_trainer(tmp_path, epochs=30, learning_rate=0.0, patience=2)
+    progress = trainer.fit()
+    assert (progress.epoch, progress.best["epoch"]) == (3, 1)
+
+
+def test_the_best_checkpoint_has_the_best_validation_score(tmp_path):
+    trainer = make_trainer(tmp_path, epochs=8, learning_rate=0.003, select="validation_accuracy")
+    progress = trainer.fit()
+    ranks = [(row["validation_accuracy"], -row["validation_loss"]) for row in progress.history]
+    assert progress.best["epoch"] == 1 + ranks.index(max(ranks))
+    variables, saved = trainer.checkpoints.load_best(trainer.state.variables)
+    assert saved["best"]["epoch"] == progress.best["epoch"]
+    sums = trainer.evaluate(variables, trainer.dataset, *trainer.validation)
+    assert float(sums["accuracy"] / sums["count"]) == pytest.approx(progress.best["validation_accuracy"])
+
+
+def test_plateau_halves_the_learning_rate_when_validation_stalls():
+    trainer = make_trainer(epochs=6, learning_rate=1e-12, schedule="plateau")
+    rates = [row["learning_rate"] for row in trainer.fit().history]
+    assert rates[0] == pytest.approx(1e-12) and rates[-1] == pytest.approx(5e-13)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    make_trainer(tmp_path, epochs=1).fit()
+    before = make_trainer(tmp_path, epochs=1)
+    before.fit(resume=True)
+
+    class Poison(Observer):
+        def on_start(self, progress, steps_per_epoch):
+            trainer.state = trainer.state.replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, trainer.state.params))
+
+    trainer = make_trainer(tmp_path, epochs=3)
+    with pytest.raises(NotFinite, match=r"the loss of step 5 \(epoch 2\) is not finite"):
+        trainer.fit(Poison(), resume=True)
+    after = make_trainer(tmp_path, epochs=1)
+    after.fit(resume=True)
+    assert same_bits(before.state, after.state)
+
+
+def test_resuming_without_a_checkpoint_says_so(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint found"):
+        make_trainer(tmp_path).fit(resume=True)
+
+
+def test_a_checkpoint_of_another_architecture_is_named_by_its_leaf(tmp_path):
+    make_trainer(tmp_path, epochs=1).fit()
+    from btjax.models.cnn import CNN
+    from btjax.training.tasks import Classification
+
+    task = tiny_task()
+    other = Classification(CNN(widths=(4, 8), pools=2, dense=17), task.preprocessing)
+    with pytest.raises(InputError, match=r"another architecture: .*dense/.* is .*16.*expected .*17"):
+        make_trainer(tmp_path, task=other, epochs=1).fit(resume=True)
+
+
+def test_only_one_checkpoint_of_each_kind_is_kept(tmp_path):
+    make_trainer(tmp_path, epochs=4).fit()
+    for which in ("last", "best"):
+        assert len(list((tmp_path / which).iterdir())) == 1
