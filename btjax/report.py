@@ -7,6 +7,7 @@ import platform
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from btjax.data.slices import CLASSES, Slices
 from btjax.data.splits import Split
@@ -23,7 +24,7 @@ _PACKAGES = ("btjax", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "scik
 
 
 def classifier_report(
-    config: Config, slices: Slices, split: Split, form: str, logits: np.ndarray, progress: Progress
+    config: Config, slices: Slices, split: Split, form: str, logits: dict[str, np.ndarray], progress: Progress
 ) -> dict[str, Any]:
     """Scores a classifier on its validation and test rows.
 
@@ -32,7 +33,8 @@ def classifier_report(
       slices: the data set.
       split: the run's split.
       form: the data set's form in words.
-      logits: float32 [N, 3] of every slice, by the checkpoint that validation chose.
+      logits: float32 [rows, 3] of the slices in `split.validation` and `split.test`, by those names, from the
+        checkpoint that validation chose.
       progress: the finished run's.
 
     Returns:
@@ -62,9 +64,9 @@ def classifier_report(
         },
         "counts": {side: _count(slices, rows) for side, rows in split.sides().items()},
         "data": {"form": form, "dir": config.data.data_dir},
-        "test": score(logits[split.test], split.test),
-        "validation": score(logits[split.validation], split.validation),
-        "held_out": score(logits[held_out], held_out),
+        "test": score(logits["test"], split.test),
+        "validation": score(logits["validation"], split.validation),
+        "held_out": score(np.concatenate([logits["validation"], logits["test"]]), held_out),
         "baselines": {
             "class_prior": {"test": score(class_prior(train_labels, len(split.test)), split.test)},
             "linear_model": {"test": score(linear, split.test)},
@@ -82,7 +84,7 @@ def classifier_report(
 
 
 def write_classifier_report(
-    run: Run, report: dict[str, Any], history: list[dict[str, float]], slices: Slices, split: Split, logits: np.ndarray
+    run: Run, report: dict[str, Any], history: list[dict[str, float]], tested: Slices, logits: np.ndarray
 ) -> None:
     """Writes report.json, report.html and figures/ into a run's folder.
 
@@ -90,15 +92,12 @@ def write_classifier_report(
       run: the run.
       report: `classifier_report`'s.
       history: the run's metrics by epoch.
-      slices: the data set.
-      split: the run's split.
-      logits: float32 [N, 3] of every slice.
+      tested: the test slices.
+      logits: float32 [rows, 3], theirs.
     """
-    tested = slices.take(split.test)
-    shifted = np.exp(logits[split.test] - logits[split.test].max(axis=1, keepdims=True))
-    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    probabilities = scipy.special.softmax(logits, axis=1)
     figures = {
-        "curves": training_curves(history, paper=report["experiment"] == "cnn"),
+        "curves": training_curves(history, report["experiment"] == "cnn", report["checkpoint"]["epoch"]),
         "confusion_test": confusion_matrix(report["test"]["confusion_matrix"], CLASSES, "Test slices"),
         "confusion_validation": confusion_matrix(
             report["validation"]["confusion_matrix"], CLASSES, "Validation slices"
@@ -107,6 +106,11 @@ def write_classifier_report(
             tested.images, tested.labels, probabilities, CLASSES, ids=tested.ids, masks=tested.masks
         ),
     }
+    by_patient = report["test"]["by_patient"]
+    if by_patient is not None:
+        figures["confusion_by_patient"] = confusion_matrix(
+            by_patient["confusion_matrix"], CLASSES, "Test patients, one prediction each"
+        )
     for name, figure in figures.items():
         run.write_figure(name, figure)
     run.write_text("report.html", render_page(report, figures))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
 import signal
 import sys
 from collections.abc import Callable
 
 import jax
-from absl import app
+from absl import app, logging
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from btjax.data.builder import cache_folder
 from btjax.data.dataset import load_data
 from btjax.data.splits import make_split
 from btjax.errors import InputError
@@ -33,7 +32,8 @@ def run_experiment(experiment: str, main: Callable[[Config], None]) -> None:
     define_flags(experiment)
 
     def guarded(_):
-        jax.config.update("jax_compilation_cache_dir", str(_cache_dir() / "compiled"))
+        logging.set_verbosity(logging.WARNING)
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder(FLAGS.cache_dir) / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
         try:
             if not FLAGS.workdir:
@@ -56,10 +56,6 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _cache_dir() -> pathlib.Path:
-    return pathlib.Path(FLAGS.cache_dir or os.environ.get("BTJAX_CACHE") or pathlib.Path.home() / ".cache" / "btjax")
-
-
 def run_classifier(config: Config) -> None:
     """Trains (or resumes, or only evaluates) the classifier of a config in --workdir and writes its report.
 
@@ -70,21 +66,28 @@ def run_classifier(config: Config) -> None:
     run = Run(FLAGS.workdir)
     resume = FLAGS.resume or FLAGS.eval_only
     run.check(config, resume)
-    slices, form = load_data(config.data, str(_cache_dir()), _data_bar)
+    slices, form = load_data(config.data, FLAGS.cache_dir, _DataBar())
     print(f"data: {form}: {len(slices)} slices at {config.data.image_size} px")
     split = make_split(slices, config.data.protocol, config.data.fold, config.data.folds, config.seed)
     print(f"split: {config.data.protocol}: " + ", ".join(f"{len(rows)} {side}" for side, rows in split.sides().items()))
     run.start(config, resume)
     task = config.task()
     trainer = Trainer(task, config.training, slices, split, config.seed, run.checkpoints)
+    if resume:
+        trainer.restore()
     if not FLAGS.eval_only:
         with _Console(config.training.epochs, run) as console:
-            trainer.fit(console, FLAGS.resume)
-    variables, progress = run.checkpoints.load_best(trainer.state.variables)
-    progress = trainer.progress if not FLAGS.eval_only else Progress(**progress)
-    logits = make_predict(task)(variables, slices.images, config.training.batch_size)
+            trainer.fit(console)
+    progress = trainer.progress
+    variables, _ = run.checkpoints.load_best(trainer.state.variables)
+    predict = make_predict(task)
+    logits = {
+        side: predict(variables, slices.images[rows], config.training.batch_size)
+        for side, rows in split.sides().items()
+        if side != "train"
+    }
     report = classifier_report(config, slices, split, form, logits, progress)
-    write_classifier_report(run, report, progress.history, slices, split, logits)
+    write_classifier_report(run, report, progress.history, slices.take(split.test), logits["test"])
     low, high = report["test"]["accuracy_ci95"]
     print(
         f"test accuracy {report['test']['accuracy']:.4f} (95% interval {low:.3f} to {high:.3f}) on "
@@ -93,8 +96,18 @@ def run_classifier(config: Config) -> None:
     )
 
 
-def _data_bar(iterable, total: int, description: str):
-    return tqdm(iterable, total=total, desc=description, unit="slice", dynamic_ncols=True)
+class _DataBar:
+    """Shows the reading of slices; `bar(what, done, total)` is called as it goes on."""
+
+    def __init__(self):
+        self._bar = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._bar is None or self._bar.desc != f"{what}: ":
+            self._bar = tqdm(total=total, desc=what, dynamic_ncols=True)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
 
 
 class _Console(Observer):

@@ -40,16 +40,17 @@ _VIRIDIS_SHARE = 0.95
 
 @functools.cache
 def viridis_table() -> np.ndarray:
-    """uint8 [256, 3]: the colours of matplotlib's viridis, all different."""
+    """uint8 [256, 3]: the colours of matplotlib's viridis; 104 and 105 share one, and so do 137 and 138."""
     return matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3].copy()
 
 
 @functools.cache
 def _viridis_lookup() -> tuple[np.ndarray, np.ndarray, cKDTree]:
-    """Sorted colour codes, the grey value of each, and a tree over the colours."""
+    """The grey value of each of the 2^24 colours (0 where viridis has none), viridis's colour codes, and a tree."""
     codes = _codes(viridis_table())
-    order = np.argsort(codes)
-    return codes[order], order.astype(np.uint8), cKDTree(viridis_table().astype(np.float64))
+    greys = np.zeros(1 << 24, np.uint8)
+    greys[codes[::-1]] = np.arange(256, dtype=np.uint8)[::-1]  # of two values with one colour the lower is kept
+    return greys, codes, cKDTree(viridis_table().astype(np.float64))
 
 
 def _codes(colours: np.ndarray) -> np.ndarray:
@@ -61,9 +62,9 @@ def _codes(colours: np.ndarray) -> np.ndarray:
 def undo_viridis(colours: np.ndarray) -> np.ndarray | None:
     """The grey image under a baked-in viridis colour map.
 
-    Exact colours of the map give back their value exactly; other pixels (a lossy or resized copy) take the nearest
-    colour in RGB. An image counts as viridis when 95% of its pixels lie within a distance of 30 of the map; grey and
-    black lie 100 away.
+    Exact colours of the map give back their value (the lower one of the two pairs of values that share a colour);
+    other pixels (a lossy or resized copy) take the nearest colour in RGB. An image counts as viridis when 95% of its
+    pixels lie within a distance of 30 of the map; grey and black lie 80 and more away.
 
     Args:
       colours: uint8 [H, W, 3].
@@ -71,11 +72,12 @@ def undo_viridis(colours: np.ndarray) -> np.ndarray | None:
     Returns:
       uint8 [H, W], or None if the image is not in viridis.
     """
-    known_codes, known_greys, tree = _viridis_lookup()
+    if np.array_equal(colours[..., 0], colours[..., 1]):
+        return None
+    greys, viridis_codes, tree = _viridis_lookup()
     codes = _codes(colours)
-    position = np.minimum(np.searchsorted(known_codes, codes), 255)
-    grey = known_greys[position]
-    other = known_codes[position] != codes
+    grey = greys[codes]
+    other = viridis_codes[grey] != codes
     if other.any():
         unique, inverse, counts = np.unique(codes[other], return_inverse=True, return_counts=True)
         points = np.stack([unique >> 16, (unique >> 8) & 255, unique & 255], axis=-1).astype(np.float64)

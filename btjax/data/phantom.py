@@ -34,6 +34,9 @@ PLANE_SETS = (
 SELLA = np.array([0.0, -0.19, 0.17], np.float32)
 """Where the pituitary gland sits."""
 
+SHARE_AT_SELLAR_LEVEL = 0.35
+"""Share of meningiomas and gliomas put where a slice through them shows the sella too: anatomy is no clue to class."""
+
 # Ellipsoids as (centre x y z, radii x y z). A centre off the midline stands for a pair: points are folded by |x|.
 BRAIN = {
     "cerebrum": (0.0, 0.0, -0.12, 0.61, 0.80, 0.55),
@@ -183,7 +186,7 @@ def _jittered(table, rng: np.random.Generator, move: float, resize: float) -> np
 
 def make_head(rng: np.random.Generator) -> Head:
     """A patient's head, with no regard to the tumour it will hold."""
-    brain = rng.uniform(0.32, 0.46)
+    brain = rng.uniform(0.32, 0.42)
     levels = {
         "air": rng.uniform(0.0, 0.03),
         "bone": rng.uniform(0.06, 0.13),
@@ -193,7 +196,7 @@ def make_head(rng: np.random.Generator) -> Head:
         "muscle": brain * rng.uniform(0.7, 1.1),
         "fat": rng.uniform(0.7, 1.0),
         "marrow": rng.uniform(0.4, 0.7),
-        "vessel": brain * rng.uniform(1.4, 2.0),
+        "vessel": brain * rng.uniform(1.3, 1.8),
         "sulci": rng.uniform(0.6, 1.1),
     }
     deep = _jittered((shape for _, shape in DEEP), rng, 0.012, 0.10)
@@ -212,21 +215,30 @@ def make_head(rng: np.random.Generator) -> Head:
     )
 
 
-def _near_sellar_level(centre: np.ndarray, planes: tuple[str, ...]) -> bool:
-    """Whether a slice through `centre` in one of the planes shows the sella too."""
-    return any(abs(centre[PLANE_NORMALS[plane]] - SELLA[PLANE_NORMALS[plane]]) < 0.12 for plane in planes)
+def _near_sellar_level(points: np.ndarray, planes: tuple[str, ...]) -> np.ndarray:
+    """Whether a slice through each of `points` [3, N] in one of the planes shows the sella too, bool [N]."""
+    axes = [PLANE_NORMALS[plane] for plane in planes]
+    return (np.abs(points[axes] - SELLA[axes, None]) < 0.12).any(0)
 
 
-def _surface_point(head: Head, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the ray in `direction` from the brain's middle leaves the brain, and the outward unit normal there."""
-    start = np.array([0, 0, -0.1], np.float32)
-    along = np.linspace(0.05, 1.2, 240, dtype=np.float32)
-    inside = brain_distance(start[:, None] + direction[:, None] * along, head) < 0
-    point = start + direction * along[np.flatnonzero(inside)[-1]]
-    steps = 0.02 * np.eye(3, dtype=np.float32)
-    sides = brain_distance(np.concatenate([point + steps, point - steps]).T, head)
-    gradient = sides[:3] - sides[3:]
-    return point, gradient / (np.linalg.norm(gradient) + 1e-6)
+def _choose(required: np.ndarray, wished: np.ndarray, score: np.ndarray) -> int:
+    """The first candidate that is as required and as wished, else as required, else the one of highest score."""
+    for valid in (required & wished, required):
+        if valid.any():
+            return int(np.argmax(valid))
+    return int(np.argmax(score))
+
+
+def _inner_table(head: Head, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where rays in `directions` [3, N] from the brain's middle leave it, and the outward unit normals, both [3, N]."""
+    along = np.linspace(0.05, 1.2, 150, dtype=np.float32)
+    middle = np.array([[0], [0], [-0.1]], np.float32)
+    inside = brain_distance(middle[..., None] + directions[..., None] * along, head) < 0
+    last = len(along) - 1 - np.argmax(inside[:, ::-1], 1)
+    points = middle + directions * along[last]
+    steps = 0.02 * np.eye(3, dtype=np.float32)[..., None]
+    sides = [brain_distance(points + step, head) - brain_distance(points - step, head) for step in steps]
+    return points, np.stack(sides) / (np.linalg.norm(sides, axis=0) + 1e-6)
 
 
 def make_meningioma(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -> Tumour:
@@ -236,49 +248,53 @@ def make_meningioma(head: Head, planes: tuple[str, ...], rng: np.random.Generato
     that seems to float in the brain.
     """
     radius = rng.uniform(0.15, 0.28)
-    looks = dict(enhancement=rng.uniform(1.8, 2.4), shape=rng.uniform(0.9, 1.12, 3).astype(np.float32))
-    looks["roughness"] = rng.uniform(0.03, 0.10)
-    at_sella = rng.random() < 0.35
-    if "sagittal" not in planes and rng.random() < 0.35:
-        side = int(rng.choice((-1, 1)))
-        for _ in range(400):
-            point = rng.uniform((0, -0.7, -0.6), (0, 0.75, 0.0)).astype(np.float32)
-            if falx_extent(point, head) < -0.08 and (_near_sellar_level(point, planes) or not at_sella):
-                break
-        point[0] = side * 0.25 * radius
-        return Tumour("meningioma", point, radius, side=side, **looks)
-    for _ in range(400):
-        direction = rng.normal(size=3).astype(np.float32)
-        point, normal = _surface_point(head, direction / np.linalg.norm(direction))
-        centre = point - 0.25 * radius * normal
-        from_the_side = all(abs(normal[PLANE_NORMALS[plane]]) < (0.6 if len(planes) < 3 else 0.72) for plane in planes)
-        clear = np.linalg.norm(centre - SELLA) > 0.22 + radius and point[2] < 0.32
-        clear &= brain_distance(point + 0.1 * normal, head) > 0.07
-        clear &= all(abs(centre[PLANE_NORMALS[plane]]) < 0.42 for plane in planes)
-        if from_the_side and clear and (_near_sellar_level(centre, planes) or not at_sella):
-            break
-    return Tumour("meningioma", centre, radius, **looks)
+    side = int(rng.choice((-1, 1))) if "sagittal" not in planes and rng.random() < 0.35 else 0
+    anywhere = np.full(400, rng.random() > SHARE_AT_SELLAR_LEVEL)
+    if side:
+        centres = rng.uniform((0, -0.7, -0.6), (0, 0.75, 0.0), (400, 3)).astype(np.float32).T
+        depth = -falx_extent(centres, head)
+        chosen = _choose(depth > 0.08, _near_sellar_level(centres, planes) | anywhere, depth)
+        centres[0] = side * 0.25 * radius
+    else:
+        directions = rng.normal(size=(3, 400)).astype(np.float32)
+        points, normals = _inner_table(head, directions / np.linalg.norm(directions, axis=0))
+        centres = points - 0.25 * radius * normals
+        axes = [PLANE_NORMALS[plane] for plane in planes]
+        tilt = np.abs(normals[axes]).max(0)
+        required = tilt < (0.6 if len(planes) < 3 else 0.72)
+        required &= np.abs(centres[axes]).max(0) < 0.45
+        required &= np.linalg.norm(centres - SELLA[:, None], axis=0) > 0.22 + radius
+        # No crevices between the parts of the brain, nothing down by the spinal cord.
+        required &= (brain_distance(points + 0.1 * normals, head) > 0.07) & (points[2] < 0.32)
+        chosen = _choose(required, _near_sellar_level(centres, planes) | anywhere, -tilt)
+    return Tumour(
+        "meningioma",
+        centres[:, chosen],
+        radius,
+        enhancement=rng.uniform(1.9, 2.5),
+        shape=rng.uniform(0.9, 1.12, 3).astype(np.float32),
+        side=side,
+        roughness=rng.uniform(0.03, 0.10),
+    )
 
 
 def make_glioma(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -> Tumour:
     """Within the brain, irregular, an enhancing wall around a dark core; in some the wall hardly enhances."""
-    radius = rng.uniform(0.15, 0.27)
-    at_sella = rng.random() < 0.35
-    for _ in range(400):
-        centre = rng.uniform((-0.5, -0.65, -0.55), (0.5, 0.65, 0.35)).astype(np.float32)
-        deep_enough = brain_distance(centre, head) < -(1.2 * radius + 0.03)
-        clear = np.linalg.norm(centre - SELLA) > 0.12 + radius
-        if deep_enough and clear and (_near_sellar_level(centre, planes) or not at_sella):
-            break
-    faint = rng.random() < 0.15
+    radius = rng.uniform(0.16, 0.27)
+    anywhere = rng.random() > SHARE_AT_SELLAR_LEVEL
+    centres = rng.uniform((-0.5, -0.65, -0.55), (0.5, 0.65, 0.35), (1500, 3)).astype(np.float32).T
+    depth = -brain_distance(centres, head)
+    required = (depth > 1.1 * radius + 0.03) & (np.linalg.norm(centres - SELLA[:, None], axis=0) > 0.12 + radius)
+    chosen = _choose(required, _near_sellar_level(centres, planes) | anywhere, depth)
+    faint = rng.random() < 0.10
     return Tumour(
         "glioma",
-        centre,
+        centres[:, chosen],
         radius,
-        enhancement=rng.uniform(1.15, 1.35) if faint else rng.uniform(1.7, 2.4),
+        enhancement=rng.uniform(1.25, 1.45) if faint else rng.uniform(1.9, 2.5),
         shape=rng.uniform(0.8, 1.2, 3).astype(np.float32),
-        core=rng.uniform(0.3, 0.55),
-        rim=rng.uniform(0.16, 0.28),
+        core=rng.uniform(0.25, 0.5),
+        rim=rng.uniform(0.20, 0.30),
         roughness=rng.uniform(0.15, 0.28),
     )
 
@@ -292,7 +308,7 @@ def make_pituitary(head: Head, planes: tuple[str, ...], rng: np.random.Generator
         "pituitary",
         centre.astype(np.float32),
         radius,
-        enhancement=rng.uniform(1.7, 2.4),
+        enhancement=rng.uniform(1.8, 2.5),
         shape=shape,
         roughness=rng.uniform(0.04, 0.12),
     )
@@ -440,15 +456,15 @@ def make_patient(
     planes = PLANE_SETS[number // len(CLASSES) % len(PLANE_SETS)][:slices]
     head = make_head(rng)
     tumour = MAKERS[CLASSES[number % len(CLASSES)]](head, planes, rng)
-    noise, gamma = rng.uniform(0.008, 0.025), rng.uniform(0.85, 1.15)
+    noise, gamma = rng.uniform(0.008, 0.022), rng.uniform(0.85, 1.15)
     drawn = []
     for plane, rows in zip(planes, np.array_split(np.arange(slices), len(planes)), strict=True):
         pose = {
             "side": rng.uniform(2.25, 2.55),
-            "shift": rng.normal(0, 0.03, 2).clip(-0.07, 0.07),
+            "shift": rng.normal(0, 0.05, 2).clip(-0.10, 0.10),
             "angles": rng.normal(0, (0.08, 0.04, 0.04)).clip(-0.2, 0.2),
         }
-        bias = rng.normal(0, 0.12, 3)
+        bias = rng.normal(0, 0.08, 3)
         offsets = np.linspace(-0.5, 0.5, len(rows) + 2)[1:-1] + rng.uniform(-0.06, 0.06, len(rows))
         for row, offset in zip(rows, offsets, strict=True):
             points, pixel = slice_points(head, tumour, plane, offset, image_size, pose)

@@ -20,12 +20,12 @@ INVERSE_PENALTY = 0.01
 """scikit-learn's C: half the squared norm of the weights is added to C times the summed cross-entropy."""
 
 
-def class_prior(train_labels: np.ndarray, labels: np.ndarray, *, classes: int = len(CLASSES)) -> np.ndarray:
+def class_prior(train_labels: np.ndarray, rows: int, *, classes: int = len(CLASSES)) -> np.ndarray:
     """Logits of the classifier that knows nothing but how common the classes are.
 
     Args:
       train_labels: int [M].
-      labels: int [N], the rows to predict; only their number is used.
+      rows: N, the number of rows to predict.
       classes: C.
 
     Returns:
@@ -33,7 +33,7 @@ def class_prior(train_labels: np.ndarray, labels: np.ndarray, *, classes: int = 
       training rows.
     """
     counts = np.bincount(np.asarray(train_labels), minlength=classes)
-    return np.tile(np.log((counts + 1) / (counts.sum() + classes)), (len(labels), 1))
+    return np.tile(np.log((counts + 1) / (counts.sum() + classes)), (rows, 1))
 
 
 def linear_model(
@@ -69,9 +69,9 @@ def linear_model(
 
 
 def box_averages(images: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """uint8 [N, S, S] -> float32 [N, side * side] in [0, 1]: the mean of each of side x side equal boxes."""
+    """uint8 [N, S, S] -> float64 [N, side * side] in [0, 1]: the mean of each of side x side equal boxes."""
     small = np.empty((len(images), side, side), np.float32)
     for row, image in enumerate(images):
         # On float32: Pillow rounds uint8 after each of its two passes.
         small[row] = Image.fromarray(image.astype(np.float32)).resize((side, side), Image.Resampling.BOX)
-    return small.reshape(len(images), -1) / 255
+    return small.reshape(len(images), -1) / np.float64(255)

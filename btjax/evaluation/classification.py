@@ -29,10 +29,10 @@ def classification_report(
 ) -> dict:
     """Scores a classifier on every row, with 95% bootstrap intervals that resample patients.
 
-    Undefined values are None, never 0: every metric of a class without rows; the precision of a class never predicted; a
-    macro average over classes of which one is undefined; an interval with fewer than two clusters, or of a metric that
-    more than a tenth of the resamples leave undefined. F1 is 2 TP / (2 TP + FP + FN), so it is 0, and defined, for a
-    class that has rows and is never predicted. A prediction is the class of the highest logit, the first of equals.
+    Undefined values are None, never 0: every metric of a class without rows; the precision of a class never predicted;
+    a macro average over classes of which one is undefined; an interval with fewer than two clusters, or of a metric
+    that more than a tenth of the resamples leave undefined. F1 is 2 TP / (2 TP + FP + FN): 0, and defined, for a class
+    that has rows and is never predicted. A prediction is the class of the highest logit, the first of equals.
 
     Args:
       logits: float [N, C], finite.

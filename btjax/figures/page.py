@@ -23,12 +23,16 @@ _TITLES = {
 
 _CAPTIONS = {
     "curves": "Accuracy and loss by epoch, in the form of the paper's Figure 15.",
-    "confusion": "Confusion matrix of the test slices: counts and their share of the true class.",
+    "confusion_test": "Confusion matrix of the test slices: counts and their share of the true class.",
     "confusion_by_patient": "Confusion matrix of the test patients, one prediction each.",
     "confusion_validation": "Confusion matrix of the validation slices.",
     "mistakes": "The test slices that are wrong with the highest probability.",
 }
 """The figures that the page knows, in their order; any other follows under its own name."""
+
+
+UNDEFINED = "\N{EN DASH}"
+"""What stands for a value that is None."""
 
 
 def render_page(report: Mapping, figures: Mapping[str, Figure] | None = None) -> str:
@@ -37,8 +41,8 @@ def render_page(report: Mapping, figures: Mapping[str, Figure] | None = None) ->
     Args:
       report: the contents of `report.json`; `test` and others are dicts of `classification_report`. A key that is
         absent leaves its section out. Every text is escaped.
-      figures: name -> figure, embedded as data. `curves`, `confusion`, `confusion_by_patient`, `confusion_validation`
-        and `mistakes` have their own captions.
+      figures: name -> figure, embedded as data. `curves`, `confusion_test`, `confusion_by_patient`,
+        `confusion_validation` and `mistakes` have their own captions.
 
     Returns:
       The page's HTML.
@@ -83,7 +87,7 @@ def page_content(report: Mapping, figures: Mapping[str, Figure]) -> dict:
 
 def percent(value: float | None) -> str:
     """0.9375 -> '93.8%'; None -> an en dash. What is less than 1 never rounds up to 100%."""
-    return "–" if value is None else f"{_percents(value)}%"
+    return UNDEFINED if value is None else f"{_percents(value)}%"
 
 
 def _percents(value: float) -> str:
@@ -102,7 +106,7 @@ def number_interval(bounds: Sequence[float] | None) -> str:
 
 def number(value: float | None) -> str:
     """0.12345 -> '0.123'; None -> an en dash."""
-    return "–" if value is None else f"{value:.3f}"
+    return UNDEFINED if value is None else f"{value:.3f}"
 
 
 def amount(value: int | None) -> str:
@@ -142,8 +146,8 @@ def _leak_sentences(protocol: str, split: Mapping) -> list[str]:
     if families:
         stand = "1 family stands" if families == 1 else f"{families} families stand"
         return [
-            f"No patient id stands on two sides; {stand} there, that is, ids that differ only in a letter suffix and may "
-            "be one person examined twice."
+            f"No patient id stands on two sides; {stand} there, that is, ids that differ only in a letter suffix and "
+            "may be one person examined twice."
         ]
     if patients == 0:
         return ["No patient stands on two sides of the split."]
@@ -159,16 +163,16 @@ def _cautions(test: Mapping | None) -> list[str]:
     cautions = []
     if unit == "slice":
         cautions.append(
-            "These data carry no patient ids. The intervals take slices for independent, and are too narrow where several "
-            "slices show one patient."
+            "These data carry no patient ids. The intervals take slices for independent, and are too narrow where "
+            "several slices show one patient."
         )
     if units and test.get("accuracy") == 1:
         # Without a mistake every resample is perfect too; (1 - share)^units = 0.05 is the exact bound.
         lowest = 0.05 ** (1 / units)
         cautions.append(
-            f"No test slice is wrong, and so no resample can be: the interval has no width, yet the value is not certain. "
-            f"{units} {unit}s without a mistake say, at 95% confidence, that at least {percent(lowest)} of such {unit}s "
-            "have none."
+            "No test slice is wrong, and so no resample can be: the interval has no width, yet the value is not "
+            f"certain. {units} {unit}s without a mistake say, at 95% confidence, that at least {percent(lowest)} of "
+            f"such {unit}s have none."
         )
     return cautions
 
@@ -186,7 +190,7 @@ def _compared_rows(report: Mapping, published: paper.PublishedResult | None) -> 
         scores = report.get(key) or {}
         add(name, scores, "slices", strong=key == "test")
         add(f"{name}, by patient", scores.get("by_patient"), "patients")
-    baselines = {"linear_model": "Linear model on 32×32 pixels", "class_prior": "Class frequencies alone"}
+    baselines = {"linear_model": "Linear model on 32x32 pixels", "class_prior": "Class frequencies alone"}
     for key, parts in sorted((report.get("baselines") or {}).items(), reverse=True):
         add(f"{baselines.get(key, key)}, test", (parts or {}).get("test"), "slices")
     if published:
@@ -245,7 +249,7 @@ def flattened(tree: Mapping, prefix: str = "") -> list[tuple[str, str]]:
         elif isinstance(value, (list, tuple)):
             pairs.append((name, ", ".join(map(str, value))))
         else:
-            pairs.append((name, "–" if value is None else str(value)))
+            pairs.append((name, UNDEFINED if value is None else str(value)))
     return pairs
 
 
@@ -267,7 +271,7 @@ def _alternative_text(name: str, report: Mapping) -> str:
     """What the figure shows, in words; for a confusion matrix, all of it."""
     test = report.get("test") or {}
     scores = {
-        "confusion": test,
+        "confusion_test": test,
         "confusion_by_patient": test.get("by_patient"),
         "confusion_validation": report.get("validation"),
     }.get(name)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,6 @@ from btjax.data.slices import Slices
 from btjax.data.splits import Split
 from btjax.errors import InputError
 from btjax.training import step as compiled
-from btjax.training.checkpoints import Checkpoints
 from btjax.training.optimizers import TrainingConfig, make_optimizer, make_schedule
 from btjax.training.state import PLATEAU, create_state
 
@@ -110,18 +108,27 @@ class Trainer:
         size = slices.images.shape[1]
         inputs = jax.ShapeDtypeStruct((1, size, size, task.preprocessing.channels), jnp.float32)
         self.state = create_state(task.model, optimizer, inputs, jax.random.key(seed))
-        self.zero_sums = lambda: compiled.zero_sums(task, self.dataset, self.state)
+        self._zero_sums = partial(compiled.zero_sums, task, self.dataset, self.state)
+        self._sums = self._zero_sums()
         self.train_chunk = compiled.make_train_chunk(task, optimizer)
         self.evaluate = compiled.make_evaluate(task)
         self.progress = Progress()
         self._chunk = 1
 
-    def fit(self, observer: Observer | None = None, resume: bool = False) -> Progress:
+    def restore(self) -> None:
+        """Goes back to the last checkpoint, to continue with the same bits as if training had never stopped.
+
+        Raises:
+          InputError: there is no checkpoint, or it is of another architecture.
+        """
+        self.state, self._sums, progress = self.checkpoints.load_last(self.state, self._sums)
+        self.progress = Progress(**progress)
+
+    def fit(self, observer: Observer | None = None) -> Progress:
         """Trains to the last epoch, or until early stopping.
 
         Args:
           observer: is told of every chunk and epoch.
-          resume: continue from the last checkpoint, which gives the same bits as never having stopped.
 
         Returns:
           The run's progress; `self.state` is the final state, the best model is in the checkpoint "best".
@@ -129,19 +136,14 @@ class Trainer:
         Raises:
           Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
           NotFinite: a loss or gradient was not finite; nothing was saved since.
-          InputError: nothing to resume from, or a checkpoint that does not fit or cannot be written.
+          InputError: a checkpoint cannot be written.
         """
         observer = observer or Observer()
-        sums = self.zero_sums()
-        if resume:
-            self.state, sums, progress = self.checkpoints.load_last(self.state, sums)
-            self.progress = Progress(**progress)
         observer.on_start(self.progress, self.steps_per_epoch)
         with _StopRequest() as stop:
             while not self._finished():
-                sums = self._train_epoch(sums, observer, stop)
-                self._finish_epoch(sums)
-                sums = self.zero_sums()
+                self._train_epoch(observer, stop)
+                self._finish_epoch()
                 observer.on_epoch(self.progress)
         return self.progress
 
@@ -150,7 +152,7 @@ class Trainer:
         waited = progress.epoch - (progress.best["epoch"] if progress.best else 0)
         return progress.epoch >= self.config.epochs or 0 < patience <= waited
 
-    def _train_epoch(self, sums, observer: Observer, stop: _StopRequest):
+    def _train_epoch(self, observer: Observer, stop: _StopRequest) -> None:
         """Takes the remaining steps of the epoch in chunks of about a second."""
         progress = self.progress
         batches = compiled.shuffled_batches(
@@ -159,22 +161,21 @@ class Trainer:
         began = time.perf_counter()
         while progress.steps < self.steps_per_epoch:
             until = min(progress.steps + self._chunk, self.steps_per_epoch)
-            self.state, sums = self.train_chunk(
-                self.state, sums, self.dataset, *batches, jnp.int32(progress.steps), jnp.int32(until)
+            self.state, self._sums = self.train_chunk(
+                self.state, self._sums, self.dataset, *batches, jnp.int32(progress.steps), jnp.int32(until)
             )
-            read = jax.device_get(sums)
+            sums = jax.device_get(self._sums)
             seconds, began = time.perf_counter() - began, time.perf_counter()
             progress.seconds += seconds
             # The first chunk's time is mostly compilation: chunks begin with one step and at most double.
             pace = round((until - progress.steps) * _CHUNK_SECONDS / seconds)
             self._chunk = max(1, min(2 * self._chunk, pace))
             progress.steps = until
-            self._check_finite(read)
-            observer.on_steps(progress, compiled.means(read))
+            self._check_finite(sums)
+            observer.on_steps(progress, compiled.means(sums))
             if stop.signal is not None:
-                self._save_last(sums)
+                self._save_last()
                 raise Interrupted(stop.signal, progress.epoch, progress.steps)
-        return sums
 
     def _check_finite(self, sums: dict[str, np.ndarray]) -> None:
         fault = compiled.not_finite(sums)
@@ -185,15 +186,15 @@ class Trainer:
                 f"checkpoint: {kept}; try a lower --learning_rate or --dtype=float32"
             )
 
-    def _finish_epoch(self, sums) -> None:
+    def _finish_epoch(self) -> None:
         """Validates, chooses, saves; the checkpoint to resume from comes last, since it vouches for the others."""
         progress, began = self.progress, time.perf_counter()
-        train = compiled.means(jax.device_get(sums))
+        train = compiled.means(jax.device_get(self._sums))
         validation = compiled.means(jax.device_get(self.evaluate(self.state.variables, self.dataset, *self.validation)))
         progress.seconds += time.perf_counter() - began
         if not np.isfinite(validation["loss"]):
             raise NotFinite(f"the validation loss after epoch {progress.epoch + 1} is not finite")
-        progress.epoch, progress.steps = progress.epoch + 1, 0
+        progress.epoch, progress.steps, self._sums = progress.epoch + 1, 0, self._zero_sums()
         learning_rate = float(self.schedule(int(self.state.step) - 1)) * float(self.state.plateau.scale)
         row = {"epoch": progress.epoch, "step": int(self.state.step)}
         row |= {f"train_{name}": value for name, value in train.items()}
@@ -208,7 +209,7 @@ class Trainer:
             _, plateau = PLATEAU.update({}, self.state.plateau, value=row["validation_loss"])
             self.state = self.state.replace(plateau=plateau)
         if self._finished() or progress.epoch % self.config.checkpoint_every == 0:
-            self._save_last(self.zero_sums())
+            self._save_last()
 
     def _is_better(self, row: dict[str, float]) -> bool:
         """Whether a row beats the best; equal accuracies are decided by the loss."""
@@ -219,6 +220,6 @@ class Trainer:
 
         return self.progress.best is None or score(row) > score(self.progress.best)
 
-    def _save_last(self, sums) -> None:
+    def _save_last(self) -> None:
         if self.checkpoints:
-            self.checkpoints.save_last(self.state, sums, dataclasses.asdict(self.progress))
+            self.checkpoints.save_last(self.state, self._sums, dataclasses.asdict(self.progress))

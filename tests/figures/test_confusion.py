@@ -18,7 +18,7 @@ def test_counts_and_row_shares_stand_in_their_cells():
     assert ((0.5, 2.5), "2") in cells
     assert ((1.5, 1.5), "100.0%") in cells
     assert panel.yaxis_inverted()
-    assert [text.get_text() for text in panel.get_yticklabels()][0] == "meningioma\nn = 8"
+    assert panel.get_yticklabels()[0].get_text() == "meningioma\nn = 8"
     assert panel.get_title(loc="left") == "Test"
     figure.savefig(io.BytesIO(), format="svg")
 

@@ -16,7 +16,8 @@ def test_the_table_follows_from_the_matrix(name):
     result = paper.RESULTS[name]
     matrix = np.array(result.matrix)
     hits = np.diagonal(matrix)
-    computed = [hits / matrix.sum(axis=0), hits / matrix.sum(axis=1), 2 * hits / (matrix.sum(axis=0) + matrix.sum(axis=1))]
+    predicted, actual = matrix.sum(axis=0), matrix.sum(axis=1)
+    computed = [hits / predicted, hits / actual, 2 * hits / (predicted + actual)]
     for index, class_name in enumerate(paper.CLASSES):
         assert result.percents[class_name] == tuple(round(100 * values[index]) for values in computed)
     assert result.macro_f1 == pytest.approx(computed[2].mean())

@@ -29,9 +29,9 @@ def test_defaults_are_the_papers_network():
 def test_logits_have_their_shape_and_type_in_both_precisions():
     for dtype in ("float32", "bfloat16"):
         model = CNN(widths=(4, 8), pools=2, dense=8, dtype=dtype)
-        variables = model.init(jax.random.key(0), jnp.zeros((1, 17, 17, 1)))
+        variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 17, 17, 1)))
         chex.assert_type(jax.tree.leaves(variables), jnp.float32)
-        logits = model.apply(variables, jnp.ones((5, 17, 17, 1)))
+        logits = jax.jit(model.apply)(variables, jnp.ones((5, 17, 17, 1)))
         chex.assert_shape(logits, (5, 3))
         chex.assert_type(logits, jnp.float32)
 
@@ -62,12 +62,12 @@ def test_logits_and_gradients_equal_pytorchs(size):
 
     model = CNN(widths=(4, 8, 16), pools=3, dense=12)
     inputs = np.random.default_rng(0).random((2, size, size, 3), np.float32)
-    params = model.init(jax.random.key(0), inputs)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), inputs)["params"]
 
     def total(params, inputs):
         return jnp.sum(jnp.sin(model.apply({"params": params}, inputs)))
 
-    gradient = jax.grad(total, (0, 1))(params, inputs)
+    gradient = jax.jit(jax.grad(total, (0, 1)))(params, inputs)
     kernels = {name: torch.tensor(np.asarray(leaf["kernel"]), requires_grad=True) for name, leaf in params.items()}
     pixels = torch.tensor(inputs, requires_grad=True)
     hidden = pixels.permute(0, 3, 1, 2)
@@ -77,7 +77,7 @@ def test_logits_and_gradients_equal_pytorchs(size):
     hidden = torch.relu(hidden.permute(0, 2, 3, 1).flatten(1) @ kernels["dense"])
     logits = hidden @ kernels["logits"]
     torch.sin(logits).sum().backward()
-    np.testing.assert_allclose(model.apply({"params": params}, inputs), logits.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(model.apply)({"params": params}, inputs), logits.detach().numpy(), atol=1e-5)
     np.testing.assert_allclose(gradient[1], pixels.grad.numpy(), atol=1e-5)
     for name, kernel in kernels.items():
         np.testing.assert_allclose(gradient[0][name]["kernel"], kernel.grad.numpy(), atol=1e-4, err_msg=name)

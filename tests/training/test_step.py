@@ -50,7 +50,7 @@ def test_padding_changes_neither_loss_nor_gradient(setting):
     task = tiny_task(dropout=0.0)
     short = {name: array[:5] for name, array in dataset.items()} | {"counted": jnp.ones(5, bool)}
     padded = {name: array[:8] for name, array in dataset.items()} | {"counted": jnp.arange(8) < 5}
-    results = [jax.value_and_grad(task.loss, has_aux=True)(state.params, state, batch) for batch in (short, padded)]
+    results = [jax.jit(jax.value_and_grad(task.loss, has_aux=True))(state.params, state, batch) for batch in (short, padded)]
     (first, second), (gradient, other) = zip(*results, strict=True)
     np.testing.assert_allclose(first[0], second[0], rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), gradient, other)
@@ -60,7 +60,7 @@ def test_loss_is_cross_entropy_plus_the_dense_kernels_l2(setting):
     _, _, dataset, state = setting
     task = tiny_task(dropout=0.0)
     batch = {name: array[:6] for name, array in dataset.items()} | {"counted": jnp.ones(6, bool)}
-    loss, _ = task.loss(state.params, state, batch)
+    loss, _ = jax.jit(task.loss)(state.params, state, batch)
     logits = np.asarray(task.outputs(state.variables, batch["images"]), np.float64)
     log_shares = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     entropy = -log_shares[np.arange(6), batch["labels"]].mean()
@@ -73,10 +73,10 @@ def test_a_chunk_equals_its_steps_one_by_one(setting):
     table, counted = compiled.shuffled_batches(state.key, 0, jnp.arange(90, dtype=jnp.int32), 32)
     chunk = compiled.make_train_chunk(task, optimizer)
     whole, sums = chunk(copy(state), compiled.zero_sums(task, dataset, state), dataset, table, counted, 0, 3)
-    train_step, one = compiled.make_train_step(task, optimizer), state
+    train_step, one = jax.jit(compiled.make_train_step(task, optimizer)), state
     for index in range(3):
         batch = {name: array[table[index]] for name, array in dataset.items()} | {"counted": counted[index]}
-        one, _ = jax.jit(train_step)(one, batch)
+        one, _ = train_step(one, batch)
     assert whole.step == one.step == 3
     assert sums["count"] == 90
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole.params, one.params)

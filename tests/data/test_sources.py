@@ -1,0 +1,201 @@
+"""Raw slices to `Slices`, and finding the form of a folder."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from btjax.data import raw
+from btjax.data.raw import RawSlice, assemble
+from btjax.data.sources import find_source
+from btjax.errors import InputError
+from tests.data import forms
+
+WRITERS = {
+    "mat": forms.write_mat_folder,
+    "zips": forms.write_zips,
+    "kaggle": forms.write_kaggle,
+    "classes": forms.write_classes,
+    "manifest": forms.write_manifest,
+}
+
+grey_images = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
+
+
+def one(image, **fields) -> RawSlice:
+    """A raw slice of an image."""
+    return RawSlice(**({"image": image, "label": 0, "id": "1", "where": "file"} | fields))
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("image_size", [8, 32, 48])
+def test_every_form_gives_the_same_slices(tmp_path, form, image_size):
+    tiny = forms.make_slices(12)
+    source = find_source(WRITERS[form](tmp_path / form, tiny))
+    slices = assemble(source.read(), image_size)
+    reference = assemble(find_source(forms.write_manifest(tmp_path / "reference", tiny)).read(), image_size)
+    fields = slices.fields()
+    always = {"images", "labels", "ids", "sizes"}
+    known = {"mat": {"patients", "masks", "folds"}, "manifest": {"patients", "masks", "folds", "planes"}}
+    assert set(fields) == always | (known | {"zips": known["mat"]}).get(form, set())
+    for name, values in fields.items():
+        # Two pairs of values share a colour in viridis, so the Kaggle form is exact to one grey level.
+        tolerance = 2 if (form, name) == ("kaggle", "images") else 0
+        if tolerance:
+            assert np.abs(values.astype(int) - reference.images).max() <= tolerance
+        else:
+            np.testing.assert_array_equal(values, reference.fields()[name], err_msg=name)
+        assert values.dtype == reference.fields()[name].dtype
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_rows_are_in_numeric_order_of_ids(tmp_path, form):
+    source = find_source(WRITERS[form](tmp_path, forms.make_slices(12)))
+    assert [name for name, _ in source.entries] == [str(number) for number in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("mat", "loose MATLAB v7.3 files (6 slices)"),
+        ("zips", "figshare zips of MATLAB v7.3 files (2 zips, 6 slices)"),
+        ("kaggle", "class folders of images (6 slices: 2 meningioma, 2 glioma, 2 pituitary)"),
+        ("manifest", "images with manifest.csv (6 slices, folds, masks, patients, planes)"),
+    ],
+)
+def test_the_form_is_described(tmp_path, form, words):
+    assert find_source(WRITERS[form](tmp_path, forms.make_slices(6))).description == words
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_the_fingerprint_follows_the_files(tmp_path, form):
+    folder = WRITERS[form](tmp_path / "data", forms.make_slices(6))
+    source = find_source(folder)
+    before = source.fingerprint
+    assert find_source(folder).fingerprint == before
+    for path in source.files:
+        status = path.stat()
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+        assert find_source(folder).fingerprint != before
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert find_source(folder).fingerprint == before
+    moved = folder.rename(tmp_path / "moved")
+    assert find_source(moved).fingerprint == before
+
+
+def refusal(folder) -> str:
+    with pytest.raises(InputError) as caught:
+        find_source(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(folder) in message
+    return message
+
+
+def test_a_folder_in_no_known_form_is_refused_with_what_it_holds(tmp_path):
+    assert "no such folder" in refusal(tmp_path / "absent")
+    empty = refusal(tmp_path)
+    assert "empty folder" in empty
+    for form in ("zips", "N.mat", "meningioma", "manifest.csv"):
+        assert form in empty
+    (tmp_path / "scan.dcm").write_bytes(b"")
+    assert "scan.dcm" in refusal(tmp_path)
+    assert "found a file" in refusal(tmp_path / "scan.dcm")
+
+
+@given(grey_images, st.integers(1, 128))
+def test_a_gain_does_not_change_a_byte(image, gain):
+    wide = image.astype(np.int16) * np.int16(gain)
+    np.testing.assert_array_equal(raw.scale_to_uint8(wide), raw.scale_to_uint8(image))
+    np.testing.assert_array_equal(raw.scale_to_uint8(wide.astype(np.float64)), raw.scale_to_uint8(image))
+
+
+@given(grey_images)
+def test_scaling_spans_the_bytes_and_is_idempotent(image):
+    scaled = raw.scale_to_uint8(image)
+    assert scaled.dtype == np.uint8
+    assert scaled.min() == 0
+    assert scaled.max() == (0 if image.min() == image.max() else 255)
+    np.testing.assert_array_equal(raw.scale_to_uint8(scaled), scaled)
+
+
+def test_scaling_rounds_and_does_not_overflow():
+    image = np.array([[-32768, 0, 32767]], np.int16)
+    assert raw.scale_to_uint8(image).tolist() == [[0, 128, 255]]
+    assert raw.scale_to_uint8(np.array([[0, 1, 3]], np.uint16)).tolist() == [[0, 85, 255]]
+    assert raw.scale_to_uint8(np.full((2, 2), 9, np.int16)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_images_are_resized_with_antialiasing():
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    expected = np.asarray(Image.fromarray(image).resize((4, 4), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(raw.resize_image(image, 4), expected)
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.ptp(raw.resize_image(stripes, 16)[:, 2:-2].astype(int)) < 20
+
+
+def test_images_that_are_not_square_are_padded_with_zeros():
+    padded = raw.pad_to_square(np.full((2, 5), 7))
+    assert padded.shape == (5, 5)
+    assert padded[1:3].tolist() == [[7] * 5] * 2
+    assert padded.sum() == 70
+    slices = assemble([one(np.arange(8, dtype=np.uint8).reshape(4, 2), mask=np.ones((4, 2), bool))], 4)
+    assert slices.masks[0].tolist() == [[False, True, True, False]] * 4
+    assert slices.sizes.tolist() == [[4, 2]]
+
+
+def test_a_mask_pixel_is_in_when_half_of_it_is():
+    mask = np.zeros((4, 4), bool)
+    mask[0, :2] = mask[2, 2] = True
+    assert raw.resize_mask(mask, 2).tolist() == [[True, False], [False, False]]
+
+
+@given(hnp.arrays(bool, (16, 16)), st.sampled_from([1, 3, 4, 16, 24]))
+def test_a_mask_becomes_empty_only_if_it_was(mask, size):
+    resized = raw.resize_mask(mask, size)
+    assert resized.dtype == bool
+    assert resized.any() == mask.any()
+
+
+def test_the_most_covered_pixel_of_a_tiny_mask_is_kept():
+    mask = np.zeros((16, 16), bool)
+    mask[4, 5] = mask[9, 12] = mask[10, 13] = True
+    assert np.argwhere(raw.resize_mask(mask, 4)).tolist() == [[2, 3]]
+
+
+def test_images_without_pixels_or_numbers_are_refused():
+    for image in (np.zeros((0, 4)), np.zeros((2, 2, 3)), np.array([["a"]]), np.array([[1j, 2]])):
+        with pytest.raises(InputError, match="file"):
+            assemble([one(image)], 4)
+
+
+def test_a_field_that_only_some_slices_have_is_refused():
+    image = np.eye(4, dtype=np.uint8)
+    with pytest.raises(InputError, match="patient"):
+        assemble([one(image, patient="7"), one(image, id="2")], 4)
+    with pytest.raises(InputError, match="twice"):
+        assemble([one(image), one(image)], 4)
+    with pytest.raises(InputError, match="no slices"):
+        assemble([], 4)
+
+
+@pytest.mark.parametrize("size", [0, -1, 5000])
+def test_an_image_size_that_is_none_is_refused(size):
+    with pytest.raises(InputError, match="image_size"):
+        assemble([one(np.eye(4))], size)
+
+
+def test_ids_sort_as_numbers_only_if_all_are():
+    assert raw.id_order(["10", "9", "1"]) == [2, 1, 0]
+    assert raw.id_order(["10", "9", "a"]) == [0, 1, 2]
+
+
+def test_work_on_several_threads_keeps_the_order_and_hands_on_errors():
+    assert list(raw.in_order(lambda item: item * 2, range(100), threads=3)) == list(range(0, 200, 2))
+    with pytest.raises(ZeroDivisionError):
+        list(raw.in_order(lambda item: 1 / item, [1, 0, 2], threads=2))
