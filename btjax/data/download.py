@@ -167,9 +167,7 @@ def _continue(remote: RemoteFile, part: pathlib.Path, progress: Progress | None)
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(remote.url, headers=headers), timeout=_TIMEOUT_SECONDS
-        )
+        response = urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:

@@ -64,7 +64,7 @@ def undo_viridis(colours: np.ndarray) -> np.ndarray | None:
 
     Exact colours of the map give back their value (the lower one of the two pairs of values that share a colour);
     other pixels (a lossy or resized copy) take the nearest colour in RGB. An image counts as viridis when 95% of its
-    pixels lie within a distance of 30 of the map; grey and black lie 80 and more away.
+    pixels lie within a distance of 30 of the map; greys lie 55 and more away.
 
     Args:
       colours: uint8 [H, W, 3].

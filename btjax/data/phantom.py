@@ -34,7 +34,7 @@ PLANE_SETS = (
 SELLA = np.array([0.0, -0.19, 0.17], np.float32)
 """Where the pituitary gland sits."""
 
-SHARE_AT_SELLAR_LEVEL = 0.35
+SHARE_AT_SELLAR_LEVEL = 0.3
 """Share of meningiomas and gliomas put where a slice through them shows the sella too: anatomy is no clue to class."""
 
 # Ellipsoids as (centre x y z, radii x y z). A centre off the midline stands for a pair: points are folded by |x|.
@@ -247,7 +247,7 @@ def make_meningioma(head: Head, planes: tuple[str, ...], rng: np.random.Generato
     The base is chosen so that the patient's planes cut it from the side: a slice along the skull would show a tumour
     that seems to float in the brain.
     """
-    radius = rng.uniform(0.15, 0.28)
+    radius = rng.uniform(0.18, 0.29)
     side = int(rng.choice((-1, 1))) if "sagittal" not in planes and rng.random() < 0.35 else 0
     anywhere = np.full(400, rng.random() > SHARE_AT_SELLAR_LEVEL)
     if side:
@@ -280,7 +280,7 @@ def make_meningioma(head: Head, planes: tuple[str, ...], rng: np.random.Generato
 
 def make_glioma(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -> Tumour:
     """Within the brain, irregular, an enhancing wall around a dark core; in some the wall hardly enhances."""
-    radius = rng.uniform(0.16, 0.27)
+    radius = rng.uniform(0.18, 0.28)
     anywhere = rng.random() > SHARE_AT_SELLAR_LEVEL
     centres = rng.uniform((-0.5, -0.65, -0.55), (0.5, 0.65, 0.35), (1500, 3)).astype(np.float32).T
     depth = -brain_distance(centres, head)
@@ -294,7 +294,7 @@ def make_glioma(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -
         enhancement=rng.uniform(1.25, 1.45) if faint else rng.uniform(1.9, 2.5),
         shape=rng.uniform(0.8, 1.2, 3).astype(np.float32),
         core=rng.uniform(0.25, 0.5),
-        rim=rng.uniform(0.20, 0.30),
+        rim=rng.uniform(0.22, 0.32),
         roughness=rng.uniform(0.15, 0.28),
     )
 
@@ -461,7 +461,7 @@ def make_patient(
     for plane, rows in zip(planes, np.array_split(np.arange(slices), len(planes)), strict=True):
         pose = {
             "side": rng.uniform(2.25, 2.55),
-            "shift": rng.normal(0, 0.05, 2).clip(-0.10, 0.10),
+            "shift": rng.normal(0, 0.04, 2).clip(-0.08, 0.08),
             "angles": rng.normal(0, (0.08, 0.04, 0.04)).clip(-0.2, 0.2),
         }
         bias = rng.normal(0, 0.08, 3)

@@ -1,0 +1,181 @@
+"""The CNN's experiment as its users run it: as a process, on the phantom data set."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import btjax
+from btjax.data.dataset import load_data
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = (
+    "--data_dir=phantom --phantom_patients=8 --phantom_slices=4 --image_size=32 --protocol=patient --colour=grey "
+    "--widths=4,8 --pools=2 --dense=16 --batch_size=4 --epochs=3 --learning_rate=0.002 --flip --seed=1"
+).split()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Every process of this module shares one cache, so that the network is compiled once."""
+    cache = tmp_path_factory.mktemp("cache")
+    return os.environ | {"BTJAX_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+def command(*flags) -> list[str]:
+    return [sys.executable, "-m", "experiments.cnn", *map(str, flags)]
+
+
+def run(environment, *flags) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*flags), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def finished(environment, tmp_path_factory) -> pathlib.Path:
+    """The folder of a run that was never interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    done = run(environment, *TINY, f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert "data: synthetic heads" in done.stdout and "test accuracy" in done.stdout
+    return folder
+
+
+def final_bits(folder: pathlib.Path) -> list[bytes]:
+    """The bytes of the best variables, and with them those of the last state."""
+    run = btjax.Run(folder)
+    config = run.config()
+    slices, _ = load_data(config.data)
+    split = btjax.make_split(slices, config.data.protocol, config.data.fold, config.data.folds, config.seed)
+    from btjax.training.loop import Trainer
+
+    with jax.numpy_dtype_promotion("standard"):
+        trainer = Trainer(config.task(), config.training, slices, split, config.seed, run.checkpoints)
+        trainer.restore()
+    state = trainer.state.replace(key=jax.random.key_data(trainer.state.key))
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, btjax.restore(folder).variables))]
+
+
+def test_a_run_leaves_what_the_readme_promises(finished):
+    names = {"config.json", "metrics.jsonl", "checkpoints", "report.json", "report.html", "figures"}
+    assert names <= {path.name for path in finished.iterdir()}
+    assert not list(finished.rglob("*.part"))
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert {path.suffix for path in (finished / "figures").iterdir()} == {".png"}
+
+
+def test_the_report_holds_its_numbers_with_protocol_counts_and_interval(finished):
+    report = json.loads((finished / "report.json").read_text())
+    test = report["test"]
+    assert report["protocol"] == "patient" and report["split"]["leaked_patients"] == 0
+    matrix = np.array(test["confusion_matrix"])
+    assert matrix.sum() == report["counts"]["test"]["slices"] == test["slices"]
+    assert test["accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum())
+    low, high = test["accuracy_ci95"]
+    assert low <= test["accuracy"] <= high
+    for index, name in enumerate(report["classes"]):
+        row = test["per_class"][name]
+        assert row["support"] == matrix[index].sum()
+        assert row["recall"] == pytest.approx(matrix[index, index] / matrix[index].sum())
+        assert {"precision", "f1"} <= row.keys()
+    assert sum(side["slices"] for side in report["counts"].values()) == 96
+    assert sum(side["patients"] for side in report["counts"].values()) == 24
+    assert {"class_prior", "linear_model"} == report["baselines"].keys()
+    assert report["checkpoint"]["epoch"] in (1, 2, 3)
+
+
+def test_the_restored_model_predicts_what_the_report_says(finished):
+    restored = btjax.restore(finished)
+    slices, _ = load_data(restored.config.data)
+    split = btjax.make_split(slices, "patient", seed=1)
+    probabilities = restored.probabilities(slices.images[split.test])
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    report = json.loads((finished / "report.json").read_text())
+    assert report["test"]["accuracy"] == pytest.approx((probabilities.argmax(1) == slices.labels[split.test]).mean())
+    with pytest.raises(ValueError, match=r"expected uint8 \[N, 32, 32\]"):
+        restored.logits(np.zeros((1, 16, 16), np.uint8))
+
+
+def test_a_run_killed_in_mid_epoch_resumes_to_the_same_bits(environment, finished, tmp_path):
+    folder = tmp_path / "killed"
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(command(*TINY, f"--workdir={folder}"), cwd=ROOT, env=environment, stderr=log)
+        deadline = time.monotonic() + 240
+        while not (folder / "checkpoints" / "last").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
+    assert not (folder / "report.json").exists()
+    if not btjax.Run(folder).checkpoints.exists("last"):
+        pytest.fail("killed before the first checkpoint was complete")
+    resumed = run(environment, *TINY, f"--workdir={folder}", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert final_bits(folder) == final_bits(finished)
+    reports = [json.loads((place / "report.json").read_text()) for place in (folder, finished)]
+    assert reports[0]["test"] == reports[1]["test"]
+
+
+def test_sigterm_saves_and_says_how_to_go_on(environment, tmp_path):
+    folder = tmp_path / "stopped"
+    process = subprocess.Popen(
+        command(*TINY, f"--workdir={folder}", "--epochs=500"), cwd=ROOT, env=environment, stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, text=True,
+    )
+    while not (folder / "metrics.jsonl").exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.terminate()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "--resume continues from here" in errors.splitlines()[-1]
+    assert btjax.Run(folder).checkpoints.exists("last")
+
+
+def test_eval_only_writes_the_same_report_again(environment, finished):
+    before = json.loads((finished / "report.json").read_text())
+    done = run(environment, *TINY, f"--workdir={finished}", "--eval_only")
+    assert done.returncode == 0, done.stderr
+    after = json.loads((finished / "report.json").read_text())
+    assert after["test"] == before["test"]
+
+
+def fails_in_one_line(done: subprocess.CompletedProcess, message: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert message in done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--workdir="], "--workdir is missing"),
+        (["--data_dir="], "--data_dir is missing"),
+        (["--data_dir=/no/such/folder"], "/no/such/folder"),
+        (["--folds=100"], "expected at least 100"),
+        (["--widths=4,x"], "--widths=4,x: expected int values"),
+        (["--protocol=official"], "no cvind folds"),
+        (["--resume"], "no run to resume"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_users_mistake_is_one_line_and_leaves_nothing(environment, tmp_path, flags, message):
+    folder = tmp_path / "run"
+    fails_in_one_line(run(environment, *TINY, f"--workdir={folder}", *flags), message)
+    assert not folder.exists()
+
+
+def test_a_workdir_with_another_config_is_refused_and_left_alone(environment, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    fails_in_one_line(
+        run(environment, *TINY, f"--workdir={finished}", "--resume", "--dense=17"),
+        "holds a run with dense=16, now dense=17",
+    )
+    fails_in_one_line(run(environment, *TINY, f"--workdir={finished}"), "holds a run already; add --resume")
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before

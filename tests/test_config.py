@@ -1,0 +1,64 @@
+import dataclasses
+
+import pytest
+
+from btjax.config import from_dict, option_type, options, to_dict
+from btjax.errors import InputError
+from btjax.models import MODELS
+from btjax.runs import Config, config_groups
+
+
+def default_config(experiment: str) -> Config:
+    groups = {name: kind() for name, kind in config_groups(experiment).items()}
+    return Config(experiment=experiment, seed=0, **groups)
+
+
+@pytest.mark.parametrize("experiment", MODELS)
+def test_a_config_survives_json(experiment):
+    import json
+
+    config = default_config(experiment)
+    again = Config.from_json(json.loads(json.dumps(config.to_json())), "config.json")
+    assert again.to_json() == config.to_json()
+    assert again.model == config.model
+
+
+@pytest.mark.parametrize("experiment", MODELS)
+def test_every_option_has_help_a_known_type_and_a_name_of_its_own(experiment):
+    seen = {}
+    for kind in config_groups(experiment).values():
+        for name, field in options(kind).items():
+            value_type, element_type = option_type(kind, name)
+            assert value_type in (bool, int, float, str, tuple), name
+            assert (element_type is not None) == (value_type is tuple)
+            assert isinstance(field.default, value_type), name
+            assert len(field.metadata["help"]) > 10
+            assert name not in seen, f"{name} is an option of {seen[name]} and {kind}"
+            seen[name] = kind
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    from btjax.config import option
+
+    size: int = option(3, "how many of them")
+    shape: tuple[int, ...] = option((1, 2), "shape of something")
+    colour: str = option("red", "which colour it has", choices=("red", "blue"))
+
+
+def test_tuples_become_lists_and_come_back():
+    assert to_dict(_Group()) == {"size": 3, "shape": [1, 2], "colour": "red"}
+    assert from_dict(_Group, to_dict(_Group(shape=(4,))), "here") == _Group(shape=(4,))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"size": 3, "shape": [1]}, "here: missing options for _Group: colour"),
+        ({"size": 3, "shape": [1], "colour": "red", "x": 1}, "here: unknown options for _Group: x"),
+        ({"size": 3, "shape": [1], "colour": "grey"}, "here: colour is 'grey', expected one of red, blue"),
+    ],
+)
+def test_what_does_not_fit_is_named(values, message):
+    with pytest.raises(InputError, match=message):
+        from_dict(_Group, values, "here")
