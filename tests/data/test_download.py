@@ -176,10 +176,10 @@ def test_the_published_table_is_complete():
 
 
 def test_the_script_explains_itself_and_reports_mistakes(tmp_path):
-    script = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "download"
+    root = pathlib.Path(__file__).resolve().parents[2]
     (tmp_path / "file").write_text("")
-    command = [sys.executable, str(script), "figshare", "--data_dir", str(tmp_path / "file")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "experiments.download", "figshare", "--data_dir", str(tmp_path / "file")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("download: ")
     assert "Traceback" not in done.stderr

@@ -1,0 +1,56 @@
+"""Downloads published files: `scripts/download figshare --data_dir DIR`.
+
+An interrupted download goes on where it stopped when the command is given again; files are checked by their sha256.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from tqdm import tqdm
+
+from btjax.data import download
+from btjax.errors import InputError
+
+SETS = {"figshare": (download.download_figshare, "the brain tumour data set, 880 MB in five files (CC BY 4.0)")}
+
+
+class Bars:
+    """One progress bar for each file."""
+
+    def __init__(self):
+        self.bar, self.name = None, None
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        if name != self.name:
+            self.close()
+            self.bar, self.name = tqdm(total=total or None, desc=name, unit="B", unit_scale=True), name
+        self.bar.n = done
+        self.bar.update(0)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/download", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="name", required=True)
+    for name, (_, text) in SETS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--data_dir", required=True, type=pathlib.Path, help="folder to download into")
+    args = parser.parse_args()
+    bars = Bars()
+    try:
+        paths = SETS[args.name][0](args.data_dir, progress=bars)
+    except InputError as error:
+        bars.close()
+        print(f"download: {error}", file=sys.stderr)
+        return 2
+    bars.close()
+    print(f"{len(paths)} files in {args.data_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
