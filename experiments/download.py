@@ -7,40 +7,23 @@ import argparse
 import pathlib
 import sys
 
-from tqdm import tqdm
-
 from btjax.data import download
 from btjax.errors import InputError
+from experiments.console import DataBars
 
 SETS = {"figshare": (download.download_figshare, "the brain tumour data set, 880 MB in five files (CC BY 4.0)")}
 
 
-class Bars:
-    """One progress bar for each file."""
-
-    def __init__(self):
-        self.bar, self.name = None, None
-
-    def __call__(self, name: str, done: int, total: int) -> None:
-        if name != self.name:
-            self.close()
-            self.bar, self.name = tqdm(total=total or None, desc=name, unit="B", unit_scale=True), name
-        self.bar.n = done
-        self.bar.update(0)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/download", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="scripts/download", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="name", required=True)
     for name, (_, text) in SETS.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--data_dir", required=True, type=pathlib.Path, help="folder to download into")
     args = parser.parse_args()
-    bars = Bars()
+    bars = DataBars("B")
     try:
         paths = SETS[args.name][0](args.data_dir, progress=bars)
     except InputError as error:

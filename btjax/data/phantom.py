@@ -1,11 +1,8 @@
-"""Synthetic contrast-enhanced T1 heads with the three tumours and their masks: data to try everything on.
+"""Synthetic contrast-enhanced T1 slices with the three tumours and their masks: data to try everything on.
 
-Every patient is one head in three dimensions, made of ellipsoids and smooth noise, with one tumour in it; a slice is
-a plane through that tumour. So a patient's planes agree with each other and neighbouring slices look alike without
-being copies. A phantom is no substitute for real slices: a result on it says that the code works, nothing more.
-
-Coordinates of the head: x from side to side, y from front to back, z downwards, in units of about 9.5 cm, half the
-length of a head; arrays of points are float32 [3, ...]. A distance is signed, negative inside.
+Every patient is one head in three dimensions (`btjax.data.phantom_head`, which tells the coordinates) with one tumour
+in it; a slice is a plane through that tumour. So a patient's planes agree with each other, and neighbouring slices look
+alike without being copies. A phantom is no substitute for real slices: a result on it says that the code works.
 """
 
 from __future__ import annotations
@@ -15,7 +12,9 @@ import dataclasses
 import numpy as np
 import scipy.ndimage
 
+from btjax.data.phantom_head import SELLA, Head, brain_distance, draw_head, falx_extent, make_head, smooth_noise
 from btjax.data.slices import CLASSES, Slices
+from btjax.errors import InputError
 
 PLANE_NORMALS = {"axial": 2, "coronal": 1, "sagittal": 0}
 """Each plane's name and the axis that it is perpendicular to."""
@@ -31,90 +30,8 @@ PLANE_SETS = (
 )
 """The planes that a patient was scanned in; the k-th patient of every class has the same ones."""
 
-SELLA = np.array([0.0, -0.19, 0.17], np.float32)
-"""Where the pituitary gland sits."""
-
 SHARE_AT_SELLAR_LEVEL = 0.3
 """Share of meningiomas and gliomas put where a slice through them shows the sella too: anatomy is no clue to class."""
-
-# Ellipsoids as (centre x y z, radii x y z). A centre off the midline stands for a pair: points are folded by |x|.
-BRAIN = {
-    "cerebrum": (0.0, 0.0, -0.12, 0.61, 0.80, 0.55),
-    "temporal": (0.36, -0.10, 0.13, 0.22, 0.36, 0.21),
-    "cerebellum": (0.16, 0.42, 0.27, 0.36, 0.32, 0.26),
-    "midbrain": (0.0, 0.12, 0.10, 0.14, 0.16, 0.22),
-    "medulla": (0.0, 0.21, 0.60, 0.08, 0.09, 0.50),
-}
-OUTLINE = {
-    "cranium": (0.0, 0.0, -0.10, 0.75, 0.95, 0.74),
-    "face": (0.0, -0.40, 0.52, 0.60, 0.52, 0.72),
-    "jaw": (0.22, -0.15, 0.50, 0.34, 0.50, 0.50),
-    "nose": (0.0, -0.92, 0.52, 0.11, 0.16, 0.17),
-    "neck": (0.0, 0.18, 1.00, 0.58, 0.54, 0.95),
-}
-# (tissue, ellipsoid), painted in this order: first outside the brain, then inside it.
-FACE = (
-    ("marrow", (0.0, 0.02, 0.36, 0.10, 0.07, 0.20)),
-    ("marrow", (0.0, 0.02, 0.95, 0.14, 0.09, 0.40)),
-    ("bone", (0.42, 0.12, 0.33, 0.22, 0.10, 0.09)),
-    ("air", (0.50, 0.20, 0.38, 0.08, 0.07, 0.08)),
-    ("fat", (0.29, -0.66, 0.17, 0.19, 0.24, 0.17)),
-    ("muscle", (0.28, -0.76, 0.17, 0.12, 0.12, 0.12)),
-    ("fluid", (0.28, -0.77, 0.17, 0.10, 0.10, 0.10)),
-    ("air", (0.0, -0.62, 0.36, 0.10, 0.22, 0.24)),
-    ("muscle", (0.04, -0.62, 0.42, 0.03, 0.18, 0.12)),
-    ("air", (0.27, -0.60, 0.47, 0.13, 0.15, 0.14)),
-    ("air", (0.0, -0.36, 0.30, 0.14, 0.15, 0.09)),
-    ("air", (0.09, -0.86, -0.06, 0.08, 0.05, 0.08)),
-    ("air", (0.0, -0.15, 0.75, 0.07, 0.05, 0.38)),
-    ("muscle", (0.0, -0.50, 0.85, 0.26, 0.28, 0.14)),
-    ("air", (0.0, -0.52, 0.69, 0.20, 0.24, 0.03)),
-)
-DEEP = (
-    ("white", (0.0, 0.0, -0.20, 0.16, 0.42, 0.15)),
-    ("grey", (0.17, 0.03, -0.04, 0.13, 0.22, 0.11)),
-    ("fluid", (0.10, -0.14, -0.19, 0.06, 0.24, 0.09)),
-    ("fluid", (0.17, 0.20, -0.14, 0.07, 0.22, 0.08)),
-    ("fluid", (0.0, 0.02, -0.02, 0.022, 0.17, 0.09)),
-    ("fluid", (0.0, 0.31, 0.24, 0.06, 0.05, 0.08)),
-    ("fluid", (0.0, -0.17, 0.07, 0.16, 0.12, 0.07)),
-    ("fluid", (0.30, -0.22, 0.06, 0.17, 0.06, 0.04)),
-)
-# Everything bright that is no tumour: venous sinuses, arteries, choroid plexus, the normal gland.
-VESSELS = (
-    ("vessel", (0.10, -0.16, 0.19, 0.035, 0.07, 0.05)),
-    ("vessel", (0.28, -0.20, 0.08, 0.18, 0.025, 0.025)),
-    ("vessel", (0.0, -0.02, 0.20, 0.022, 0.022, 0.15)),
-    ("vessel", (0.0, 0.30, -0.10, 0.022, 0.16, 0.025)),
-    ("vessel", (0.19, 0.26, -0.10, 0.03, 0.09, 0.035)),
-    ("vessel", (0.0, 0.80, -0.02, 0.07, 0.06, 0.10)),
-    ("vessel", (0.30, 0.66, 0.12, 0.28, 0.08, 0.04)),
-    ("vessel", (0.0, -0.19, 0.17, 0.055, 0.045, 0.03)),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Head:
-    """One patient's anatomy and tissues: what the tables above become for him.
-
-    Attributes:
-      stretch: float32 [3], the head's size along x, y, z relative to the tables.
-      brain, outline, face, deep, vessels: float32 [K, 6], ellipsoids.
-      spots: float32 [K, 6], small dark cysts and calcifications.
-      levels: intensity of every tissue, in about [0, 1].
-      lattice: float32 [16, 16, 16], the values behind this patient's noise.
-    """
-
-    stretch: np.ndarray
-    brain: np.ndarray
-    outline: np.ndarray
-    face: np.ndarray
-    deep: np.ndarray
-    vessels: np.ndarray
-    spots: np.ndarray
-    levels: dict[str, float]
-    lattice: np.ndarray
-
 
 @dataclasses.dataclass(frozen=True)
 class Tumour:
@@ -136,83 +53,28 @@ class Tumour:
     roughness: float = 0.1
 
 
-def smooth_noise(lattice: np.ndarray, points: np.ndarray, frequency: float, offset: float = 0.0) -> np.ndarray:
-    """Smooth random values, float32 [...], of mean 0 and deviation about 1 at `points` float32 [3, ...].
+@dataclasses.dataclass(frozen=True)
+class Pose:
+    """How one run of slices was taken: side of the field of view, its shift [2], rotation in the plane, tilts out of
+    it [2] in radians, and the bias field's slope along each axis [3]."""
 
-    A quadratic B-spline through the periodic `lattice`, `frequency` nodes per unit of length.
-    """
-    coordinates = points.reshape(3, -1) * frequency + (offset + 8.0)
-    values = scipy.ndimage.map_coordinates(lattice, coordinates, order=2, mode="grid-wrap", prefilter=False)
-    return 2.4 * values.reshape(points.shape[1:])
-
-
-def ellipsoid_distance(points: np.ndarray, ellipsoids: np.ndarray) -> np.ndarray:
-    """Approximate signed distance, float32 [K, ...], from `points` [3, ...] to `ellipsoids` [K, 6] folded by |x|.
-
-    The first-order estimate k (k - 1) / |grad|, exact on the surface.
-    """
-    folded = np.concatenate([np.abs(points[:1]), points[1:]])
-    shape = (len(ellipsoids), 3) + (1,) * (points.ndim - 1)
-    radii = ellipsoids[:, 3:].reshape(shape)
-    scaled = (folded[None] - ellipsoids[:, :3].reshape(shape)) / radii
-    reach = np.sqrt((scaled**2).sum(1)) + 1e-6
-    return reach * (reach - 1) / (np.sqrt(((scaled / radii) ** 2).sum(1)) + 1e-6)
+    side: float
+    shift: np.ndarray
+    rotation: float
+    tilts: np.ndarray
+    bias: np.ndarray
 
 
-def brain_distance(points: np.ndarray, head: Head) -> np.ndarray:
-    """Signed distance, float32 [...], to the brain's surface, which is also the skull's inner table."""
-    parts = ellipsoid_distance(points, head.brain)
-    # The skull base rises towards the forehead: it cuts the cerebrum, not the temporal lobes and what lies behind.
-    floor = points[2] - (0.10 + 0.22 * points[1])
-    return np.minimum(np.maximum(parts[0], floor), parts[1:].min(0))
+@dataclasses.dataclass(frozen=True)
+class Patient:
+    """Head and tumour, and of each slice: plane, points float32 [3, S, S], image uint8 [S, S], mask bool [S, S]."""
 
-
-def falx_extent(points: np.ndarray, head: Head) -> np.ndarray:
-    """Signed distance, float32 [...], to the part of the head where the falx hangs: brain above and around the deep
-    structures and in front of and above the cerebellum."""
-    deep = ellipsoid_distance(points, np.array([[0, 0.05, -0.05, 0.7, 0.5, 0.30]], np.float32))[0]
-    return np.maximum(np.maximum(brain_distance(points, head), -deep), points[2] - 0.05)
-
-
-def _jittered(table, rng: np.random.Generator, move: float, resize: float) -> np.ndarray:
-    """A table of ellipsoids, float32 [K, 6], with centres moved and radii changed a little; midline stays midline."""
-    ellipsoids = np.array(list(table), np.float32)
-    moves = rng.normal(0, move, (len(ellipsoids), 3))
-    moves[ellipsoids[:, 0] == 0, 0] = 0
-    ellipsoids[:, :3] += moves
-    ellipsoids[:, 3:] *= np.exp(rng.normal(0, resize, (len(ellipsoids), 3)))
-    return ellipsoids
-
-
-def make_head(rng: np.random.Generator) -> Head:
-    """A patient's head, with no regard to the tumour it will hold."""
-    brain = rng.uniform(0.32, 0.42)
-    levels = {
-        "air": rng.uniform(0.0, 0.03),
-        "bone": rng.uniform(0.06, 0.13),
-        "fluid": brain * rng.uniform(0.35, 0.6),
-        "grey": brain,
-        "white": brain * rng.uniform(1.05, 1.22),
-        "muscle": brain * rng.uniform(0.7, 1.1),
-        "fat": rng.uniform(0.7, 1.0),
-        "marrow": rng.uniform(0.4, 0.7),
-        "vessel": brain * rng.uniform(1.3, 1.8),
-        "sulci": rng.uniform(0.6, 1.1),
-    }
-    deep = _jittered((shape for _, shape in DEEP), rng, 0.012, 0.10)
-    deep[2:, 3:] *= rng.uniform(0.75, 1.45)
-    spots = np.concatenate([rng.uniform((0.1, -0.6, -0.5), (0.5, 0.6, 0.2), (3, 3)), rng.uniform(0.02, 0.07, (3, 3))], 1)
-    return Head(
-        stretch=rng.normal(1, (0.035, 0.035, 0.035)).clip(0.92, 1.08).astype(np.float32),
-        brain=_jittered(BRAIN.values(), rng, 0.010, 0.02),
-        outline=_jittered(OUTLINE.values(), rng, 0.012, 0.02),
-        face=_jittered((shape for _, shape in FACE), rng, 0.015, 0.12),
-        deep=deep,
-        vessels=_jittered((shape for _, shape in VESSELS), rng, 0.010, 0.20),
-        spots=spots.astype(np.float32)[: rng.integers(0, 4)],
-        levels=levels,
-        lattice=rng.normal(size=(16, 16, 16)).astype(np.float32),
-    )
+    head: Head
+    tumour: Tumour
+    planes: list[str]
+    points: list[np.ndarray]
+    images: list[np.ndarray]
+    masks: list[np.ndarray]
 
 
 def _near_sellar_level(points: np.ndarray, planes: tuple[str, ...]) -> np.ndarray:
@@ -284,9 +146,9 @@ def make_glioma(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -
     anywhere = rng.random() > SHARE_AT_SELLAR_LEVEL
     centres = rng.uniform((-0.5, -0.65, -0.55), (0.5, 0.65, 0.35), (1500, 3)).astype(np.float32).T
     depth = -brain_distance(centres, head)
-    required = (depth > 1.1 * radius + 0.03) & (np.linalg.norm(centres - SELLA[:, None], axis=0) > 0.12 + radius)
+    required = (depth > 1.15 * radius + 0.03) & (np.linalg.norm(centres - SELLA[:, None], axis=0) > 0.15 + radius)
     chosen = _choose(required, _near_sellar_level(centres, planes) | anywhere, depth)
-    faint = rng.random() < 0.10
+    faint = rng.random() < 0.08
     return Tumour(
         "glioma",
         centres[:, chosen],
@@ -295,13 +157,13 @@ def make_glioma(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -
         shape=rng.uniform(0.8, 1.2, 3).astype(np.float32),
         core=rng.uniform(0.25, 0.5),
         rim=rng.uniform(0.22, 0.32),
-        roughness=rng.uniform(0.15, 0.28),
+        roughness=rng.uniform(0.15, 0.25),
     )
 
 
 def make_pituitary(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -> Tumour:
     """On the midline in the sella, growing upwards out of it, bright, small to medium."""
-    radius = rng.uniform(0.13, 0.21)
+    radius = rng.uniform(0.14, 0.22)
     centre = SELLA + np.array([rng.normal(0, 0.01), rng.normal(0, 0.012), -0.4 * radius], np.float32)
     shape = np.array([rng.uniform(0.8, 1.05), rng.uniform(0.75, 1.0), rng.uniform(0.95, 1.35)], np.float32)
     return Tumour(
@@ -314,14 +176,24 @@ def make_pituitary(head: Head, planes: tuple[str, ...], rng: np.random.Generator
     )
 
 
+def make_pose(rng: np.random.Generator) -> Pose:
+    """A field of view of about 23 cm, a head nearly straight in it."""
+    return Pose(
+        side=rng.uniform(2.25, 2.55),
+        shift=rng.normal(0, 0.04, 2).clip(-0.08, 0.08).astype(np.float32),
+        rotation=float(np.clip(rng.normal(0, 0.08), -0.2, 0.2)),
+        tilts=rng.normal(0, 0.04, 2).clip(-0.1, 0.1).astype(np.float32),
+        bias=rng.normal(0, 0.08, 3).astype(np.float32),
+    )
+
+
 MAKERS = {"meningioma": make_meningioma, "glioma": make_glioma, "pituitary": make_pituitary}
 
 
 def tumour_distance(points: np.ndarray, tumour: Tumour, head: Head) -> np.ndarray:
     """Signed distance, float32 [...], to the tumour's surface."""
-    offset = (points - tumour.centre.reshape((3,) + (1,) * (points.ndim - 1))) / tumour.shape.reshape(
-        (3,) + (1,) * (points.ndim - 1)
-    )
+    per_axis = (3,) + (1,) * (points.ndim - 1)
+    offset = (points - tumour.centre.reshape(per_axis)) / tumour.shape.reshape(per_axis)
     bumps = smooth_noise(head.lattice, points, 1.1 / tumour.radius, offset=3.3).clip(-1.2, 1.2)
     distance = np.sqrt((offset**2).sum(0)) - tumour.radius * (1 + tumour.roughness * bumps)
     if tumour.kind == "meningioma":
@@ -333,89 +205,29 @@ def tumour_distance(points: np.ndarray, tumour: Tumour, head: Head) -> np.ndarra
     return distance
 
 
-def slice_points(
-    head: Head, tumour: Tumour, plane: str, offset: float, image_size: int, pose: dict[str, np.ndarray]
-) -> tuple[np.ndarray, float]:
-    """Points in the head of the pixels of a slice, float32 [3, S, S], and the side of a pixel.
+def slice_points(head: Head, tumour: Tumour, plane: str, offset: float, image_size: int, pose: Pose) -> np.ndarray:
+    """Where the pixels of a slice lie in the head, float32 [3, S, S].
 
-    The plane passes the tumour's centre at `offset` radii along its normal. `pose` holds the field of view's side,
-    the shift of its centre [2], the rotation in the plane and the two tilts out of it [3], in radians.
+    The plane passes the tumour's centre at `offset` of its radius, hinged there by the pose's tilts.
     """
     normal = PLANE_NORMALS[plane]
-    columns, rows = [axis for axis in range(3) if axis != normal]
-    pixel = float(pose["side"]) / image_size
-    line = (np.arange(image_size, dtype=np.float32) + 0.5 - image_size / 2) * np.float32(pixel)
-    across, down = line[None, :] + pose["shift"][0], line[:, None] + pose["shift"][1]
-    turn = np.cos(pose["angles"]), np.sin(pose["angles"])
-    across, down = turn[0][0] * across - turn[1][0] * down, turn[1][0] * across + turn[0][0] * down
+    columns, rows = (axis for axis in range(3) if axis != normal)
+    line = (np.arange(image_size, dtype=np.float32) + 0.5 - image_size / 2) * np.float32(pose.side / image_size)
+    across, down = line[None, :] + pose.shift[0], line[:, None] + pose.shift[1]
     points = np.zeros((3, image_size, image_size), np.float32)
-    points[columns], points[rows] = across, down
-    if rows == 2:
-        points[2] += 0.15
-    # The tilts make the plane a slope over the slice, hinged where it passes the tumour.
+    points[columns] = np.cos(pose.rotation) * across - np.sin(pose.rotation) * down
+    points[rows] = np.sin(pose.rotation) * across + np.cos(pose.rotation) * down
+    points[2] += 0.15  # the field of view is centred below the middle of the brain
     middle = tumour.centre * head.stretch
-    slope = turn[1][1] * (points[columns] - middle[columns]) + turn[1][2] * (points[rows] - middle[rows])
+    slope = pose.tilts[0] * (points[columns] - middle[columns]) + pose.tilts[1] * (points[rows] - middle[rows])
     points[normal] = middle[normal] + slope + offset * tumour.radius * tumour.shape[normal]
-    return points / head.stretch[:, None, None], pixel
+    return points / head.stretch[:, None, None]
 
 
-def draw_head(points: np.ndarray, pixel: float, head: Head) -> np.ndarray:
-    """The head without its tumour: intensities, float32 [S, S], of the tissues at `points`."""
-    levels = head.levels
-    texture = smooth_noise(head.lattice, points, 7.0)
-    folds = smooth_noise(head.lattice, points, 4.6, offset=6.1)
-    brain = brain_distance(points, head)
-    outline = ellipsoid_distance(points, head.outline)
-    outside = outline.min(0)
-
-    image = np.full(points.shape[1:], levels["air"], np.float32)
-
-    def paint(distance, value):
-        cover = np.clip(0.5 - distance / pixel, 0, 1)
-        image[...] += cover * (value - image)
-
-    fat_share = 1 / (1 + np.exp(-4 * (texture + 0.5 * folds - 0.7)))
-    paint(outside, levels["muscle"] * (1 + 0.2 * folds) + (levels["fat"] - levels["muscle"]) * fat_share * 0.8)
-    paint(np.maximum(outside, -0.055 - outside), levels["fat"] * (1 + 0.06 * texture))
-    for (tissue, _), distance in zip(FACE, ellipsoid_distance(points, head.face), strict=True):
-        paint(np.maximum(distance, outside + 0.05), levels[tissue] * (1 + 0.2 * texture))
-    # The vault is all bone between scalp and brain; below it, bone is a shell around the brain.
-    paint(np.maximum(outline[0] + 0.06, points[2] - (0.25 * points[1] - 0.06)), levels["bone"])
-    paint(np.maximum(brain - 0.06, outside + 0.05), levels["bone"] * (1 + 0.5 * texture))
-    paint(brain - 0.015, levels["fluid"])
-
-    depth = -brain
-    white = 1 / (1 + np.exp(-40 * (depth - 0.10 - 0.04 * folds)))
-    tissue = levels["grey"] + (levels["white"] - levels["grey"]) * white
-    sulci = np.exp(-((texture / 0.28) ** 2) - (depth / 0.2) ** 2) * levels["sulci"]
-    paint(brain, tissue * (1 + 0.025 * folds) + (levels["fluid"] - tissue) * 0.85 * sulci)
-    for (tissue, _), distance in zip(DEEP, ellipsoid_distance(points, head.deep), strict=True):
-        paint(np.maximum(distance, brain), levels[tissue])
-    for distance in ellipsoid_distance(points, head.spots):
-        paint(np.maximum(distance, brain), levels["fluid"])
-    draw_membranes(paint, points, brain, head)
-    for distance in ellipsoid_distance(points, head.vessels):
-        paint(np.maximum(distance, outside + 0.08), levels["vessel"])
-    return image
-
-
-def draw_membranes(paint, points: np.ndarray, brain: np.ndarray, head: Head) -> None:
-    """Falx, tentorium and the sagittal sinus, drawn by `paint(distance, value)`."""
-    levels = head.levels
-    falx = falx_extent(points, head)
-    midline = np.abs(points[0])
-    paint(np.maximum(midline - 0.022, falx), levels["fluid"])
-    paint(np.maximum(midline - 0.010, falx), 0.8 * levels["vessel"])
-    cerebellum = ellipsoid_distance(points, head.brain[2:3])[0]
-    tentorium = np.maximum(np.abs(cerebellum) - 0.012, points[2] - 0.25)
-    paint(np.maximum(np.maximum(tentorium, 0.25 - points[1]), brain), 0.5 * (levels["vessel"] + levels["white"]) * 0.85)
-    sinus = np.maximum(np.maximum(midline - 0.045, np.abs(brain) - 0.04), points[2] + 0.10)
-    paint(sinus, levels["vessel"])
-
-
-def draw_tumour(image: np.ndarray, points: np.ndarray, pixel: float, tumour: Tumour, head: Head) -> np.ndarray:
-    """The image, float32 [S, S], with the tumour and what it does to its surroundings."""
-    distance = tumour_distance(points, tumour, head)
+def draw_tumour(
+    image: np.ndarray, points: np.ndarray, distance: np.ndarray, pixel: float, tumour: Tumour, head: Head
+) -> np.ndarray:
+    """The image, float32 [S, S], with the tumour, `distance` away, and what it does to its surroundings."""
     texture = smooth_noise(head.lattice, points, 9.0, offset=2.7)
     brain_level, brain = head.levels["grey"], brain_distance(points, head)
     bright = brain_level * tumour.enhancement * (1 + 0.05 * texture)
@@ -436,44 +248,42 @@ def draw_tumour(image: np.ndarray, points: np.ndarray, pixel: float, tumour: Tum
     return image + cover * (bright - image)
 
 
-def finish(image: np.ndarray, field: np.ndarray, noise: float, gamma: float, rng: np.random.Generator) -> np.ndarray:
-    """The scanner's part: bias field, blur, Rician noise, gamma; uint8 [S, S] from its minimum to its maximum."""
-    image = scipy.ndimage.gaussian_filter(np.maximum(image, 0) * field, 0.4)
+def scan(image: np.ndarray, noise: float, gamma: float, rng: np.random.Generator) -> np.ndarray:
+    """What the scanner adds: blur, Rician noise, gamma; uint8 [S, S] from the image's minimum to its maximum."""
+    image = scipy.ndimage.gaussian_filter(np.maximum(image, 0), 0.4)
     parts = noise * rng.standard_normal((2, *image.shape), np.float32)
     image = np.hypot(image + parts[0], parts[1])
     image = (image - image.min()) / (image.max() - image.min())
     return np.round(255 * image**gamma).astype(np.uint8)
 
 
-def make_patient(
-    number: int, slices: int, image_size: int, seed: int
-) -> tuple[Head, Tumour, list[tuple[str, np.ndarray, np.ndarray]]]:
-    """Patient `number` (from 0): head, tumour, and (plane, image uint8 [S, S], mask bool [S, S]) of each slice.
+def make_patient(number: int, slices: int, image_size: int, seed: int) -> Patient:
+    """Patient `number`, counted from 0, drawn from (seed, number) alone; classes take turns.
 
-    Drawn from (seed, number) alone. Classes take turns: patient k has class k % 3.
+    Anatomy, tumour and pose do not depend on `image_size`, so the same patient can be had sharper.
     """
     rng = np.random.default_rng([seed, number])
-    planes = PLANE_SETS[number // len(CLASSES) % len(PLANE_SETS)][:slices]
+    kind, turn = CLASSES[number % len(CLASSES)], number // len(CLASSES)
+    planes = PLANE_SETS[turn % len(PLANE_SETS)][:slices]
     head = make_head(rng)
-    tumour = MAKERS[CLASSES[number % len(CLASSES)]](head, planes, rng)
+    tumour = MAKERS[kind](head, planes, rng)
     noise, gamma = rng.uniform(0.008, 0.022), rng.uniform(0.85, 1.15)
-    drawn = []
+    patient = Patient(head, tumour, [], [], [], [])
     for plane, rows in zip(planes, np.array_split(np.arange(slices), len(planes)), strict=True):
-        pose = {
-            "side": rng.uniform(2.25, 2.55),
-            "shift": rng.normal(0, 0.04, 2).clip(-0.08, 0.08),
-            "angles": rng.normal(0, (0.08, 0.04, 0.04)).clip(-0.2, 0.2),
-        }
-        bias = rng.normal(0, 0.08, 3)
+        pose = make_pose(rng)
         offsets = np.linspace(-0.5, 0.5, len(rows) + 2)[1:-1] + rng.uniform(-0.06, 0.06, len(rows))
         for row, offset in zip(rows, offsets, strict=True):
-            points, pixel = slice_points(head, tumour, plane, offset, image_size, pose)
-            image = draw_tumour(draw_head(points, pixel, head), points, pixel, tumour, head)
+            points = slice_points(head, tumour, plane, offset, image_size, pose)
+            pixel = pose.side / image_size
             distance = tumour_distance(points, tumour, head)
-            field = np.exp(np.tensordot(bias, points, 1)).astype(np.float32)
-            pixels = finish(image, field, noise, gamma, np.random.default_rng([seed, number, 1 + int(row)]))
-            drawn.append((plane, pixels, distance < 0))
-    return head, tumour, drawn
+            image = draw_tumour(draw_head(points, pixel, head), points, distance, pixel, tumour, head)
+            image *= np.exp(np.tensordot(pose.bias, points, 1))
+            patient.planes.append(plane)
+            patient.points.append(points)
+            patient.images.append(scan(image, noise, gamma, np.random.default_rng([seed, number, 1 + int(row)])))
+            # The minimum is a pixel of the tumour too, should its section be smaller than a pixel.
+            patient.masks.append((distance < 0) | (distance == distance.min()))
+    return patient
 
 
 def make_phantom(
@@ -483,29 +293,34 @@ def make_phantom(
 
     Args:
       patients_per_class: patients of each class; the k-th patient is the same however many there are.
-      slices_per_patient: slices of each patient, shared among his planes.
-      image_size: side of the images in pixels.
+      slices_per_patient: slices of each patient, shared among the one to three planes that the patient was scanned in.
+      image_size: side of the images in pixels, at least 32.
       seed: another seed, other patients.
 
     Returns:
-      Slices with all fields but `folds`: images uint8 [N, S, S], masks bool [N, S, S], exact and never empty,
-      patients "P0001" onwards, whose classes take turns.
+      Slices with every field but `folds`: images uint8 [N, S, S], masks bool [N, S, S], exact and never empty,
+      patients "P0001" onwards, whose classes take turns. Planes occur equally often in every class.
+
+    Raises:
+      InputError: a number is too small.
     """
-    patients, labels, planes, images, masks = [], [], [], [], []
-    for number in range(len(CLASSES) * patients_per_class):
-        _, _, drawn = make_patient(number, slices_per_patient, image_size, seed)
-        for plane, image, mask in drawn:
-            patients.append(f"P{number + 1:04d}")
-            labels.append(number % len(CLASSES))
-            planes.append(plane)
-            images.append(image)
-            masks.append(mask)
+    for name, value, least in (
+        ("patients_per_class", patients_per_class, 1),
+        ("slices_per_patient", slices_per_patient, 1),
+        ("image_size", image_size, 32),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise InputError(f"{name}: found {value}, expected at least {least}")
+    numbers = np.arange(len(CLASSES) * patients_per_class)
+    patients = [make_patient(int(number), slices_per_patient, image_size, seed) for number in numbers]
+    images = np.concatenate([patient.images for patient in patients])
     return Slices(
-        images=np.stack(images),
-        labels=np.array(labels, np.int32),
+        images=images,
+        labels=np.repeat(numbers % len(CLASSES), slices_per_patient).astype(np.int32),
         ids=np.array([str(row + 1) for row in range(len(images))]),
         sizes=np.full((len(images), 2), image_size, np.int32),
-        patients=np.array(patients),
-        masks=np.stack(masks),
-        planes=np.array(planes),
+        patients=np.repeat([f"P{number + 1:04d}" for number in numbers], slices_per_patient),
+        masks=np.concatenate([patient.masks for patient in patients]),
+        planes=np.concatenate([patient.planes for patient in patients]),
     )

@@ -29,7 +29,7 @@ class Classification:
 
     model: nn.Module
     preprocessing: Preprocessing
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation
 
     def loss(self, params: Any, state: TrainState, batch: Batch) -> tuple[jax.Array, tuple[dict, Any]]:
         """The training loss of a batch.

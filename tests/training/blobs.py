@@ -27,6 +27,7 @@ def blob_split(slices: Slices, seed: int = 0) -> Split:
     return make_split(slices, "slice", seed=seed)
 
 
-def tiny_task(augmentation: Augmentation = Augmentation(), dropout: float = 0.2) -> Classification:
+def tiny_task(dropout: float = 0.2, **augmentation) -> Classification:
     """A CNN of two convolutions on grey input."""
-    return Classification(CNN(widths=(4, 8), pools=2, dense=16, dropout=dropout), Preprocessing("grey"), augmentation)
+    model = CNN(widths=(4, 8), pools=2, dense=16, dropout=dropout)
+    return Classification(model, Preprocessing("grey"), Augmentation(**augmentation))

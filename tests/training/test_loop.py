@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from btjax.data.preprocess import Augmentation
 from btjax.errors import InputError
 from btjax.training import loop
 from btjax.training.checkpoints import Checkpoints
@@ -14,14 +13,12 @@ from btjax.training.loop import Interrupted, NotFinite, Observer, Trainer
 from btjax.training.optimizers import TrainingConfig
 from tests.training.blobs import blob_split, make_blobs, tiny_task
 
-AUGMENTATION = Augmentation(flip=True, rotation=5.0, intensity=0.1)
-
 
 def make_trainer(folder=None, task=None, seed=0, resume=False, **options) -> Trainer:
     slices = make_blobs()
     config = TrainingConfig(**({"epochs": 3, "batch_size": 16} | options))
     checkpoints = None if folder is None else Checkpoints(folder)
-    trainer = Trainer(task or tiny_task(AUGMENTATION), config, slices, blob_split(slices), seed, checkpoints)
+    trainer = Trainer(task or tiny_task(flip=True, rotation=5.0, intensity=0.1), config, slices, blob_split(slices), seed, checkpoints)
     if resume:
         trainer.restore()
     return trainer
@@ -126,7 +123,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 
     class Poison(Observer):
         def on_start(self, progress, steps_per_epoch):
-            trainer.state = trainer.state.replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, trainer.state.params))
+            poisoned = jax.tree.map(lambda leaf: leaf * jnp.nan, trainer.state.params)
+            trainer.state = trainer.state.replace(params=poisoned)
 
     trainer = make_trainer(tmp_path, resume=True)
     with pytest.raises(NotFinite, match=r"the loss of step 6 \(epoch 2\) is not finite"):
@@ -146,7 +144,7 @@ def test_a_checkpoint_of_another_architecture_is_named_by_its_leaf(tmp_path):
     from btjax.training.tasks import Classification
 
     task = tiny_task()
-    other = Classification(CNN(widths=(4, 8), pools=2, dense=17), task.preprocessing)
+    other = Classification(CNN(widths=(4, 8), pools=2, dense=17), task.preprocessing, task.augmentation)
     with pytest.raises(InputError, match=r"another architecture: .*dense/.* is .*16.*expected .*17"):
         make_trainer(tmp_path, task=other, resume=True)
 

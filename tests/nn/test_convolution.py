@@ -1,0 +1,213 @@
+"""The convolution equals `jax.lax`'s in value and in both gradients, under every transformation it is used with."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from btjax.nn import convolution
+from btjax.nn.convolution import conv_general_dilated, conv_transpose
+from btjax.nn.pooling import max_pool
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+@pytest.fixture
+def small_bands(monkeypatch):
+    """Bands of a few hundred bytes, so that small images too are cut into several, along rows and along images."""
+    monkeypatch.setattr(convolution, "_BAND_BYTES", 300)
+    monkeypatch.setattr(convolution, "_KERNEL_SHARE", 0)
+
+
+def values_and_gradients(convolve, image, kernel):
+    """The output, and the gradients of a sum weighted differently at every output, in one compiled call."""
+
+    @jax.jit
+    def run(image, kernel):
+        output, pull_back = jax.vjp(convolve, image, kernel)
+        weights = jnp.cos(3 * jnp.arange(output.size, dtype=jnp.float32)).astype(output.dtype).reshape(output.shape)
+        return output, *pull_back(weights)
+
+    return run(image, kernel)
+
+
+def assert_same(ours, theirs, image, kernel, tolerance=2e-5):
+    for got, wanted in zip(
+        values_and_gradients(ours, image, kernel), values_and_gradients(theirs, image, kernel), strict=True
+    ):
+        assert got.dtype == wanted.dtype and got.shape == wanted.shape
+        got, wanted = np.asarray(got, np.float32), np.asarray(wanted, np.float32)
+        np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * max(1.0, np.abs(wanted).max()))
+
+
+def draw(seed, image_shape, kernel_shape, dtype=jnp.float32):
+    first, second = jax.random.split(jax.random.key(seed))
+    return jax.random.normal(first, image_shape, dtype), jax.random.normal(second, kernel_shape, dtype)
+
+
+paddings = st.sampled_from(["SAME", "VALID", ((2, 1), (0, 3)), ((0, 0), (4, 1))])
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    batch=st.sampled_from([1, 3, 4]), height=st.integers(5, 9), width=st.integers(5, 9),
+    kernel=st.sampled_from([1, 3, 5]), stride=st.sampled_from([(1, 1), (2, 2), (1, 2)]), padding=paddings,
+    channels=st.sampled_from([1, 3]), bands=st.booleans(),
+)
+def test_any_shape_kernel_stride_and_padding_equals_lax(
+    batch, height, width, kernel, stride, padding, channels, bands
+):
+    with pytest.MonkeyPatch.context() as patch:
+        if bands:
+            patch.setattr(convolution, "_BAND_BYTES", 300)
+            patch.setattr(convolution, "_KERNEL_SHARE", 0)
+        settings = {"window_strides": stride, "padding": padding, "dimension_numbers": NHWC}
+        assert_same(
+            functools.partial(conv_general_dilated, **settings), functools.partial(lax.conv_general_dilated, **settings),
+            *draw(0, (batch, height, width, channels), (kernel, kernel, channels, 4)),
+        )
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    size=st.integers(2, 6), kernel=st.sampled_from([1, 2, 3, 4]), stride=st.sampled_from([(2, 2), (3, 1), (1, 1)]),
+    padding=st.sampled_from(["SAME", "VALID", ((1, 2), (2, 0))]), transpose_kernel=st.booleans(),
+)
+def test_transposed_convolution_equals_lax(size, kernel, stride, padding, transpose_kernel):
+    settings = {"strides": stride, "padding": padding, "transpose_kernel": transpose_kernel}
+    channels = (5, 3) if transpose_kernel else (3, 5)
+    assert_same(
+        functools.partial(conv_transpose, **settings), functools.partial(lax.conv_transpose, **settings),
+        *draw(1, (2, size, size + 1, 3), (kernel, kernel, *channels)),
+    )
+
+
+def test_bfloat16_equals_lax_to_its_precision(small_bands):
+    settings = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": NHWC}
+    assert_same(
+        functools.partial(conv_general_dilated, **settings), functools.partial(lax.conv_general_dilated, **settings),
+        *draw(2, (4, 8, 8, 3), (3, 3, 3, 4), jnp.bfloat16), tolerance=2e-2,
+    )
+
+
+def test_kernel_gradient_in_bfloat16_loses_nothing_over_many_bands(small_bands):
+    image = jnp.ones((4, 32, 32, 1), jnp.bfloat16)
+    kernel = jnp.zeros((1, 1, 1, 1), jnp.bfloat16)
+    gradient = jax.jit(jax.grad(lambda kernel: conv_general_dilated(
+        image, kernel, (1, 1), "SAME", dimension_numbers=NHWC).astype(jnp.float32).sum()))(kernel)
+    assert float(gradient[0, 0, 0, 0]) == 4096.0  # added up in bfloat16 it would stop at 256
+
+
+def test_groups_dilated_kernels_and_other_layouts_are_as_in_lax():
+    image, kernel = draw(3, (2, 7, 7, 4), (3, 3, 2, 4))
+    for arguments in (
+        ((1, 1), "SAME", None, None, NHWC, 2),
+        ((1, 1), ((2, 2), (2, 2)), None, (2, 2), NHWC, 2),
+    ):
+        ours, theirs = conv_general_dilated(image, kernel, *arguments), lax.conv_general_dilated(image, kernel, *arguments)
+        np.testing.assert_array_equal(ours, theirs)
+    image, kernel = draw(4, (2, 3, 7, 7), (4, 3, 3, 3))
+    np.testing.assert_array_equal(
+        conv_general_dilated(image, kernel, (2, 2), "SAME"), lax.conv_general_dilated(image, kernel, (2, 2), "SAME")
+    )
+
+
+def test_vmap_over_kernels_and_over_both_equals_a_loop(small_bands):
+    image, kernels = draw(5, (3, 2, 6, 6, 2), (3, 3, 3, 2, 4))
+
+    def gradients(image, kernel):
+        return jax.grad(
+            lambda image, kernel: jnp.sin(conv_general_dilated(
+                image, kernel, (1, 1), "SAME", dimension_numbers=NHWC)).sum(), argnums=(0, 1)
+        )(image, kernel)
+
+    one_by_one = [jax.jit(gradients)(image[i], kernels[i]) for i in range(3)]
+    together = jax.jit(jax.vmap(gradients))(image, kernels)
+    for i in range(3):
+        for got, wanted in zip(together, one_by_one[i], strict=True):
+            np.testing.assert_allclose(got[i], wanted, rtol=1e-4, atol=1e-4)
+    shared = jax.jit(jax.vmap(gradients, in_axes=(None, 0)))(image[0], kernels)
+    np.testing.assert_allclose(shared[1][0], one_by_one[0][1], rtol=1e-4, atol=1e-4)
+
+
+class SmallNetwork(nn.Module):
+    """Two convolutions with pooling, and one with a stride, as small as can be."""
+
+    convolve: object = conv_general_dilated
+
+    @nn.compact
+    def __call__(self, images):
+        for features in (4, 8):
+            images = nn.Conv(features, (3, 3), conv_general_dilated=self.convolve)(images)
+            images = max_pool(nn.relu(images))
+        images = nn.Conv(8, (3, 3), strides=2, conv_general_dilated=self.convolve)(images)
+        return nn.Dense(3)(images.reshape(images.shape[0], -1))
+
+
+def training(network, images, labels):
+    """A function (params, steps) -> params after that many gradient steps, in one loop with a dynamic trip count."""
+
+    def loss(params):
+        logits = network.apply({"params": params}, images)
+        return -jnp.take_along_axis(nn.log_softmax(logits), labels[:, None], axis=1).mean()
+
+    def step(_, params):
+        return jax.tree.map(lambda value, slope: value - 0.1 * slope, params, jax.grad(loss)(params))
+
+    return jax.jit(lambda params, steps: lax.fori_loop(0, steps, step, params))
+
+
+def network_and_data():
+    images = jax.random.normal(jax.random.key(6), (4, 16, 16, 3))
+    labels = jnp.asarray([0, 1, 2, 0])
+    params = SmallNetwork().init(jax.random.key(7), images)["params"]
+    return images, labels, params
+
+
+def test_training_in_a_loop_equals_the_native_convolution(small_bands):
+    images, labels, params = network_and_data()
+    ours = training(SmallNetwork(), images, labels)(params, 3)
+    theirs = training(SmallNetwork(lax.conv_general_dilated), images, labels)(params, 3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), ours, theirs)
+
+
+def test_no_native_convolution_is_left_in_a_training_step_on_cpu():
+    images, labels, params = network_and_data()
+    compiled = training(SmallNetwork(), images, labels).lower(params, 3).compile().as_text()
+    native = training(SmallNetwork(lax.conv_general_dilated), images, labels).lower(params, 3).compile().as_text()
+    assert "convolution(" in native
+    assert "convolution(" not in compiled and "custom-call" not in compiled
+
+
+def test_other_platforms_get_the_native_convolution():
+    image, kernel = draw(8, (2, 8, 8, 3), (3, 3, 3, 4))
+
+    def gradients(image, kernel):
+        return jax.grad(lambda image, kernel: conv_general_dilated(
+            image, kernel, (1, 1), "SAME", dimension_numbers=NHWC).sum(), argnums=(0, 1))(image, kernel)
+
+    text = {
+        platform: jax.jit(gradients).trace(image, kernel).lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    assert "stablehlo.convolution" not in text["cpu"]
+    for platform in ("cuda", "tpu"):
+        assert text[platform].count("stablehlo.convolution") == 2 and "dot_general" not in text[platform]
+
+
+def test_two_devices_give_the_same_training_and_keep_the_batch_spread(small_bands):
+    images, labels, params = network_and_data()
+    alone = training(SmallNetwork(), images, labels)(params, 2)
+    mesh = Mesh(np.asarray(jax.devices()[:2]), ("batch",))
+    spread = NamedSharding(mesh, PartitionSpec("batch"))
+    images, labels = jax.device_put((images, labels), spread)
+    params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+    together = training(SmallNetwork(), images, labels)(params, 2)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), alone, together)
