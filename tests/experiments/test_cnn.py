@@ -16,7 +16,10 @@ import btjax
 from btjax.data.dataset import load_data
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TINY = ["--data_dir=phantom", "--phantom_patients=8", "--phantom_slices=4", "--image_size=32", "--protocol=patient", "--colour=grey", "--widths=4,8", "--pools=2", "--dense=16", "--batch_size=4", "--epochs=3", "--learning_rate=0.002", "--flip", "--seed=1"]
+TINY = """
+--data_dir=phantom --phantom_patients=8 --phantom_slices=4 --image_size=32 --protocol=patient --colour=grey
+--widths=4,8 --pools=2 --dense=16 --batch_size=4 --epochs=3 --learning_rate=0.002 --flip --seed=1
+""".split()
 
 
 @pytest.fixture(scope="module")

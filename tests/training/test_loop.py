@@ -18,7 +18,8 @@ def make_trainer(folder=None, task=None, seed=0, resume=False, **options) -> Tra
     slices = make_blobs()
     config = TrainingConfig(**({"epochs": 3, "batch_size": 16} | options))
     checkpoints = None if folder is None else Checkpoints(folder)
-    trainer = Trainer(task or tiny_task(flip=True, rotation=5.0, intensity=0.1), config, slices, blob_split(slices), seed, checkpoints)
+    task = task or tiny_task(flip=True, rotation=5.0, intensity=0.1)
+    trainer = Trainer(task, config, slices, blob_split(slices), seed, checkpoints)
     if resume:
         trainer.restore()
     return trainer
