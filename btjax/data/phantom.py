@@ -30,8 +30,9 @@ PLANE_SETS = (
 )
 """The planes that a patient was scanned in; the k-th patient of every class has the same ones."""
 
-SHARE_AT_SELLAR_LEVEL = 0.3
+SHARE_AT_SELLAR_LEVEL = 0.5
 """Share of meningiomas and gliomas put where a slice through them shows the sella too: anatomy is no clue to class."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Tumour:
@@ -156,7 +157,7 @@ def make_glioma(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -
         enhancement=rng.uniform(1.25, 1.45) if faint else rng.uniform(1.9, 2.5),
         shape=rng.uniform(0.8, 1.2, 3).astype(np.float32),
         core=rng.uniform(0.25, 0.5),
-        rim=rng.uniform(0.22, 0.32),
+        rim=rng.uniform(0.18, 0.27),
         roughness=rng.uniform(0.15, 0.25),
     )
 
@@ -180,8 +181,8 @@ def make_pose(rng: np.random.Generator) -> Pose:
     """A field of view of about 23 cm, a head nearly straight in it."""
     return Pose(
         side=rng.uniform(2.25, 2.55),
-        shift=rng.normal(0, 0.04, 2).clip(-0.08, 0.08).astype(np.float32),
-        rotation=float(np.clip(rng.normal(0, 0.08), -0.2, 0.2)),
+        shift=rng.normal(0, 0.06, 2).clip(-0.11, 0.11).astype(np.float32),
+        rotation=float(np.clip(rng.normal(0, 0.10), -0.22, 0.22)),
         tilts=rng.normal(0, 0.04, 2).clip(-0.1, 0.1).astype(np.float32),
         bias=rng.normal(0, 0.08, 3).astype(np.float32),
     )
@@ -234,7 +235,7 @@ def draw_tumour(
     cover = np.clip(0.5 - distance / pixel, 0, 1)
     if tumour.kind == "glioma":
         # Swelling darkens the tissue around it; the wall's thickness varies and may gape.
-        swelling = np.exp(-(np.maximum(distance, 0) / (0.5 * tumour.radius)) ** 2) * (brain < -0.02)
+        swelling = np.exp(-((np.maximum(distance, 0) / (0.5 * tumour.radius)) ** 2)) * (brain < -0.02)
         image = image * (1 - 0.18 * swelling)
         wall = tumour.rim * tumour.radius * (1 + 0.4 * texture.clip(-1.2, 1.2))
         core = np.clip(0.5 - (distance + wall) / max(pixel, 0.02), 0, 1)

@@ -29,6 +29,7 @@ OUTLINE = {
     "jaw": (0.22, -0.15, 0.50, 0.34, 0.50, 0.50),
     "nose": (0.0, -0.92, 0.52, 0.11, 0.16, 0.17),
     "neck": (0.0, 0.18, 1.00, 0.58, 0.54, 0.95),
+    "occiput": (0.16, 0.40, 0.25, 0.53, 0.50, 0.43),
 }
 # (tissue, ellipsoid), painted in this order: first outside the brain, then inside it.
 FACE = (
@@ -159,7 +160,8 @@ def make_head(rng: np.random.Generator) -> Head:
     }
     deep = _jittered((shape for _, shape in DEEP), rng, 0.012, 0.10)
     deep[2:, 3:] *= rng.uniform(0.75, 1.45)
-    spots = np.concatenate([rng.uniform((0.1, -0.6, -0.5), (0.5, 0.6, 0.2), (3, 3)), rng.uniform(0.02, 0.07, (3, 3))], 1)
+    places, sizes = rng.uniform((0.1, -0.6, -0.5), (0.5, 0.6, 0.2), (3, 3)), rng.uniform(0.02, 0.07, (3, 3))
+    spots = np.concatenate([places, sizes], 1)
     return Head(
         stretch=rng.normal(1, (0.035, 0.035, 0.035)).clip(0.92, 1.08).astype(np.float32),
         brain=_jittered(BRAIN.values(), rng, 0.010, 0.02),

@@ -12,6 +12,7 @@ patches, and `jax.lax.platform_dependent` is never differentiated. The price: `j
 """
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -121,10 +122,8 @@ def _is_nhwc(lhs_shape, rhs_shape, dimension_numbers) -> bool:
 
 def _output_sizes(image_shape, kernel_shape, strides, padding, dilation) -> tuple[int, int]:
     """Height and width of the output."""
-    return tuple(
-        ((image_shape[axis + 1] - 1) * dilation[axis] + 1 + sum(padding[axis]) - kernel_shape[axis]) // strides[axis] + 1
-        for axis in (0, 1)
-    )
+    padded = [(image_shape[axis + 1] - 1) * dilation[axis] + 1 + sum(padding[axis]) for axis in (0, 1)]
+    return tuple((padded[axis] - kernel_shape[axis]) // strides[axis] + 1 for axis in (0, 1))
 
 
 def _mirrored(kernel):
@@ -202,8 +201,7 @@ def _product(image, kernel, strides, padding, dilation, precision):
 
 
 def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, precision):
-    """The gradient for the kernel [h, w, C, O]: the patches' transpose times the output's cotangent, summed over bands.
-    """
+    """The gradient for the kernel [h, w, C, O]: patches transposed times the output's cotangent, summed over bands."""
     if dilation != (1, 1):
         return _dilated_kernel_product(image, cotangent, kernel_shape, padding, dilation, precision)
     _, height, width, features = cotangent.shape
@@ -214,7 +212,7 @@ def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, 
         size = (bands.images, 1, bands.rows, width, features)
         band = lax.dynamic_slice(cotangent, bands.start(index), size)[:, 0]
         # Bands are added up in float32: in bfloat16 a sum over many bands would lose what each adds.
-        wide = jnp.promote_types(image.dtype, jnp.float32)
+        wide = jnp.float32 if image.dtype.itemsize < 4 else image.dtype
         return jnp.einsum(
             "nhwk,nhwo->ko", bands.patches(index), band, precision=precision, preferred_element_type=wide
         )
@@ -229,8 +227,9 @@ def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, 
 class _Bands:
     """How the output is cut into bands of `rows` rows of every `groups`-th image, and the patches of each band.
 
-    A band's patches take up to `_BAND_BYTES`, or `_KERNEL_SHARE` times the kernel if that is more. Every `groups`-th image, and not consecutive ones, so that an image axis that is spread over devices
-    stays spread.
+    A band's patches take up to `_BAND_BYTES`, or `_KERNEL_SHARE` times the kernel if that is more. A band holds every
+    `groups`-th image, not neighbours, and at least one for each device if they divide evenly: so an image axis that is
+    spread over devices stays spread, and nothing is gathered in the loop.
     """
 
     def __init__(self, image, kernel_shape, strides, padding, height, width):
@@ -238,7 +237,8 @@ class _Bands:
         patch_bytes = kernel_height * kernel_width * channels * image.dtype.itemsize
         row_bytes = width * patch_bytes
         limit = max(_BAND_BYTES, _KERNEL_SHARE * patch_bytes * features)
-        self.images = _largest_divisor(image.shape[0], limit // row_bytes)
+        spread = math.gcd(image.shape[0], jax.device_count())
+        self.images = spread * _largest_divisor(image.shape[0] // spread, limit // (row_bytes * spread))
         self.groups = image.shape[0] // self.images
         self.rows = _largest_divisor(height, limit // (row_bytes * self.images))
         self.bands = height // self.rows
@@ -258,13 +258,9 @@ class _Bands:
         images, _, _, columns, channels = self.image.shape
         size = (images, 1, (self.rows - 1) * self.strides[0] + self.kernel[0], columns, channels)
         band = lax.dynamic_slice(self.image, (zero, group, row * self.strides[0], 0, 0), size)[:, 0]
+        reach = (self.rows - 1) * self.strides[0] + 1, (self.width - 1) * self.strides[1] + 1
         return jnp.concatenate([
-            lax.slice(
-                band,
-                (0, i, j, 0),
-                (images, i + (self.rows - 1) * self.strides[0] + 1, j + (self.width - 1) * self.strides[1] + 1, channels),
-                (1, *self.strides, 1),
-            )
+            lax.slice(band, (0, i, j, 0), (images, i + reach[0], j + reach[1], channels), (1, *self.strides, 1))
             for i in range(self.kernel[0])
             for j in range(self.kernel[1])
         ], axis=-1)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -21,8 +21,8 @@ NHWC = ("NHWC", "HWIO", "NHWC")
 
 @pytest.fixture
 def small_bands(monkeypatch):
-    """Bands of a few hundred bytes, so that small images too are cut into several, along rows and along images."""
-    monkeypatch.setattr(convolution, "_BAND_BYTES", 300)
+    """Bands of at most 2000 bytes, so that small images too are cut into several, along rows and along images."""
+    monkeypatch.setattr(convolution, "_BAND_BYTES", 2000)
     monkeypatch.setattr(convolution, "_KERNEL_SHARE", 0)
 
 
@@ -47,15 +47,29 @@ def assert_same(ours, theirs, image, kernel, tolerance=2e-5):
         np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * max(1.0, np.abs(wanted).max()))
 
 
-def draw(seed, image_shape, kernel_shape, dtype=jnp.float32):
-    first, second = jax.random.split(jax.random.key(seed))
-    return jax.random.normal(first, image_shape, dtype), jax.random.normal(second, kernel_shape, dtype)
+def draw(seed, *shapes, dtype=jnp.float32):
+    """Standard normal arrays; by NumPy, which compiles nothing."""
+    generator = np.random.default_rng(seed)
+    return [jnp.asarray(generator.normal(size=shape).astype(np.float32), dtype) for shape in shapes]
+
+
+def plain(image, kernel, strides=(1, 1), padding="VALID", dilation=(1, 1)):
+    """The native convolution of an image that is padded and dilated first.
+
+    XLA's own gradient of a padded convolution can need a negative padding, which its CPU lowering gets wrong (jax
+    0.10.2, padding wider than the kernel less one); this form never needs it.
+    """
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(image.shape[1:3], kernel.shape[:2], strides, padding)
+    spatial = [(low, high, d - 1) for (low, high), d in zip(padding, dilation, strict=True)]
+    image = lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), *spatial, (0, 0, 0)])
+    return lax.conv_general_dilated(image, kernel, strides, "VALID", dimension_numbers=NHWC)
 
 
 paddings = st.sampled_from(["SAME", "VALID", ((2, 1), (0, 3)), ((0, 0), (4, 1))])
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True, phases=(Phase.generate,))
 @given(
     batch=st.sampled_from([1, 3, 4]), height=st.integers(5, 9), width=st.integers(5, 9),
     kernel=st.sampled_from([1, 3, 5]), stride=st.sampled_from([(1, 1), (2, 2), (1, 2)]), padding=paddings,
@@ -68,14 +82,16 @@ def test_any_shape_kernel_stride_and_padding_equals_lax(
         if bands:
             patch.setattr(convolution, "_BAND_BYTES", 300)
             patch.setattr(convolution, "_KERNEL_SHARE", 0)
-        settings = {"window_strides": stride, "padding": padding, "dimension_numbers": NHWC}
+        image, kernel = draw(0, (batch, height, width, channels), (kernel, kernel, channels, 4))
         assert_same(
-            functools.partial(conv_general_dilated, **settings), functools.partial(lax.conv_general_dilated, **settings),
-            *draw(0, (batch, height, width, channels), (kernel, kernel, channels, 4)),
+            functools.partial(
+                conv_general_dilated, window_strides=stride, padding=padding, dimension_numbers=NHWC
+            ),
+            functools.partial(plain, strides=stride, padding=padding), image, kernel,
         )
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=7, deadline=None, derandomize=True, phases=(Phase.generate,))
 @given(
     size=st.integers(2, 6), kernel=st.sampled_from([1, 2, 3, 4]), stride=st.sampled_from([(2, 2), (3, 1), (1, 1)]),
     padding=st.sampled_from(["SAME", "VALID", ((1, 2), (2, 0))]), transpose_kernel=st.booleans(),
@@ -83,17 +99,26 @@ def test_any_shape_kernel_stride_and_padding_equals_lax(
 def test_transposed_convolution_equals_lax(size, kernel, stride, padding, transpose_kernel):
     settings = {"strides": stride, "padding": padding, "transpose_kernel": transpose_kernel}
     channels = (5, 3) if transpose_kernel else (3, 5)
-    assert_same(
-        functools.partial(conv_transpose, **settings), functools.partial(lax.conv_transpose, **settings),
-        *draw(1, (2, size, size + 1, 3), (kernel, kernel, *channels)),
-    )
+    image, weights = draw(1, (2, size, size + 1, 3), (kernel, kernel, *channels))
+    wanted = lax.conv_transpose(image, weights, **settings)
+
+    def reference(image, weights):
+        if transpose_kernel:
+            weights = jnp.flip(weights, (0, 1)).swapaxes(2, 3)
+        pads = padding
+        if isinstance(padding, str):
+            pads = [convolution._transposed_padding(kernel, s, padding) for s in stride]
+        return plain(image, weights, padding=pads, dilation=stride)
+
+    np.testing.assert_allclose(jax.jit(reference)(image, weights), wanted, rtol=1e-4, atol=1e-4)
+    assert_same(functools.partial(conv_transpose, **settings), reference, image, weights)
 
 
 def test_bfloat16_equals_lax_to_its_precision(small_bands):
     settings = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": NHWC}
     assert_same(
         functools.partial(conv_general_dilated, **settings), functools.partial(lax.conv_general_dilated, **settings),
-        *draw(2, (4, 8, 8, 3), (3, 3, 3, 4), jnp.bfloat16), tolerance=2e-2,
+        *draw(2, (4, 8, 8, 3), (3, 3, 3, 4), dtype=jnp.bfloat16), tolerance=2e-2,
     )
 
 
@@ -111,8 +136,9 @@ def test_groups_dilated_kernels_and_other_layouts_are_as_in_lax():
         ((1, 1), "SAME", None, None, NHWC, 2),
         ((1, 1), ((2, 2), (2, 2)), None, (2, 2), NHWC, 2),
     ):
-        ours, theirs = conv_general_dilated(image, kernel, *arguments), lax.conv_general_dilated(image, kernel, *arguments)
-        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(
+            conv_general_dilated(image, kernel, *arguments), lax.conv_general_dilated(image, kernel, *arguments)
+        )
     image, kernel = draw(4, (2, 3, 7, 7), (4, 3, 3, 3))
     np.testing.assert_array_equal(
         conv_general_dilated(image, kernel, (2, 2), "SAME"), lax.conv_general_dilated(image, kernel, (2, 2), "SAME")
@@ -120,7 +146,7 @@ def test_groups_dilated_kernels_and_other_layouts_are_as_in_lax():
 
 
 def test_vmap_over_kernels_and_over_both_equals_a_loop(small_bands):
-    image, kernels = draw(5, (3, 2, 6, 6, 2), (3, 3, 3, 2, 4))
+    image, kernels = draw(5, (2, 4, 6, 6, 2), (2, 3, 3, 2, 4))
 
     def gradients(image, kernel):
         return jax.grad(
@@ -128,9 +154,9 @@ def test_vmap_over_kernels_and_over_both_equals_a_loop(small_bands):
                 image, kernel, (1, 1), "SAME", dimension_numbers=NHWC)).sum(), argnums=(0, 1)
         )(image, kernel)
 
-    one_by_one = [jax.jit(gradients)(image[i], kernels[i]) for i in range(3)]
+    one_by_one = [jax.jit(gradients)(image[i], kernels[i]) for i in range(2)]
     together = jax.jit(jax.vmap(gradients))(image, kernels)
-    for i in range(3):
+    for i in range(2):
         for got, wanted in zip(together, one_by_one[i], strict=True):
             np.testing.assert_allclose(got[i], wanted, rtol=1e-4, atol=1e-4)
     shared = jax.jit(jax.vmap(gradients, in_axes=(None, 0)))(image[0], kernels)
@@ -151,39 +177,41 @@ class SmallNetwork(nn.Module):
         return nn.Dense(3)(images.reshape(images.shape[0], -1))
 
 
-def training(network, images, labels):
-    """A function (params, steps) -> params after that many gradient steps, in one loop with a dynamic trip count."""
+def training(network):
+    """A function (params, images, labels, steps) -> params after so many steps, in one loop with a dynamic count."""
 
-    def loss(params):
-        logits = network.apply({"params": params}, images)
-        return -jnp.take_along_axis(nn.log_softmax(logits), labels[:, None], axis=1).mean()
+    def run(params, images, labels, steps):
+        def loss(params):
+            logits = network.apply({"params": params}, images)
+            return -jnp.take_along_axis(nn.log_softmax(logits), labels[:, None], axis=1).mean()
 
-    def step(_, params):
-        return jax.tree.map(lambda value, slope: value - 0.1 * slope, params, jax.grad(loss)(params))
+        def step(_, params):
+            return jax.tree.map(lambda value, slope: value - 0.1 * slope, params, jax.grad(loss)(params))
 
-    return jax.jit(lambda params, steps: lax.fori_loop(0, steps, step, params))
+        return lax.fori_loop(0, steps, step, params)
+
+    return jax.jit(run)
 
 
-def network_and_data():
-    images = jax.random.normal(jax.random.key(6), (4, 16, 16, 3))
-    labels = jnp.asarray([0, 1, 2, 0])
-    params = SmallNetwork().init(jax.random.key(7), images)["params"]
-    return images, labels, params
+def params_and_data():
+    images, = draw(6, (4, 12, 12, 3))
+    params = jax.jit(SmallNetwork().init)(jax.random.key(7), images)["params"]
+    return params, images, jnp.asarray([0, 1, 2, 0])
 
 
 def test_training_in_a_loop_equals_the_native_convolution(small_bands):
-    images, labels, params = network_and_data()
-    ours = training(SmallNetwork(), images, labels)(params, 3)
-    theirs = training(SmallNetwork(lax.conv_general_dilated), images, labels)(params, 3)
+    params, images, labels = params_and_data()
+    ours = training(SmallNetwork())(params, images, labels, 3)
+    theirs = training(SmallNetwork(lax.conv_general_dilated))(params, images, labels, 3)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), ours, theirs)
 
 
 def test_no_native_convolution_is_left_in_a_training_step_on_cpu():
-    images, labels, params = network_and_data()
-    compiled = training(SmallNetwork(), images, labels).lower(params, 3).compile().as_text()
-    native = training(SmallNetwork(lax.conv_general_dilated), images, labels).lower(params, 3).compile().as_text()
-    assert "convolution(" in native
-    assert "convolution(" not in compiled and "custom-call" not in compiled
+    def compiled(network):
+        return training(network).lower(*params_and_data(), 3).compile().as_text()
+
+    assert "convolution(" in compiled(SmallNetwork(lax.conv_general_dilated))
+    assert "convolution(" not in compiled(SmallNetwork()) and "custom-call" not in compiled(SmallNetwork())
 
 
 def test_other_platforms_get_the_native_convolution():
@@ -203,11 +231,13 @@ def test_other_platforms_get_the_native_convolution():
 
 
 def test_two_devices_give_the_same_training_and_keep_the_batch_spread(small_bands):
-    images, labels, params = network_and_data()
-    alone = training(SmallNetwork(), images, labels)(params, 2)
+    params, images, labels = params_and_data()
+    alone = training(SmallNetwork())(params, images, labels, 2)
     mesh = Mesh(np.asarray(jax.devices()[:2]), ("batch",))
-    spread = NamedSharding(mesh, PartitionSpec("batch"))
-    images, labels = jax.device_put((images, labels), spread)
+    images, labels = jax.device_put((images, labels), NamedSharding(mesh, PartitionSpec("batch")))
     params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-    together = training(SmallNetwork(), images, labels)(params, 2)
+    compiled = training(SmallNetwork()).lower(params, images, labels, 2).compile()
+    text = compiled.as_text()
+    assert "all-reduce(" in text and "all-gather(" not in text and "all-to-all(" not in text
+    together = compiled(params, images, labels, 2)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), alone, together)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from btjax.nn.pooling import max_pool
@@ -15,20 +15,22 @@ def value_and_gradient(pool, x):
     @jax.jit
     def run(x):
         output, pull_back = jax.vjp(pool, x)
-        return output, pull_back(jnp.cos(jnp.arange(output.size, dtype=jnp.float32)).astype(x.dtype).reshape(output.shape))
+        weights = jnp.cos(jnp.arange(output.size, dtype=jnp.float32)).astype(x.dtype)
+        return output, *pull_back(weights.reshape(output.shape))
 
     return run(x)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True, phases=(Phase.generate,))
 @given(
     height=st.integers(3, 9), width=st.integers(3, 9), window=st.sampled_from([2, 3]), ties=st.booleans(),
     dtype=st.sampled_from([jnp.float32, jnp.bfloat16]),
 )
 def test_value_and_gradient_equal_flax_with_odd_sizes_and_ties(height, width, window, ties, dtype):
-    x = jax.random.normal(jax.random.key(0), (2, height, width, 3), dtype)
+    x = np.random.default_rng(0).normal(size=(2, height, width, 3))
     if ties:
-        x = jnp.round(nn.relu(x))  # a few whole numbers: most blocks hold their largest value twice or more
+        x = np.round(np.maximum(x, 0))  # a few whole numbers: most blocks hold their largest value twice or more
+    x = jnp.asarray(x.astype(np.float32), dtype)
     ours = value_and_gradient(lambda x: max_pool(x, window), x)
     theirs = value_and_gradient(lambda x: nn.max_pool(x, (window, window), (window, window)), x)
     for got, wanted in zip(ours, theirs, strict=True):
@@ -49,7 +51,7 @@ def test_nan_and_infinity_are_not_lost():
 
 def test_vmap_equals_a_loop():
     x = jax.random.normal(jax.random.key(1), (3, 2, 5, 4, 2))
-    slope = jax.grad(lambda x: jnp.sin(max_pool(x)).sum())
+    slope = jax.jit(jax.grad(lambda x: jnp.sin(max_pool(x)).sum()))
     np.testing.assert_allclose(jax.vmap(slope)(x), jnp.stack([slope(each) for each in x]), rtol=1e-6, atol=1e-7)
 
 
