@@ -1,11 +1,11 @@
 """btjax: brain tumours in MRI slices, classified in JAX, and what the classifier looked at.
 
-    import btjax
+import btjax
 
-    slices = btjax.load("/path/to/slices", image_size=128)
-    split = btjax.make_split(slices, "patient", fold=0)
-    run = btjax.restore("runs/cnn")
-    run.probabilities(slices.take(split.test).images)
+slices = btjax.load("/path/to/slices", image_size=128)
+split = btjax.make_split(slices, "patient", fold=0)
+run = btjax.restore("runs/cnn")
+run.probabilities(slices.take(split.test).images)
 """
 
 from btjax.data.builder import load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from typing import Any
@@ -10,15 +11,24 @@ from typing import Any
 from btjax.errors import InputError
 
 
-def option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+def option(
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
     """A dataclass field with its meaning beside it; experiments make a flag of each.
 
     Args:
       default: the default value, immutable (a tuple, not a list).
       help: one sentence: meaning, unit or shape, range.
       choices: the accepted strings, if only some are.
+      minimum: the smallest accepted value, of a number or of each element of a tuple.
+      maximum: the largest accepted value.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def options(group: type) -> dict[str, dataclasses.Field]:
@@ -43,7 +53,7 @@ def to_dict(group: Any) -> dict[str, Any]:
 
 
 def from_dict(group: type, values: dict[str, Any], where: str) -> Any:
-    """Builds a dataclass from `to_dict`'s output.
+    """Builds a dataclass from `to_dict`'s output; an option that is missing takes its default.
 
     Args:
       group: the dataclass.
@@ -51,18 +61,52 @@ def from_dict(group: type, values: dict[str, Any], where: str) -> Any:
       where: the file that the values come from, named in an error.
 
     Raises:
-      InputError: unknown or missing names, or values outside the choices.
+      InputError: an unknown name, or a value of another type or outside its range.
     """
     known = options(group)
-    for title, names in (("unknown", values.keys() - known.keys()), ("missing", known.keys() - values.keys())):
-        if names:
-            raise InputError(f"{where}: {title} options for {group.__name__}: {', '.join(sorted(names))}")
-    for name, field in known.items():
-        check_choice(name, values[name], field.metadata["choices"], where)
-    return group(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: found {type(values).__name__}, expected options by name")
+    if values.keys() - known.keys():
+        raise InputError(f"{where}: unknown options for {group.__name__}: {', '.join(sorted(values.keys() - known))}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in values.items():
+        check_option(group, name, value, f"{where}: {name}")
+    return group(**values)
 
 
-def check_choice(name: str, value: Any, choices: tuple[str, ...] | None, where: str) -> None:
-    """Raises InputError where `choices` are given and `value` is not one of them."""
-    if choices is not None and value not in choices:
-        raise InputError(f"{where}: {name} is {value!r}, expected one of {', '.join(choices)}")
+def check_option(group: type, name: str, value: Any, where: str) -> None:
+    """Checks one value of a dataclass's option.
+
+    Args:
+      group: the dataclass.
+      name: the option.
+      value: its value.
+      where: names the flag, or the file and option, in an error.
+
+    Raises:
+      InputError: a value of another type, not among the choices, outside the range, or not finite.
+    """
+    value_type, element_type = option_type(group, name)
+    rules = options(group)[name].metadata
+    if isinstance(value, tuple) and value_type is tuple:
+        if not value:
+            raise InputError(f"{where}: empty, expected at least one value")
+        elements, element_type = value, element_type
+    else:
+        elements, element_type = (value,), value_type
+    for element in elements:
+        accepted = (int, float) if element_type is float else element_type
+        if not isinstance(element, accepted) or (isinstance(element, bool) and element_type is not bool):
+            raise InputError(f"{where} is {element!r}, expected {element_type.__name__}")
+        if rules["choices"] is not None and element not in rules["choices"]:
+            raise InputError(f"{where} is {element!r}, expected one of {', '.join(rules['choices'])}")
+        if element_type in (int, float):
+            _check_range(element, rules["minimum"], rules["maximum"], where)
+
+
+def _check_range(number: float, minimum: float | None, maximum: float | None, where: str) -> None:
+    low = -math.inf if minimum is None else minimum
+    high = math.inf if maximum is None else maximum
+    if not math.isfinite(number) or not low <= number <= high:
+        bounds = [f"at least {minimum}"] * (minimum is not None) + [f"at most {maximum}"] * (maximum is not None)
+        raise InputError(f"{where} is {number}, expected {' and '.join(bounds) or 'a finite number'}")

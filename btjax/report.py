@@ -6,9 +6,11 @@ import importlib.metadata
 import platform
 from typing import Any
 
+import jax
 import numpy as np
 import scipy.special
 
+from btjax.data.dataset import PHANTOM
 from btjax.data.slices import CLASSES, Slices
 from btjax.data.splits import Split
 from btjax.evaluation.baselines import class_prior, linear_model
@@ -17,36 +19,35 @@ from btjax.figures.confusion import confusion_matrix
 from btjax.figures.curves import training_curves
 from btjax.figures.mistakes import worst_mistakes
 from btjax.figures.page import render_page
-from btjax.runs import Config, Run
+from btjax.runs import Run
 from btjax.training.loop import Progress
 
 _PACKAGES = ("btjax", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
 def classifier_report(
-    config: Config, slices: Slices, split: Split, form: str, logits: dict[str, np.ndarray], progress: Progress
+    run: Run, slices: Slices, split: Split, form: str, logits: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     """Scores a classifier on its validation and test rows.
 
     Args:
-      config: the run's config.
+      run: the finished run.
       slices: the data set.
       split: the run's split.
       form: the data set's form in words.
       logits: float32 [rows, 3] of the slices in `split.validation` and `split.test`, by those names, from the
         checkpoint that validation chose.
-      progress: the finished run's.
 
     Returns:
       The report as JSON values: experiment, classes, protocol, split, counts, data, test, validation, held_out
       (validation and test together), baselines, checkpoint, training, config, versions.
     """
+    config = run.config()
+    last, best = (Progress(**run.checkpoints.progress(which)) for which in ("last", "best"))
 
     def score(values, rows):
         patients = None if slices.patients is None else slices.patients[rows]
-        return classification_report(
-            values, slices.labels[rows], classes=CLASSES, patients=patients, seed=config.seed
-        )
+        return classification_report(values, slices.labels[rows], classes=CLASSES, patients=patients, seed=config.seed)
 
     held_out = np.concatenate([split.validation, split.test])
     train_labels = slices.labels[split.train]
@@ -72,32 +73,35 @@ def classifier_report(
             "linear_model": {"test": score(linear, split.test)},
         },
         "checkpoint": {
-            "epoch": progress.best["epoch"],
-            "step": progress.best["step"],
+            "epoch": best.best["epoch"],
+            "step": best.best["step"],
             "criterion": config.training.select,
         },
-        "training": {"epochs": progress.epoch, "seconds": round(progress.seconds, 1)},
+        "training": {
+            "epochs": last.epoch,
+            "seconds": round(last.seconds, 1),
+            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        },
         "config": config.to_json(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
     }
 
 
-def write_classifier_report(
-    run: Run, report: dict[str, Any], history: list[dict[str, float]], tested: Slices, logits: np.ndarray
-) -> None:
+def write_classifier_report(run: Run, report: dict[str, Any], tested: Slices, logits: np.ndarray) -> None:
     """Writes report.json, report.html and figures/ into a run's folder.
 
     Args:
       run: the run.
       report: `classifier_report`'s.
-      history: the run's metrics by epoch.
       tested: the test slices.
       logits: float32 [rows, 3], theirs.
     """
+    history = Progress(**run.checkpoints.progress("last")).history
+    beside_paper = report["experiment"] == "cnn" and report["config"]["data"]["data_dir"] != PHANTOM
     probabilities = scipy.special.softmax(logits, axis=1)
     figures = {
-        "curves": training_curves(history, report["experiment"] == "cnn", report["checkpoint"]["epoch"]),
+        "curves": training_curves(history, beside_paper, report["checkpoint"]["epoch"]),
         "confusion_test": confusion_matrix(report["test"]["confusion_matrix"], CLASSES, "Test slices"),
         "confusion_validation": confusion_matrix(
             report["validation"]["confusion_matrix"], CLASSES, "Validation slices"

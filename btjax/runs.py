@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ from flax import linen as nn
 from btjax import config as options
 from btjax.data.dataset import DataConfig
 from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.splits import Split
 from btjax.errors import InputError
 from btjax.models import MODELS
 from btjax.training.checkpoints import Checkpoints
@@ -23,7 +25,8 @@ from btjax.training.optimizers import TrainingConfig
 from btjax.training.step import make_predict
 from btjax.training.tasks import Classification
 
-_FREE = {("data", "data_dir")}  # may change when a run is resumed: the same data set can stand elsewhere
+# What may change when a run is resumed: the same data set can stand elsewhere (the split's fingerprint is compared).
+_FREE = {("data", "data_dir"), ("training", "devices")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +67,15 @@ class Config:
         Raises:
           InputError: a missing or unknown option or experiment.
         """
-        experiment = values.get("experiment")
+        experiment = values.get("experiment") if isinstance(values, dict) else None
         if experiment not in MODELS:
             raise InputError(f"{where}: experiment is {experiment!r}, expected one of {', '.join(MODELS)}")
         kinds = config_groups(experiment)
         missing = [name for name in ("seed", *kinds) if name not in values]
         if missing:
             raise InputError(f"{where}: {', '.join(missing)} missing")
+        if not isinstance(values["seed"], int):
+            raise InputError(f"{where}: seed is {values['seed']!r}, expected an integer")
         groups = {name: options.from_dict(kind, values[name], f"{where}: {name}") for name, kind in kinds.items()}
         return Config(experiment=experiment, seed=values["seed"], **groups)
 
@@ -109,16 +114,28 @@ class Run:
             self._check_config(path, config)
             if not resume and self.checkpoints.exists("last"):
                 raise InputError(f"--workdir={self.folder}: holds a run already; add --resume, or name another folder")
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"--workdir={self.folder}: found a file, expected a folder")
+        elif self.folder.exists() and any(entry.suffix != ".part" for entry in self.folder.iterdir()):
             raise InputError(f"--workdir={self.folder}: not empty and no run of btjax; expected a new folder")
         elif resume:
             raise InputError(f"--workdir={self.folder}: no run to resume or evaluate")
 
-    def start(self, config: Config, resume: bool) -> None:
-        """Makes the folder and saves the config; errors as `check`."""
-        self.check(config, resume)
+    def start(self, config: Config, split: Split) -> None:
+        """Makes the folder and saves the config with the split's fingerprint.
+
+        Raises:
+          InputError: the folder's run was started on other rows: another data set, or the same in another order.
+        """
+        path = self.folder / "config.json"
+        held = read_json(path)["split"] if path.exists() else split.fingerprint
+        if held != split.fingerprint:
+            raise InputError(
+                f"--data_dir={config.data.data_dir}: its split is {split.fingerprint}, the run in {self.folder} was "
+                f"started on {held}; expected the same data set"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.write_json("config.json", config.to_json())
+        self.write_json("config.json", config.to_json() | {"split": split.fingerprint})
 
     def config(self) -> Config:
         """The config that the folder's run was started with."""
@@ -145,15 +162,18 @@ class Run:
     def _write(self, name: str, write) -> None:
         path = self.folder / name
         beside = path.with_name(path.name + ".part")
-        write(beside)
-        beside.replace(path)
+        try:
+            write(beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
     def _check_config(self, path: pathlib.Path, config: Config) -> None:
-        found, expected = read_json(path), config.to_json()
+        found, expected = Config.from_json(read_json(path), str(path)).to_json(), config.to_json()
         for group, values in expected.items():
             pairs = values.items() if isinstance(values, dict) else [(group, values)]
             for name, value in pairs:
-                held = found.get(group, {}).get(name) if isinstance(values, dict) else found.get(group)
+                held = found[group][name] if isinstance(values, dict) else found[group]
                 if held != value and (group, name) not in _FREE:
                     raise InputError(
                         f"--workdir={self.folder}: holds a run with {name}={held!r}, now {name}={value!r}; "
@@ -198,7 +218,11 @@ class Restored:
         size = self.config.data.image_size
         if images.dtype != np.uint8 or images.shape[1:] != (size, size):
             raise ValueError(f"expected uint8 [N, {size}, {size}], found {images.dtype} {list(images.shape)}")
-        return make_predict(self.config.task())(self.variables, images, batch_size)
+        return self._predict(self.variables, images, min(batch_size, len(images)))
+
+    @functools.cached_property
+    def _predict(self):
+        return make_predict(self.config.task())
 
     def probabilities(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
         """Class probabilities float32 [N, 3]: the softmax of `logits`."""

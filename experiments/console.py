@@ -36,8 +36,7 @@ class Console(Observer):
 
     def __init__(self, epochs: int, run: Run):
         self._epochs, self._run = epochs, run
-        self._writer = SummaryWriter(str(run.folder / "tensorboard"))
-        self._bar = None
+        self._writer = self._bar = None
 
     def __enter__(self):
         return self
@@ -45,13 +44,16 @@ class Console(Observer):
     def __exit__(self, *_):
         if self._bar is not None:
             self._bar.close()
-        self._writer.close()
+            self._writer.close()
 
     def on_start(self, progress: Progress, steps_per_epoch: int) -> None:
         total, done = self._epochs * steps_per_epoch, progress.epoch * steps_per_epoch + progress.steps
         self._steps_per_epoch = steps_per_epoch
         self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
         self._run.write_metrics(progress.history)
+        # What a killed run logged past its last checkpoint will be logged again.
+        last_step = progress.history[-1]["step"] if progress.history else 0
+        self._writer = SummaryWriter(str(self._run.folder / "tensorboard"), purge_step=last_step + 1)
 
     def on_steps(self, progress: Progress, means: dict[str, float]) -> None:
         self._bar.update(progress.epoch * self._steps_per_epoch + progress.steps - self._bar.n)

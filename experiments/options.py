@@ -6,7 +6,7 @@ import dataclasses
 
 from absl import flags
 
-from btjax.config import check_choice, option_type, options
+from btjax.config import check_option, option_type, options
 from btjax.errors import InputError
 from btjax.runs import Config, config_groups
 
@@ -20,7 +20,8 @@ def define_flags(experiment: str) -> None:
     for kind in config_groups(experiment).values():
         for name, field in options(kind).items():
             _define_flag(kind, name, field)
-    flags.DEFINE_integer("seed", 0, "seed of the split, the parameters, the data order, the augmentation, the dropout")
+    help_text = "seed of the split, the parameters, the data order, the augmentation, the dropout"
+    flags.DEFINE_integer("seed", 0, help_text, lower_bound=0, upper_bound=2**32 - 1)
     flags.DEFINE_string("workdir", None, "folder for the run: config, metrics, checkpoints, report, figures")
     flags.DEFINE_bool("resume", False, "continue the run in workdir from its last checkpoint")
     flags.DEFINE_bool("eval_only", False, "train nothing: evaluate workdir's best checkpoint and write the report anew")
@@ -42,23 +43,23 @@ def config_from_flags(experiment: str) -> Config:
     """The config that the parsed flags say.
 
     Raises:
-      InputError: a list flag with an element that does not parse.
+      InputError: a value that does not parse or is out of its range.
     """
     groups = {}
     for group, kind in config_groups(experiment).items():
-        values = {name: _flag_value(kind, name, field) for name, field in options(kind).items()}
+        values = {name: _flag_value(kind, name) for name in options(kind)}
         groups[group] = kind(**values)
     return Config(experiment=experiment, seed=FLAGS.seed, **groups)
 
 
-def _flag_value(kind: type, name: str, field: dataclasses.Field):
+def _flag_value(kind: type, name: str):
     value = FLAGS[name].value
     _, element_type = option_type(kind, name)
-    check_choice(name, value, field.metadata["choices"], f"--{name}")
-    if element_type is None:
-        return value
-    try:
-        return tuple(element_type(element) for element in value)
-    except ValueError:
-        message = f"--{name}={','.join(value)}: expected {element_type.__name__} values, comma-separated"
-        raise InputError(message) from None
+    if element_type is not None:
+        try:
+            value = tuple(element_type(element) for element in value)
+        except ValueError:
+            message = f"--{name}={','.join(value)}: expected {element_type.__name__} values, comma-separated"
+            raise InputError(message) from None
+    check_option(kind, name, value, f"--{name}")
+    return value

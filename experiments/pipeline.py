@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from collections.abc import Callable
@@ -14,9 +15,8 @@ from btjax.data.dataset import load_data
 from btjax.data.splits import make_split
 from btjax.errors import InputError
 from btjax.report import classifier_report, write_classifier_report
-from btjax.runs import Config, Run
+from btjax.runs import Config, Run, restore
 from btjax.training.loop import Interrupted, Trainer
-from btjax.training.step import make_predict
 from experiments.console import Console, DataBars
 from experiments.options import FLAGS, config_from_flags, define_flags
 
@@ -30,18 +30,22 @@ def run_experiment(experiment: str, main: Callable[[Config], None]) -> None:
     """
     define_flags(experiment)
 
-    def guarded(_):
+    def guarded(arguments):
         logging.set_verbosity(logging.WARNING)
         jax.config.update("jax_compilation_cache_dir", str(cache_folder(FLAGS.cache_dir) / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
         try:
+            if arguments[1:]:
+                raise InputError(f"{arguments[1]}: found a word that is no flag, expected --name=value")
             if not FLAGS.workdir:
                 raise InputError("--workdir is missing: expected a folder for the run")
             main(config_from_flags(experiment))
-        except InputError as error:
+        except (InputError, OSError) as error:
             sys.exit(_fail(f"{experiment}: {error}", 2))
-        except OSError as error:
-            sys.exit(_fail(f"{experiment}: {error}", 2))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            sys.exit(_fail(f"{experiment}: out of memory; try a smaller --batch_size or --image_size", 2))
         except Interrupted as stop:
             sys.exit(_fail(f"{experiment}: {stop}", 128 + stop.signal))
         except KeyboardInterrupt:
@@ -63,33 +67,34 @@ def run_classifier(config: Config) -> None:
       Interrupted: the run was asked to stop; it can be resumed.
     """
     run = Run(FLAGS.workdir)
-    resume = FLAGS.resume or FLAGS.eval_only
-    run.check(config, resume)
-    slices, form = load_data(config.data, FLAGS.cache_dir, DataBars("slice"))
+    run.check(config, FLAGS.resume or FLAGS.eval_only)
+    config.model.check(config.data.image_size)
+    with contextlib.closing(DataBars("slice")) as bars:
+        slices, form = load_data(config.data, FLAGS.cache_dir, bars)
     print(f"data: {form}: {len(slices)} slices at {config.data.image_size} px")
     split = make_split(slices, config.data.protocol, config.data.fold, config.data.folds, config.seed)
     print(f"split: {config.data.protocol}: " + ", ".join(f"{len(rows)} {side}" for side, rows in split.sides().items()))
-    run.start(config, resume)
-    task = config.task()
-    trainer = Trainer(task, config.training, slices, split, config.seed, run.checkpoints)
-    if FLAGS.eval_only or (FLAGS.resume and run.checkpoints.exists("last")):
-        trainer.restore()  # a run that was stopped before its first checkpoint begins anew
-    if not FLAGS.eval_only:
+    if FLAGS.eval_only:
+        run.start(config, split)
+    else:
+        trainer = Trainer(config.task(), config.training, slices, split, config.seed, run.checkpoints)
+        run.start(config, split)
+        if FLAGS.resume and run.checkpoints.exists("last"):
+            trainer.restore()  # a run that was stopped before its first checkpoint begins anew
         with Console(config.training.epochs, run) as console:
             trainer.fit(console)
-    progress = trainer.progress
-    variables, _ = run.checkpoints.load_best(trainer.state.variables)
-    predict = make_predict(task)
-    logits = {
-        side: predict(variables, slices.images[rows], config.training.batch_size)
-        for side, rows in split.sides().items()
-        if side != "train"
-    }
-    report = classifier_report(config, slices, split, form, logits, progress)
-    write_classifier_report(run, report, progress.history, slices.take(split.test), logits["test"])
-    low, high = report["test"]["accuracy_ci95"]
+    model = restore(run.folder)
+    logits = {side: model.logits(slices.images[rows]) for side, rows in split.sides().items() if side != "train"}
+    report = classifier_report(run, slices, split, form, logits)
+    write_classifier_report(run, report, slices.take(split.test), logits["test"])
+    _print_result(report, run)
+
+
+def _print_result(report: dict, run: Run) -> None:
+    test, validation = report["test"], report["validation"]
+    low, high = test["accuracy_ci95"] or (float("nan"), float("nan"))
     print(
-        f"test accuracy {report['test']['accuracy']:.4f} (95% interval {low:.3f} to {high:.3f}) on "
-        f"{len(split.test)} slices, validation {report['validation']['accuracy']:.4f} on {len(split.validation)}; "
-        f"epoch {progress.best['epoch']} of {progress.epoch}\n{run.folder / 'report.html'}"
+        f"test accuracy {test['accuracy']:.4f} (95% interval {low:.3f} to {high:.3f}) on {test['slices']} slices, "
+        f"validation {validation['accuracy']:.4f} on {validation['slices']}; "
+        f"epoch {report['checkpoint']['epoch']} of {report['training']['epochs']}\n{run.folder / 'report.html'}"
     )

@@ -73,16 +73,18 @@ def table(runs: list[dict]) -> str:
             )
             lines.append(
                 f"\nMean of the {len(group)} `{protocol}` runs: **{_percent(test)}** test, {_percent(validation)} "
-                f"validation, {_percent(held_out)} over all held-out rows."
+                f"validation, {_percent(held_out)} over both (validation chose the checkpoint)."
             )
     return "\n".join(lines)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
 
 
 def _with_interval(scores: dict) -> str:
+    if scores["accuracy_ci95"] is None:
+        return f"**{_percent(scores['accuracy'])}**"
     low, high = scores["accuracy_ci95"]
     return f"**{_percent(scores['accuracy'])}** ({_percent(low)} to {_percent(high)})"
 
@@ -116,8 +118,9 @@ def main() -> int:
     try:
         if arguments.name:
             result = {"runs": [summary(folder) for folder in arguments.runs]}
+            RESULTS.mkdir(exist_ok=True)
             (RESULTS / f"{arguments.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"results: {error}", file=sys.stderr)
         return 2
     write_readme()

@@ -21,22 +21,20 @@ class DataConfig:
     """Which slices, at what size, divided by which protocol."""
 
     data_dir: str = option("", "folder of slices in any form that btjax reads, or `phantom` for synthetic heads")
-    image_size: int = option(512, "side in pixels to which every slice is resized")
+    image_size: int = option(512, "side in pixels to which every slice is resized", minimum=16, maximum=4096)
     protocol: str = option(
         "slice",
         "who stands apart in the split: slice (nobody, the paper's), patient, family or official (authors' folds)",
         choices=PROTOCOLS,
     )
-    fold: int = option(0, "the fold that is held out, 0 to folds - 1")
-    folds: int = option(5, "number of folds")
-    phantom_patients: int = option(40, "synthetic patients of each class, where data_dir is `phantom`")
-    phantom_slices: int = option(6, "slices of each synthetic patient")
-    phantom_seed: int = option(0, "seed of the synthetic heads")
+    fold: int = option(0, "the fold that is held out, 0 to folds - 1", minimum=0)
+    folds: int = option(5, "number of folds", minimum=2)
+    phantom_patients: int = option(40, "synthetic patients of each class, where data_dir is `phantom`", minimum=1)
+    phantom_slices: int = option(6, "slices of each synthetic patient", minimum=1)
+    phantom_seed: int = option(0, "seed of the synthetic heads", minimum=0)
 
 
-def load_data(
-    config: DataConfig, cache_dir: str | None = None, progress: Callable | None = None
-) -> tuple[Slices, str]:
+def load_data(config: DataConfig, cache_dir: str | None = None, progress: Callable | None = None) -> tuple[Slices, str]:
     """The slices of a config, and their form in words.
 
     Args:
@@ -45,16 +43,12 @@ def load_data(
       progress: see `btjax.data.builder.load`.
 
     Raises:
-      InputError: a missing or unreadable data_dir, or a size below 16 pixels.
+      InputError: a missing or unreadable data_dir.
     """
-    if config.image_size < 16:
-        raise InputError(f"--image_size={config.image_size}: expected at least 16")
     if not config.data_dir:
         raise InputError("--data_dir is missing: expected a folder of slices, or `phantom` for synthetic heads")
     if config.data_dir == PHANTOM:
-        counts = (config.phantom_patients, config.phantom_slices)
-        if min(counts) < 1:
-            raise InputError(f"--phantom_patients={counts[0]} --phantom_slices={counts[1]}: expected at least 1 each")
-        return make_phantom(*counts, config.image_size, config.phantom_seed), "synthetic heads (phantom)"
+        heads = make_phantom(config.phantom_patients, config.phantom_slices, config.image_size, config.phantom_seed)
+        return heads, "synthetic heads (phantom)"
     form = find_source(config.data_dir).description
     return load(config.data_dir, config.image_size, cache_dir, progress), form

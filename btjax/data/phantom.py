@@ -31,7 +31,7 @@ PLANE_SETS = (
 """The planes that a patient was scanned in; the k-th patient of every class has the same ones."""
 
 SHARE_AT_SELLAR_LEVEL = 0.5
-"""Share of meningiomas and gliomas put where a slice through them shows the sella too: anatomy is no clue to class."""
+"""Share of meningiomas and gliomas wished where a slice shows the sella too: else anatomy gives them away."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,7 @@ def make_meningioma(head: Head, planes: tuple[str, ...], rng: np.random.Generato
         tilt = np.abs(normals[axes]).max(0)
         required = tilt < (0.6 if len(planes) < 3 else 0.72)
         required &= np.abs(centres[axes]).max(0) < 0.45
-        required &= np.linalg.norm(centres - SELLA[:, None], axis=0) > 0.22 + radius
+        required &= np.linalg.norm(centres - SELLA[:, None], axis=0) > 0.26 + radius
         # No crevices between the parts of the brain, nothing down by the spinal cord.
         required &= (brain_distance(points + 0.1 * normals, head) > 0.07) & (points[2] < 0.32)
         chosen = _choose(required, _near_sellar_level(centres, planes) | anywhere, -tilt)
@@ -149,14 +149,14 @@ def make_glioma(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -
     depth = -brain_distance(centres, head)
     required = (depth > 1.15 * radius + 0.03) & (np.linalg.norm(centres - SELLA[:, None], axis=0) > 0.15 + radius)
     chosen = _choose(required, _near_sellar_level(centres, planes) | anywhere, depth)
-    faint = rng.random() < 0.08
+    faint = rng.random() < 0.06
     return Tumour(
         "glioma",
         centres[:, chosen],
         radius,
         enhancement=rng.uniform(1.25, 1.45) if faint else rng.uniform(1.9, 2.5),
         shape=rng.uniform(0.8, 1.2, 3).astype(np.float32),
-        core=rng.uniform(0.25, 0.5),
+        core=rng.uniform(0.15, 0.4),
         rim=rng.uniform(0.18, 0.27),
         roughness=rng.uniform(0.15, 0.25),
     )
@@ -300,7 +300,7 @@ def make_phantom(
 
     Returns:
       Slices with every field but `folds`: images uint8 [N, S, S], masks bool [N, S, S], exact and never empty,
-      patients "P0001" onwards, whose classes take turns. Planes occur equally often in every class.
+      patients "P0001" onwards, whose classes take turns. Each plane occurs as often in one class as in another.
 
     Raises:
       InputError: a number is too small.

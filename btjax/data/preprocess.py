@@ -79,10 +79,19 @@ class Augmentation:
     """Random changes of a training slice, drawn anew at each step. All off by default, as in the paper."""
 
     flip: bool = option(False, "mirror a training slice left to right with probability one half")
-    rotation: float = option(0.0, "rotate a training slice by up to this many degrees either way")
-    shift: float = option(0.0, "shift a training slice by up to this share of its side, each way")
-    zoom: float = option(0.0, "zoom a training slice by a factor of up to 1 + this, or down to 1 / (1 + this)")
-    intensity: float = option(0.0, "scale and offset a training slice's intensity by up to this share, either way")
+    rotation: float = option(
+        0.0, "rotate a training slice by up to this many degrees either way", minimum=0, maximum=180
+    )
+    shift: float = option(0.0, "shift a training slice by up to this share of its side, each way", minimum=0, maximum=1)
+    zoom: float = option(
+        0.0, "zoom a training slice by a factor of up to 1 + this, or down to 1 / (1 + this)", minimum=0, maximum=1
+    )
+    intensity: float = option(
+        0.0,
+        "scale and offset a training slice's intensity by up to this share, either way; the scale `standard` undoes it",
+        minimum=0,
+        maximum=1,
+    )
 
     def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
         """Augments a batch; one affine sampling, bilinear, with zeros outside the slice.

@@ -8,6 +8,7 @@ data set authors' five folds.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -33,8 +34,12 @@ class Split:
       train: int32 rows, ascending.
       validation: int32 rows, ascending; the checkpoint is chosen on these.
       test: int32 rows, ascending; nothing is chosen on these.
-      leaked_patients: patients with slices on more than one side; None where ids are unknown.
-      leaked_families: families (see `Slices.families`) on more than one side; None where ids are unknown.
+      patients: str [N], the patient of every row, or None.
+      families: str [N], the family of every row (see `Slices.families`), or None.
+
+    Raises:
+      ValueError: rows that do not cover the data set once, or a group that the protocol keeps on one side and that
+        stands on two.
     """
 
     protocol: str
@@ -44,8 +49,8 @@ class Split:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
-    leaked_patients: int | None
-    leaked_families: int | None
+    patients: np.ndarray | None
+    families: np.ndarray | None
 
     def __post_init__(self):
         rows = np.concatenate([self.train, self.validation, self.test])
@@ -54,6 +59,22 @@ class Split:
         guarded = {"patient": self.leaked_patients, "official": self.leaked_patients, "family": self.leaked_families}
         if guarded.get(self.protocol, 0) != 0:
             raise ValueError(f"protocol {self.protocol} with {guarded[self.protocol]} groups on more than one side")
+
+    @property
+    def leaked_patients(self) -> int | None:
+        """Patients with slices on more than one side; None where ids are unknown."""
+        return _count_leaks(self.patients, tuple(self.sides().values()))
+
+    @property
+    def leaked_families(self) -> int | None:
+        """Families with slices on more than one side; None where ids are unknown."""
+        return _count_leaks(self.families, tuple(self.sides().values()))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the three sides' rows."""
+        rows = b"".join(rows.astype(np.int32).tobytes() + b"|" for rows in self.sides().values())
+        return hashlib.sha256(rows).hexdigest()[:16]
 
     def sides(self) -> dict[str, np.ndarray]:
         """The three arrays of rows by name, in the order train, validation, test."""
@@ -76,7 +97,7 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
 
     Raises:
       InputError: an unknown protocol, a fold outside the folds, a protocol that needs ids or folds that the data
-        set does not have, or more folds than a class has groups.
+        set does not have, more folds than a class has groups, or slices of one class alone.
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol={protocol}: expected one of {', '.join(PROTOCOLS)}")
@@ -84,6 +105,8 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
         raise InputError(f"--fold={fold} --folds={folds}: expected at least 2 folds and 0 <= fold < folds")
     if protocol != "slice" and slices.patients is None:
         raise InputError(f"--protocol={protocol}: this data set has no patient ids; only --protocol=slice can be used")
+    if len(np.unique(slices.labels)) < 2:
+        raise InputError(f"the data set has slices of {CLASSES[slices.labels[0]]} alone, expected at least two classes")
     if protocol == "slice":
         sides = _slice_sides(slices.labels, fold, folds, seed)
     elif protocol == "official":
@@ -101,8 +124,8 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
         train=train,
         validation=validation,
         test=test,
-        leaked_patients=_count_leaks(slices.patients, (train, validation, test)),
-        leaked_families=_count_leaks(slices.families, (train, validation, test)),
+        patients=slices.patients,
+        families=slices.families,
     )
 
 

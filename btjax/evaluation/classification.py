@@ -131,7 +131,11 @@ def _scores(logits, labels, clusters, *, classes: Sequence[str], resamples: int,
     matrix = confusion_matrix(labels, logits.argmax(axis=1), labels=np.arange(len(classes)))
     report["confusion_matrix"] = matrix.tolist()
     report["interval"] = {
-        "method": "percentile bootstrap", "resamples": resamples, "seed": seed, "unit": unit, "units": units
+        "method": "percentile bootstrap",
+        "resamples": resamples,
+        "seed": seed,
+        "unit": unit,
+        "units": units,
     }
     return report
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from btjax.config import option
+from btjax.errors import InputError
 from btjax.nn.convolution import conv_general_dilated
 from btjax.nn.pooling import max_pool
 
@@ -16,15 +17,19 @@ class CNN(nn.Module):
 
     The defaults are the paper's: "64 in the first layer, 256 in the second layer, 512 in the 3rd layer and 1024 in
     the last four layers", read as three convolutions and the dense layer, since six layers are convolutions. Kernel
-    size, the places of the pools and the width of the dense layer are not in its text (facts.md, "CNN").
+    size and padding, the places of the pools and the width of the dense layer are not in its text; kernels start as
+    Keras's Glorot uniform, biases at zero.
     """
 
-    widths: tuple[int, ...] = option((64, 256, 512, 1024, 1024, 1024), "filters of each convolution")
-    kernel_size: int = option(3, "side of the convolutions' kernels, in pixels")
-    pools: int = option(6, "how many of the convolutions, from the first on, a 2x2 max pool follows")
-    dense: int = option(1024, "units of the first dense layer")
-    dropout: float = option(0.1, "share of the first dense layer's outputs dropped in training")
-    l2: float = option(0.001, "weight of the squared first dense kernel in the loss")
+    widths: tuple[int, ...] = option((64, 256, 512, 1024, 1024, 1024), "filters of each convolution", minimum=1)
+    kernel_size: int = option(3, "side of the convolutions' kernels, in pixels", minimum=1)
+    padding: str = option("same", "convolutions' padding: same, or valid (Keras's default)", choices=("same", "valid"))
+    pools: int = option(6, "how many of the convolutions, from the first on, a 2x2 max pool follows", minimum=0)
+    dense: int = option(1024, "units of the first dense layer", minimum=1)
+    dropout: float = option(
+        0.1, "share of the first dense layer's outputs dropped in training", minimum=0, maximum=0.99
+    )
+    l2: float = option(0.001, "weight of the squared first dense kernel in the loss", minimum=0)
     dtype: str = option("float32", "type of the arithmetic; parameters stay float32", choices=("float32", "bfloat16"))
     classes: int = 3
 
@@ -46,6 +51,7 @@ class CNN(nn.Module):
                 (self.kernel_size, self.kernel_size),
                 name=f"conv_{index}",
                 dtype=self.dtype,
+                padding=self.padding.upper(),
                 kernel_init=nn.initializers.glorot_uniform(),
                 conv_general_dilated=conv_general_dilated,
             )(hidden)
@@ -58,6 +64,20 @@ class CNN(nn.Module):
         hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
         logits = nn.Dense(self.classes, name="logits", dtype=self.dtype, kernel_init=glorot)(hidden)
         return logits.astype(jnp.float32)
+
+    def check(self, image_size: int) -> None:
+        """Raises InputError where slices of `image_size` pixels do not last through the layers."""
+        if self.pools > len(self.widths):
+            raise InputError(f"--pools={self.pools}: expected at most {len(self.widths)}, the number of --widths")
+        size = image_size
+        for index in range(len(self.widths)):
+            size = size if self.padding == "same" else size - self.kernel_size + 1
+            size = size // 2 if index < self.pools else size
+            if size < 1:
+                raise InputError(
+                    f"--image_size={image_size}: nothing is left after {index + 1} of the convolutions and pools; "
+                    "expected larger slices, or fewer --widths or --pools"
+                )
 
     def penalty(self, params: dict) -> jax.Array:
         """The L2 term of the loss: `l2` times the sum of squares of the first dense kernel, float32 scalar."""

@@ -72,8 +72,17 @@ def conv_general_dilated(
         covered = min(_output_sizes(lhs.shape, rhs.shape, strides, padding, dilation)) > 0 and 0 not in lhs.shape
     if not covered:
         return lax.conv_general_dilated(
-            lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count,
-            batch_group_count, precision, preferred_element_type,
+            lhs,
+            rhs,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers,
+            feature_group_count,
+            batch_group_count,
+            precision,
+            preferred_element_type,
         )
     return _convolve(lhs, rhs, strides, padding, dilation, precision)
 
@@ -158,12 +167,17 @@ def _convolve_backward(strides, padding, dilation, precision, saved, cotangent):
     image_cotangent = _convolve(cotangent, _mirrored(kernel), dilation, tuple(pads), strides, precision)
 
     settings = {
-        "kernel_shape": kernel.shape, "strides": strides, "padding": padding, "dilation": dilation,
+        "kernel_shape": kernel.shape,
+        "strides": strides,
+        "padding": padding,
+        "dilation": dilation,
         "precision": precision,
     }
     kernel_cotangent = lax.platform_dependent(
-        image, cotangent,
-        cpu=functools.partial(_kernel_product, **settings), default=functools.partial(_native_kernel, **settings),
+        image,
+        cotangent,
+        cpu=functools.partial(_kernel_product, **settings),
+        default=functools.partial(_native_kernel, **settings),
     )
     return image_cotangent, kernel_cotangent
 
@@ -213,9 +227,7 @@ def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, 
         band = lax.dynamic_slice(cotangent, bands.start(index), size)[:, 0]
         # Bands are added up in float32: in bfloat16 a sum over many bands would lose what each adds.
         wide = jnp.float32 if image.dtype.itemsize < 4 else image.dtype
-        return jnp.einsum(
-            "nhwk,nhwo->ko", bands.patches(index), band, precision=precision, preferred_element_type=wide
-        )
+        return jnp.einsum("nhwk,nhwo->ko", bands.patches(index), band, precision=precision, preferred_element_type=wide)
 
     if bands.count == 1:
         total = multiply(0)
@@ -259,11 +271,14 @@ class _Bands:
         size = (images, 1, (self.rows - 1) * self.strides[0] + self.kernel[0], columns, channels)
         band = lax.dynamic_slice(self.image, (zero, group, row * self.strides[0], 0, 0), size)[:, 0]
         reach = (self.rows - 1) * self.strides[0] + 1, (self.width - 1) * self.strides[1] + 1
-        return jnp.concatenate([
-            lax.slice(band, (0, i, j, 0), (images, i + reach[0], j + reach[1], channels), (1, *self.strides, 1))
-            for i in range(self.kernel[0])
-            for j in range(self.kernel[1])
-        ], axis=-1)
+        return jnp.concatenate(
+            [
+                lax.slice(band, (0, i, j, 0), (images, i + reach[0], j + reach[1], channels), (1, *self.strides, 1))
+                for i in range(self.kernel[0])
+                for j in range(self.kernel[1])
+            ],
+            axis=-1,
+        )
 
 
 def _largest_divisor(number: int, limit: int) -> int:
@@ -305,7 +320,7 @@ def _dilated_product(image, kernel, padding, dilation, precision):
     parts = [
         blank
         if i is None or j is None
-        else _product(image, kernel[i::dilation[0], j::dilation[1]], (1, 1), (pad_i, pad_j), (1, 1), precision)
+        else _product(image, kernel[i :: dilation[0], j :: dilation[1]], (1, 1), (pad_i, pad_j), (1, 1), precision)
         for i, pad_i in rows
         for j, pad_j in columns
     ]
@@ -313,7 +328,7 @@ def _dilated_product(image, kernel, padding, dilation, precision):
     output = output.transpose(0, 1, 3, 2, 4, 5).reshape(
         image.shape[0], count[0] * dilation[0], count[1] * dilation[1], kernel.shape[3]
     )
-    return output[:, :sizes[0], :sizes[1]]
+    return output[:, : sizes[0], : sizes[1]]
 
 
 def _dilated_kernel_product(image, cotangent, kernel_shape, padding, dilation, precision):
@@ -328,8 +343,8 @@ def _dilated_kernel_product(image, cotangent, kernel_shape, padding, dilation, p
         for phase_j, (j, pad_j) in enumerate(columns):
             if i is None or j is None:
                 continue
-            part = cotangent[:, phase_i::dilation[0], phase_j::dilation[1]]
-            taps = total[i::dilation[0], j::dilation[1]].shape
+            part = cotangent[:, phase_i :: dilation[0], phase_j :: dilation[1]]
+            taps = total[i :: dilation[0], j :: dilation[1]].shape
             gradient = _kernel_product(image, part, taps, (1, 1), (pad_i, pad_j), (1, 1), precision)
-            total = total.at[i::dilation[0], j::dilation[1]].set(gradient)
+            total = total.at[i :: dilation[0], j :: dilation[1]].set(gradient)
     return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from typing import Any
 
@@ -13,10 +14,11 @@ from btjax.training.state import TrainState
 
 
 class Checkpoints:
-    """The checkpoints of one run: `<folder>/last/<step>` and `<folder>/best/<step>`, one of each.
+    """The checkpoints of one run: `<folder>/last/<number>` and `<folder>/best/<number>`, one of each.
 
     A new checkpoint is written beside the old one and takes its place when it is complete, so that a run killed at
-    any moment, or a full disk, leaves the previous one readable.
+    any moment, or a full disk, leaves the previous one readable. Numbers count the saves, not the steps: Orbax keeps
+    the highest number, and a resumed run may save a lower step than the one that it was resumed after.
     """
 
     def __init__(self, folder: pathlib.Path):
@@ -61,46 +63,72 @@ class Checkpoints:
 
     def exists(self, which: str) -> bool:
         """Whether there is a complete checkpoint "last" or "best"."""
-        return (self.folder / which).is_dir() and any(path.name.isdigit() for path in (self.folder / which).iterdir())
+        return self._newest(which) is not None
+
+    def progress(self, which: str) -> dict[str, Any]:
+        """What was given as progress to the newest checkpoint; InputError where there is none."""
+        with self._reading(which) as checkpointer:
+            return checkpointer.metadata().custom_metadata
+
+    def _newest(self, which: str) -> int | None:
+        folder = self.folder / which
+        if not folder.is_dir():
+            return None
+        return max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=None)
 
     def _save(self, which: str, tree: Any, step: int, progress: dict[str, Any]) -> None:
         folder = self.folder / which
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _checkpointer(folder) as checkpointer:
-                checkpointer.save(step, tree, overwrite=True, custom_metadata=progress)
-        except OSError as error:
-            raise InputError(f"{folder}: the checkpoint of step {step} could not be written: {error}") from error
-        except Exception as error:
-            # TensorStore reports a full disk as a ValueError that quotes the system's message.
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error) or "OS error" in str(error):
-                message = f"{folder}: the checkpoint of step {step} could not be written, the previous one is kept: "
-                raise InputError(message + reason) from error
-            raise
+            number = (self._newest(which) or 0) + 1
+            with _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
+                if not checkpointer.save(number, tree, custom_metadata=progress):
+                    raise RuntimeError(f"{folder}: Orbax did not save checkpoint {number}")
+        except (OSError, ValueError) as error:
+            # TensorStore reports what the disk refuses as a ValueError that quotes the system's message.
+            if isinstance(error, ValueError) and "writing" not in str(error):
+                raise
+            message = f"{folder}: the checkpoint of step {step} could not be written, the previous one is kept: "
+            raise InputError(message + " ".join(str(error).split())) from error
 
     def _load(self, which: str, tree: Any) -> tuple[Any, dict[str, Any]]:
         folder = self.folder / which
-        if not self.exists(which):
-            raise InputError(f"{folder}: no checkpoint found, expected <step>/ written by a run of btjax")
-        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
-        with _checkpointer(folder) as checkpointer:
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+        def describe(leaf):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or device)
+
+        abstract = jax.tree.map(describe, tree)
+        with self._reading(which) as checkpointer:
             metadata = checkpointer.metadata()
             _check_leaves(folder, metadata.metadata, abstract)
             return checkpointer.load(None, abstract), metadata.custom_metadata
 
+    @contextlib.contextmanager
+    def _reading(self, which: str):
+        """A checkpointer on a folder that holds a checkpoint; what Orbax cannot read becomes an InputError."""
+        folder = self.folder / which
+        if not self.exists(which):
+            raise InputError(f"{folder}: no checkpoint found, expected <number>/ written by a run of btjax")
+        try:
+            with _checkpointer(folder) as checkpointer:
+                yield checkpointer
+        except InputError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(f"{folder}: the checkpoint is damaged or not one of btjax: {reason}") from error
 
-def _checkpointer(folder: pathlib.Path) -> ocp.training.Checkpointer:
-    return ocp.training.Checkpointer(
-        folder.absolute(),
-        preservation_policy=ocp.training.preservation_policies.LatestN(1),
-        cleanup_tmp_directories=True,
-    )
+
+def _checkpointer(folder: pathlib.Path, **options) -> ocp.training.Checkpointer:
+    policy = ocp.training.preservation_policies.LatestN(1)
+    return ocp.training.Checkpointer(folder.absolute(), preservation_policy=policy, **options)
 
 
 def _check_leaves(folder: pathlib.Path, found: Any, expected: Any) -> None:
     """Names the first leaf in which a checkpoint differs from what the model needs."""
+    if not jax.tree.leaves(found):
+        raise InputError(f"{folder}: the checkpoint is damaged: it lists no arrays")
     found, expected = _shapes(found), _shapes(expected)
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):

@@ -10,6 +10,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from btjax.data.slices import Slices
 from btjax.data.splits import Split
@@ -19,6 +21,7 @@ from btjax.training.optimizers import TrainingConfig, make_optimizer, make_sched
 from btjax.training.state import PLATEAU, create_state
 
 _CHUNK_SECONDS = 1.0  # how often the host looks in: for the progress bar, for Ctrl-C, for values that are not finite
+_SAVE_SECONDS = 900.0  # an epoch may last hours: a checkpoint is saved within it this often
 
 
 @dataclasses.dataclass
@@ -41,10 +44,11 @@ class Progress:
 
 
 class Interrupted(Exception):
-    """The run was asked to stop (Ctrl-C, SIGTERM); it saved a checkpoint first. `signal` is the signal's number."""
+    """The run was asked to stop (Ctrl-C, SIGTERM); what can be saved was. `signal` is the signal's number."""
 
-    def __init__(self, signal_number: int, epoch: int, steps: int):
-        super().__init__(f"stopped in epoch {epoch + 1} after {steps} of its steps; --resume continues from here")
+    def __init__(self, signal_number: int, progress: Progress):
+        place = f"epoch {progress.epoch + 1} after {progress.steps} of its steps"
+        super().__init__(f"stopped in {place}; --resume continues from here")
         self.signal = signal_number
 
 
@@ -85,6 +89,23 @@ class _StopRequest:
             signal.signal(number, handler)
 
 
+def _shardings(config: TrainingConfig) -> tuple[NamedSharding, NamedSharding | None]:
+    """Where arrays lie: whole on every device, and batches divided among the devices (None for one device).
+
+    Raises:
+      InputError: more devices than there are, or a batch that they do not divide.
+    """
+    if not 1 <= config.devices <= jax.device_count():
+        raise InputError(f"--devices={config.devices}: expected 1 to {jax.device_count()}, the devices that JAX sees")
+    if config.batch_size % config.devices:
+        raise InputError(f"--batch_size={config.batch_size}: expected a multiple of --devices={config.devices}")
+    mesh = jax.make_mesh(
+        (config.devices,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[: config.devices]
+    )
+    divided = NamedSharding(mesh, PartitionSpec("batch")) if config.devices > 1 else None
+    return NamedSharding(mesh, PartitionSpec()), divided
+
+
 class Trainer:
     """Trains one model on one split.
 
@@ -100,20 +121,22 @@ class Trainer:
     def __init__(self, task, config: TrainingConfig, slices: Slices, split: Split, seed: int, checkpoints=None):
         self.task, self.config, self.checkpoints = task, config, checkpoints
         self.steps_per_epoch = compiled.steps_per_pass(len(split.train), config.batch_size)
-        self.dataset = {"images": jnp.asarray(slices.images), "labels": jnp.asarray(slices.labels, jnp.int32)}
-        self.train_rows = jnp.asarray(split.train)
-        self.validation = compiled.batch_table(jnp.asarray(split.validation), config.batch_size)
+        whole, divided = _shardings(config)
+        put = partial(jax.device_put, device=whole)
+        self.dataset = put({"images": slices.images, "labels": slices.labels.astype(np.int32)})
+        self.train_rows = put(split.train)
+        self.validation = put(compiled.batch_table(split.validation, config.batch_size))
         self.schedule = make_schedule(config, self.steps_per_epoch)
         optimizer = make_optimizer(config, self.steps_per_epoch)
         size = slices.images.shape[1]
         inputs = jax.ShapeDtypeStruct((1, size, size, task.preprocessing.channels), jnp.float32)
-        self.state = create_state(task.model, optimizer, inputs, jax.random.key(seed))
+        self.state = put(create_state(task.model, optimizer, inputs, jax.random.key(seed, impl=config.prng)))
         self._zero_sums = partial(compiled.zero_sums, task, self.dataset, self.state)
         self._sums = self._zero_sums()
-        self.train_chunk = compiled.make_train_chunk(task, optimizer)
-        self.evaluate = compiled.make_evaluate(task)
+        self.train_chunk = compiled.make_train_chunk(task, optimizer, divided)
+        self.evaluate = compiled.make_evaluate(task, divided)
         self.progress = Progress()
-        self._chunk = 1
+        self._chunk, self._saved = 1, time.monotonic()
 
     def restore(self) -> None:
         """Goes back to the last checkpoint, to continue with the same bits as if training had never stopped.
@@ -137,6 +160,7 @@ class Trainer:
           Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
           NotFinite: a loss or gradient was not finite; nothing was saved since.
           InputError: a checkpoint cannot be written.
+          ValueError: called outside the main thread, where signals cannot be handled.
         """
         observer = observer or Observer()
         observer.on_start(self.progress, self.steps_per_epoch)
@@ -145,6 +169,9 @@ class Trainer:
                 self._train_epoch(observer, stop)
                 self._finish_epoch()
                 observer.on_epoch(self.progress)
+                if stop.signal is not None and not self._finished():
+                    self._save_last()
+                    raise Interrupted(stop.signal, self.progress)
         return self.progress
 
     def _finished(self) -> bool:
@@ -173,18 +200,24 @@ class Trainer:
             progress.steps = until
             self._check_finite(sums)
             observer.on_steps(progress, compiled.means(sums))
-            if stop.signal is not None:
+            unfinished = until < self.steps_per_epoch
+            if unfinished and (stop.signal is not None or time.monotonic() - self._saved > _SAVE_SECONDS):
                 self._save_last()
-                raise Interrupted(stop.signal, progress.epoch, progress.steps)
+            if unfinished and stop.signal is not None:
+                raise Interrupted(stop.signal, progress)
 
     def _check_finite(self, sums: dict[str, np.ndarray]) -> None:
         fault = compiled.not_finite(sums)
         if fault:
-            kept = "the last checkpoint is older" if self.checkpoints and self.checkpoints.exists("last") else "none"
-            raise NotFinite(
-                f"the {fault[0]} of step {fault[1] + 1} (epoch {self.progress.epoch + 1}) is not finite; "
-                f"checkpoint: {kept}; try a lower --learning_rate or --dtype=float32"
-            )
+            self._raise_not_finite(f"the {fault[0]} of step {fault[1] + 1}")
+
+    def _raise_not_finite(self, what: str) -> None:
+        saved = self.checkpoints and self.checkpoints.exists("last")
+        kept = "the last good checkpoint is kept" if saved else "there is no checkpoint yet"
+        raise NotFinite(
+            f"{what} (epoch {self.progress.epoch + 1}) is not finite; {kept}; "
+            "try a lower --learning_rate or --dtype=float32"
+        )
 
     def _finish_epoch(self) -> None:
         """Validates, chooses, saves; the checkpoint to resume from comes last, since it vouches for the others."""
@@ -193,7 +226,7 @@ class Trainer:
         validation = compiled.means(jax.device_get(self.evaluate(self.state.variables, self.dataset, *self.validation)))
         progress.seconds += time.perf_counter() - began
         if not np.isfinite(validation["loss"]):
-            raise NotFinite(f"the validation loss after epoch {progress.epoch + 1} is not finite")
+            self._raise_not_finite(f"the validation loss after step {int(self.state.step)}")
         progress.epoch, progress.steps, self._sums = progress.epoch + 1, 0, self._zero_sums()
         learning_rate = float(self.schedule(int(self.state.step) - 1)) * float(self.state.plateau.scale)
         row = {"epoch": progress.epoch, "step": int(self.state.step)}
@@ -221,5 +254,9 @@ class Trainer:
         return self.progress.best is None or score(row) > score(self.progress.best)
 
     def _save_last(self) -> None:
+        # A finite gradient can still carry the parameters past what a float holds: such a state is not worth keeping.
+        if not bool(jnp.isfinite(optax.tree.norm(self.state.params))):
+            self._raise_not_finite(f"a parameter after step {int(self.state.step)}")
+        self._saved = time.monotonic()
         if self.checkpoints:
             self.checkpoints.save_last(self.state, self._sums, dataclasses.asdict(self.progress))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Sharding
 
 from btjax.training.state import TrainState, random_key
 
@@ -63,10 +64,9 @@ def zero_sums(task, dataset: Dataset, state: TrainState) -> dict[str, jax.Array]
 
 def not_finite(sums: dict[str, Any]) -> tuple[str, int] | None:
     """The quantity that was first not finite in these sums and the step at which it was, or None."""
-    for quantity in ("loss", "gradient"):
-        if sums[f"not_finite_{quantity}"] != _NEVER:
-            return quantity, int(sums[f"not_finite_{quantity}"])
-    return None
+    faults = [(int(sums[f"not_finite_{quantity}"]), quantity) for quantity in ("loss", "gradient")]
+    step, quantity = min(faults, key=lambda fault: fault[0])  # of one step's faults the loss came first
+    return None if step == _NEVER else (quantity, step)
 
 
 def means(sums: dict[str, Any]) -> dict[str, float]:
@@ -95,11 +95,12 @@ def make_train_step(task, optimizer: optax.GradientTransformation) -> Callable:
     return train_step
 
 
-def make_train_chunk(task, optimizer: optax.GradientTransformation) -> Callable:
+def make_train_chunk(task, optimizer: optax.GradientTransformation, sharding: Sharding | None = None) -> Callable:
     """The compiled `train_chunk(state, sums, dataset, table, counted, start, stop) -> (state, sums)`.
 
     It takes the steps from `start` to `stop` of an epoch's batches (`shuffled_batches`) and adds to `sums`
-    (`zero_sums`). State and sums are donated: their memory is used again.
+    (`zero_sums`). State and sums are donated: their memory is used again. With a `sharding` of the batch axis each
+    device takes its part of every batch, and XLA adds the gradients up.
     """
     train_step = make_train_step(task, optimizer)
 
@@ -107,7 +108,7 @@ def make_train_chunk(task, optimizer: optax.GradientTransformation) -> Callable:
     def train_chunk(state, sums, dataset, table, counted, start, stop):
         def body(index, carry):
             state, sums = carry
-            state, added = train_step(state, _gather(dataset, table[index], counted[index]))
+            state, added = train_step(state, _gather(dataset, table[index], counted[index], sharding))
             return state, _add(sums, added)
 
         return lax.fori_loop(start, stop, body, (state, sums))
@@ -115,13 +116,13 @@ def make_train_chunk(task, optimizer: optax.GradientTransformation) -> Callable:
     return train_chunk
 
 
-def make_evaluate(task) -> Callable:
+def make_evaluate(task, sharding: Sharding | None = None) -> Callable:
     """The compiled `evaluate(variables, dataset, table, counted) -> sums` over all batches of a `batch_table`."""
 
     @jax.jit
     def evaluate(variables, dataset, table, counted):
         def body(sums, batch):
-            return _add(sums, task.evaluate(variables, _gather(dataset, *batch))), None
+            return _add(sums, task.evaluate(variables, _gather(dataset, *batch, sharding))), None
 
         shapes = jax.eval_shape(lambda: task.evaluate(variables, _gather(dataset, table[0], counted[0])))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -147,7 +148,11 @@ def make_predict(task) -> Callable:
     return predict
 
 
-def _gather(dataset: Dataset, rows: jax.Array, counted: jax.Array) -> dict[str, jax.Array]:
+def _gather(
+    dataset: Dataset, rows: jax.Array, counted: jax.Array, sharding: Sharding | None = None
+) -> dict[str, jax.Array]:
+    if sharding is not None:
+        rows, counted = lax.with_sharding_constraint((rows, counted), sharding)
     return {name: jnp.take(array, rows, axis=0) for name, array in dataset.items()} | {"counted": counted}
 
 

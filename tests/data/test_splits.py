@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others(cohort, proto
 
 
 @hypothesis.given(
-    labels=st.lists(st.integers(0, 2), min_size=30, max_size=200),
+    labels=st.lists(st.integers(0, 2), min_size=30, max_size=200).filter(lambda labels: len(set(labels)) > 1),
     seed=st.integers(0, 99),
     fold=st.integers(0, 2),
 )
@@ -94,13 +94,18 @@ def test_slice_split_covers_every_row_once_whatever_the_labels(labels, seed, fol
 
 
 def test_a_split_that_leaks_cannot_be_built():
-    rows = {"train": np.array([0]), "validation": np.array([1]), "test": np.array([2])}
+    rows = [np.array([0, 3]), np.array([1]), np.array([2])]
+    one, other = np.array(["A", "B", "A", "C"]), np.array(["A", "B", "D", "C"])
     with pytest.raises(ValueError, match="protocol patient with 1 groups"):
-        Split("patient", 0, 5, 0, **rows, leaked_patients=1, leaked_families=1)
-    with pytest.raises(ValueError, match="protocol family with 2 groups"):
-        Split("family", 0, 5, 0, **rows, leaked_patients=0, leaked_families=2)
+        Split("patient", 0, 5, 0, *rows, patients=one, families=one)
+    with pytest.raises(ValueError, match="protocol official with 1 groups"):
+        Split("official", 0, 5, 0, *rows, patients=one, families=one)
+    with pytest.raises(ValueError, match="protocol family with 1 groups"):
+        Split("family", 0, 5, 0, *rows, patients=other, families=one)
+    assert Split("patient", 0, 5, 0, *rows, patients=other, families=one).leaked_families == 1
+    assert Split("slice", 0, 5, 0, *rows, patients=one, families=one).leaked_patients == 1
     with pytest.raises(ValueError, match="every row exactly once"):
-        Split("slice", 0, 5, 0, np.array([0, 1]), np.array([1]), np.array([2]), 0, 0)
+        Split("slice", 0, 5, 0, np.array([0, 1]), np.array([1]), np.array([2]), None, None)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +121,11 @@ def test_an_impossible_split_is_one_clear_line(cohort, arguments, message):
     with pytest.raises(InputError, match=message) as caught:
         make_split(cohort, **arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_one_class_alone_cannot_be_split():
+    with pytest.raises(InputError, match="slices of glioma alone"):
+        make_split(fake_slices([1] * 40), "slice")
 
 
 def test_protocols_that_need_ids_say_so_where_there_are_none():

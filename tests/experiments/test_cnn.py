@@ -124,8 +124,12 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_bits(environment, finishe
 def test_sigterm_saves_and_says_how_to_go_on(environment, tmp_path):
     folder = tmp_path / "stopped"
     process = subprocess.Popen(
-        command(*TINY, f"--workdir={folder}", "--epochs=500"), cwd=ROOT, env=environment, stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL, text=True,
+        command(*TINY, f"--workdir={folder}", "--epochs=500"),
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
     while not (folder / "metrics.jsonl").exists() and process.poll() is None:
         time.sleep(0.01)
@@ -161,6 +165,10 @@ def fails_in_one_line(done: subprocess.CompletedProcess, message: str) -> None:
         (["--widths=4,x"], "--widths=4,x: expected int values"),
         (["--protocol=official"], "no cvind folds"),
         (["--resume"], "no run to resume"),
+        (["--eval_only", "false"], "false: found a word that is no flag"),
+        (["--batch_size=0"], "--batch_size is 0, expected at least 1"),
+        (["--pools=6", "--widths=4,4,4,4,4,4"], "nothing is left after 6 of the convolutions"),
+        (["--learning_rate=nan"], "--learning_rate is nan"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -71,30 +71,36 @@ paddings = st.sampled_from(["SAME", "VALID", ((2, 1), (0, 3)), ((0, 0), (4, 1))]
 
 @settings(max_examples=10, deadline=None, derandomize=True, phases=(Phase.generate,))
 @given(
-    batch=st.sampled_from([1, 3, 4]), height=st.integers(5, 9), width=st.integers(5, 9),
-    kernel=st.sampled_from([1, 3, 5]), stride=st.sampled_from([(1, 1), (2, 2), (1, 2)]), padding=paddings,
-    channels=st.sampled_from([1, 3]), bands=st.booleans(),
+    batch=st.sampled_from([1, 3, 4]),
+    height=st.integers(5, 9),
+    width=st.integers(5, 9),
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.sampled_from([(1, 1), (2, 2), (1, 2)]),
+    padding=paddings,
+    channels=st.sampled_from([1, 3]),
+    bands=st.booleans(),
 )
-def test_any_shape_kernel_stride_and_padding_equals_lax(
-    batch, height, width, kernel, stride, padding, channels, bands
-):
+def test_any_shape_kernel_stride_and_padding_equals_lax(batch, height, width, kernel, stride, padding, channels, bands):
     with pytest.MonkeyPatch.context() as patch:
         if bands:
             patch.setattr(convolution, "_BAND_BYTES", 300)
             patch.setattr(convolution, "_KERNEL_SHARE", 0)
         image, kernel = draw(0, (batch, height, width, channels), (kernel, kernel, channels, 4))
         assert_same(
-            functools.partial(
-                conv_general_dilated, window_strides=stride, padding=padding, dimension_numbers=NHWC
-            ),
-            functools.partial(plain, strides=stride, padding=padding), image, kernel,
+            functools.partial(conv_general_dilated, window_strides=stride, padding=padding, dimension_numbers=NHWC),
+            functools.partial(plain, strides=stride, padding=padding),
+            image,
+            kernel,
         )
 
 
 @settings(max_examples=7, deadline=None, derandomize=True, phases=(Phase.generate,))
 @given(
-    size=st.integers(2, 6), kernel=st.sampled_from([1, 2, 3, 4]), stride=st.sampled_from([(2, 2), (3, 1), (1, 1)]),
-    padding=st.sampled_from(["SAME", "VALID", ((1, 2), (2, 0))]), transpose_kernel=st.booleans(),
+    size=st.integers(2, 6),
+    kernel=st.sampled_from([1, 2, 3, 4]),
+    stride=st.sampled_from([(2, 2), (3, 1), (1, 1)]),
+    padding=st.sampled_from(["SAME", "VALID", ((1, 2), (2, 0))]),
+    transpose_kernel=st.booleans(),
 )
 def test_transposed_convolution_equals_lax(size, kernel, stride, padding, transpose_kernel):
     settings = {"strides": stride, "padding": padding, "transpose_kernel": transpose_kernel}
@@ -117,16 +123,23 @@ def test_transposed_convolution_equals_lax(size, kernel, stride, padding, transp
 def test_bfloat16_equals_lax_to_its_precision(small_bands):
     settings = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": NHWC}
     assert_same(
-        functools.partial(conv_general_dilated, **settings), functools.partial(lax.conv_general_dilated, **settings),
-        *draw(2, (4, 8, 8, 3), (3, 3, 3, 4), dtype=jnp.bfloat16), tolerance=2e-2,
+        functools.partial(conv_general_dilated, **settings),
+        functools.partial(lax.conv_general_dilated, **settings),
+        *draw(2, (4, 8, 8, 3), (3, 3, 3, 4), dtype=jnp.bfloat16),
+        tolerance=2e-2,
     )
 
 
 def test_kernel_gradient_in_bfloat16_loses_nothing_over_many_bands(small_bands):
     image = jnp.ones((4, 32, 32, 1), jnp.bfloat16)
     kernel = jnp.zeros((1, 1, 1, 1), jnp.bfloat16)
-    gradient = jax.jit(jax.grad(lambda kernel: conv_general_dilated(
-        image, kernel, (1, 1), "SAME", dimension_numbers=NHWC).astype(jnp.float32).sum()))(kernel)
+    gradient = jax.jit(
+        jax.grad(
+            lambda kernel: (
+                conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=NHWC).astype(jnp.float32).sum()
+            )
+        )
+    )(kernel)
     assert float(gradient[0, 0, 0, 0]) == 4096.0  # added up in bfloat16 it would stop at 256
 
 
@@ -150,8 +163,10 @@ def test_vmap_over_kernels_and_over_both_equals_a_loop(small_bands):
 
     def gradients(image, kernel):
         return jax.grad(
-            lambda image, kernel: jnp.sin(conv_general_dilated(
-                image, kernel, (1, 1), "SAME", dimension_numbers=NHWC)).sum(), argnums=(0, 1)
+            lambda image, kernel: jnp.sin(
+                conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
+            ).sum(),
+            argnums=(0, 1),
         )(image, kernel)
 
     one_by_one = [jax.jit(gradients)(image[i], kernels[i]) for i in range(2)]
@@ -194,7 +209,7 @@ def training(network):
 
 
 def params_and_data():
-    images, = draw(6, (4, 12, 12, 3))
+    (images,) = draw(6, (4, 12, 12, 3))
     params = jax.jit(SmallNetwork().init)(jax.random.key(7), images)["params"]
     return params, images, jnp.asarray([0, 1, 2, 0])
 
@@ -218,8 +233,10 @@ def test_other_platforms_get_the_native_convolution():
     image, kernel = draw(8, (2, 8, 8, 3), (3, 3, 3, 4))
 
     def gradients(image, kernel):
-        return jax.grad(lambda image, kernel: conv_general_dilated(
-            image, kernel, (1, 1), "SAME", dimension_numbers=NHWC).sum(), argnums=(0, 1))(image, kernel)
+        return jax.grad(
+            lambda image, kernel: conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=NHWC).sum(),
+            argnums=(0, 1),
+        )(image, kernel)
 
     text = {
         platform: jax.jit(gradients).trace(image, kernel).lower(lowering_platforms=(platform,)).as_text()

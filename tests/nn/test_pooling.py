@@ -23,7 +23,10 @@ def value_and_gradient(pool, x):
 
 @settings(max_examples=10, deadline=None, derandomize=True, phases=(Phase.generate,))
 @given(
-    height=st.integers(3, 9), width=st.integers(3, 9), window=st.sampled_from([2, 3]), ties=st.booleans(),
+    height=st.integers(3, 9),
+    width=st.integers(3, 9),
+    window=st.sampled_from([2, 3]),
+    ties=st.booleans(),
     dtype=st.sampled_from([jnp.float32, jnp.bfloat16]),
 )
 def test_value_and_gradient_equal_flax_with_odd_sizes_and_ties(height, width, window, ties, dtype):

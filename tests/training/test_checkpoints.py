@@ -37,6 +37,33 @@ def test_a_state_comes_back_with_every_bit_and_its_progress(tmp_path, state):
     assert loaded.step.dtype == jnp.int32
 
 
+def test_a_lower_step_saved_later_is_the_one_that_counts(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_best(state.replace(step=jnp.int32(20)), {"epoch": 2})
+    checkpoints.save_best(state.replace(step=jnp.int32(10)), {"epoch": 1})
+    assert checkpoints.progress("best") == {"epoch": 1}
+
+
+def test_reading_disturbs_no_save_that_is_under_way(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_best(state, {"epoch": 1})
+    unfinished = tmp_path / "best" / "2.orbax-checkpoint-tmp"
+    unfinished.mkdir()
+    checkpoints.load_best(state.variables)
+    assert unfinished.exists()
+
+
+def test_a_damaged_checkpoint_is_called_so(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_best(state, {"epoch": 1})
+    for path in (tmp_path / "best" / "1").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(InputError, match="best: the checkpoint is damaged") as caught:
+        checkpoints.load_best(state.variables)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_same_step_can_be_saved_again(tmp_path, state):
     checkpoints = Checkpoints(tmp_path)
     for epoch in (1, 2):
@@ -45,6 +72,7 @@ def test_the_same_step_can_be_saved_again(tmp_path, state):
     assert progress == {"epoch": 2}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # Orbax's own threads
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="this system cannot limit file sizes")
 def test_a_disk_that_takes_no_more_keeps_the_previous_checkpoint(tmp_path, state):
     checkpoints = Checkpoints(tmp_path)

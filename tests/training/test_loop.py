@@ -154,3 +154,37 @@ def test_only_one_checkpoint_of_each_kind_is_kept(tmp_path):
     make_trainer(tmp_path, epochs=4).fit()
     for which in ("last", "best"):
         assert len(list((tmp_path / which).iterdir())) == 1
+
+
+def test_two_devices_give_the_losses_of_one(tmp_path):
+    one, two = make_trainer(epochs=2), make_trainer(tmp_path, epochs=2, devices=2)
+    for row, other in zip(one.fit().history, two.fit().history, strict=True):
+        assert row["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
+        assert row["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-4)
+    restored = make_trainer(tmp_path, epochs=2, devices=2, resume=True)
+    assert same_bits(restored.state, two.state)
+    assert len(restored.state.params["dense"]["kernel"].sharding.device_set) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"devices": 3}, "--devices=3: expected 1 to 2"), ({"devices": 2, "batch_size": 15}, "--batch_size=15")],
+)
+def test_devices_that_do_not_fit_are_named(options, message):
+    with pytest.raises(InputError, match=message):
+        make_trainer(**options)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_slices_large_enough_for_banded_convolutions_train(devices):
+    slices = make_blobs(48, 96)
+    config = TrainingConfig(epochs=1, batch_size=16, devices=devices)
+    trainer = Trainer(tiny_task(), config, slices, blob_split(slices), 0)
+    program = str(jax.make_jaxpr(trainer.task.outputs)(trainer.state.variables, slices.images[:16]))
+    assert "scan[" in program  # a loop over bands
+    assert np.isfinite(trainer.fit().history[0]["train_loss"])
+
+
+def test_rbg_keys_train_and_differ_from_threefry():
+    threefry, rbg = make_trainer(epochs=1), make_trainer(epochs=1, prng="rbg")
+    assert threefry.fit().history[0]["train_loss"] != rbg.fit().history[0]["train_loss"]

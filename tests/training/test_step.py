@@ -33,8 +33,10 @@ def test_batch_table_holds_every_row_once_and_marks_its_padding():
 
 def test_each_epoch_shuffles_anew_and_a_key_decides_how():
     rows = jnp.arange(40, dtype=jnp.int32)
-    tables = [compiled.shuffled_batches(jax.random.key(key), epoch, rows, 8)[0] for key, epoch in
-              [(0, 0), (0, 1), (1, 0), (0, 0)]]
+    tables = [
+        compiled.shuffled_batches(jax.random.key(key), epoch, rows, 8)[0]
+        for key, epoch in [(0, 0), (0, 1), (1, 0), (0, 0)]
+    ]
     assert not np.array_equal(tables[0], tables[1]) and not np.array_equal(tables[0], tables[2])
     np.testing.assert_array_equal(tables[0], tables[3])
 
@@ -116,6 +118,12 @@ def test_the_first_step_with_a_loss_that_is_not_finite_is_named(setting):
         broken.replace(step=jnp.int32(7)), compiled.zero_sums(task, dataset, state), dataset, table, counted, 0, 3
     )
     assert compiled.not_finite(jax.device_get(sums)) == ("loss", 7)
+
+
+def test_of_two_faults_the_earlier_step_is_named_and_of_one_steps_the_loss():
+    sums = {"not_finite_loss": np.int32(5), "not_finite_gradient": np.int32(4)}
+    assert compiled.not_finite(sums) == ("gradient", 4)
+    assert compiled.not_finite(sums | {"not_finite_gradient": np.int32(5)}) == ("loss", 5)
 
 
 def test_evaluation_and_prediction_agree_and_count_every_row_once(setting):
