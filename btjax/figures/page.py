@@ -59,12 +59,12 @@ def render_page(report: Mapping, figures: Mapping[str, Figure] | None = None) ->
 def page_content(report: Mapping, figures: Mapping[str, Figure]) -> dict:
     """What the template shows, in its order; a section without content is empty or None."""
     experiment = str(report.get("experiment", ""))
-    published = paper.RESULTS.get(experiment)
+    synthetic = "phantom" in str((report.get("data") or {}).get("form", "")).lower()
+    published = None if synthetic else paper.RESULTS.get(experiment)
     classes = list(report.get("classes", []))
     if set(classes) != set(paper.CLASSES):
         published = None
     compared = _compared_rows(report, published)
-    synthetic = "phantom" in str((report.get("data") or {}).get("form", "")).lower()
     return {
         "title": _TITLES.get(experiment, experiment or "Results"),
         "classes": classes,
