@@ -1,0 +1,55 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+
+
+def fake_python(folder: pathlib.Path, version: str, modules: bool) -> pathlib.Path:
+    """An interpreter that says it is `version`, with or without venv; it can do nothing else."""
+    path = folder / "python"
+    supported = version in ("3.11", "3.12", "3.13")
+    path.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in\n  *sys.exit*) exit {int(not supported)};;\n'
+        f'  --version) echo "Python {version}.0";;\n  *version_info*) echo "({version})";;\n'
+        f'  *"import venv"*) exit {int(not modules)};;\n  *) exit 9;;\nesac\n'
+    )
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("script", ["demo", "test", "download", "bench"])
+@pytest.mark.parametrize(
+    ("version", "modules", "message"),
+    [
+        ("3.8", True, "no supported Python: expected 3.11, 3.12 or 3.13, found Python 3.8.0"),
+        ("3.12", False, "lacks venv: install it (Debian: apt install python3-venv)"),
+    ],
+)
+def test_an_interpreter_that_will_not_do_is_one_clear_line(tmp_path, script, version, modules, message):
+    environment = os.environ | {
+        "PYTHON": str(fake_python(tmp_path, version, modules)),
+        "BTJAX_VENV": str(tmp_path / "venv"),
+    }
+    done = subprocess.run([str(SCRIPTS / script)], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"{script}: ") and message in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_scripts_are_executable_and_explain_themselves():
+    for path in SCRIPTS.iterdir():
+        lines = path.read_text().splitlines()
+        assert path.name == "environment" or (os.access(path, os.X_OK) and lines[0] == "#!/usr/bin/env bash")
+        assert any(line.startswith("# ") for line in lines[:3]), path.name
+
+
+def test_this_interpreter_is_one_that_the_scripts_accept():
+    command = f". {SCRIPTS}/environment; PYTHON={sys.executable} find_python"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == sys.executable
