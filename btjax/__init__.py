@@ -1,4 +1,4 @@
-"""btjax: brain tumours in MRI slices, classified in JAX, and what the classifier looked at.
+"""btjax: brain tumours in MRI slices, classified in JAX under honest protocols.
 
 import btjax
 
@@ -8,12 +8,13 @@ run = btjax.restore("runs/cnn")
 run.probabilities(slices.take(split.test).images)
 """
 
+from btjax.config import Config
 from btjax.data.builder import load
 from btjax.data.phantom import make_phantom
 from btjax.data.slices import CLASSES, Slices
 from btjax.data.splits import PROTOCOLS, Split, make_split
 from btjax.errors import InputError
-from btjax.runs import Config, Restored, Run, restore
+from btjax.runs import Restored, Run, restore
 
 __all__ = [
     "CLASSES",

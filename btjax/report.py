@@ -64,7 +64,7 @@ def classifier_report(
             "leaked_families": split.leaked_families,
         },
         "counts": {side: _count(slices, rows) for side, rows in split.sides().items()},
-        "data": {"form": form, "dir": config.data.data_dir},
+        "data": {"form": form, "dir": config.data.data_dir, "synthetic": config.data.data_dir == PHANTOM},
         "test": score(logits["test"], split.test),
         "validation": score(logits["validation"], split.validation),
         "held_out": score(np.concatenate([logits["validation"], logits["test"]]), held_out),
@@ -98,7 +98,7 @@ def write_classifier_report(run: Run, report: dict[str, Any], tested: Slices, lo
       logits: float32 [rows, 3], theirs.
     """
     history = Progress(**run.checkpoints.progress("last")).history
-    beside_paper = report["experiment"] == "cnn" and report["config"]["data"]["data_dir"] != PHANTOM
+    beside_paper = report["experiment"] == "cnn" and not report["data"]["synthetic"]
     probabilities = scipy.special.softmax(logits, axis=1)
     figures = {
         "curves": training_curves(history, beside_paper, report["checkpoint"]["epoch"]),

@@ -14,81 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from btjax import config as options
-from btjax.data.dataset import DataConfig
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.config import Config
 from btjax.data.splits import Split
 from btjax.errors import InputError
-from btjax.models import MODELS
 from btjax.training.checkpoints import Checkpoints
-from btjax.training.optimizers import TrainingConfig
 from btjax.training.step import make_predict
-from btjax.training.tasks import Classification
 
 # What may change when a run is resumed: the same data set can stand elsewhere (the split's fingerprint is compared).
 _FREE = {("data", "data_dir"), ("training", "devices")}
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Everything that decides a run's result; saved as config.json.
-
-    Attributes:
-      experiment: name of the experiment, a key of `btjax.models.MODELS`.
-      seed: seed of the split, the parameters, the data order, the augmentation and the dropout.
-      data: which slices.
-      preprocessing: how they become the network's input.
-      augmentation: how training slices vary.
-      model: the network, a Flax module whose options are its fields.
-      training: how it is trained.
-    """
-
-    experiment: str
-    seed: int
-    data: DataConfig
-    preprocessing: Preprocessing
-    augmentation: Augmentation
-    model: nn.Module
-    training: TrainingConfig
-
-    def task(self) -> Classification:
-        """What training this config means."""
-        return Classification(self.model, self.preprocessing, self.augmentation)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` reads them back."""
-        groups = {name: options.to_dict(getattr(self, name)) for name in config_groups(self.experiment)}
-        return {"experiment": self.experiment, "seed": self.seed} | groups
-
-    @staticmethod
-    def from_json(values: dict[str, Any], where: str) -> Config:
-        """Builds a config from `to_json`'s output; `where` names the file in an error.
-
-        Raises:
-          InputError: a missing or unknown option or experiment.
-        """
-        experiment = values.get("experiment") if isinstance(values, dict) else None
-        if experiment not in MODELS:
-            raise InputError(f"{where}: experiment is {experiment!r}, expected one of {', '.join(MODELS)}")
-        kinds = config_groups(experiment)
-        missing = [name for name in ("seed", *kinds) if name not in values]
-        if missing:
-            raise InputError(f"{where}: {', '.join(missing)} missing")
-        if not isinstance(values["seed"], int):
-            raise InputError(f"{where}: seed is {values['seed']!r}, expected an integer")
-        groups = {name: options.from_dict(kind, values[name], f"{where}: {name}") for name, kind in kinds.items()}
-        return Config(experiment=experiment, seed=values["seed"], **groups)
-
-
-def config_groups(experiment: str) -> dict[str, type]:
-    """The groups of options of an experiment's config, by the name of the config's field."""
-    return {
-        "data": DataConfig,
-        "preprocessing": Preprocessing,
-        "augmentation": Augmentation,
-        "model": MODELS[experiment],
-        "training": TrainingConfig,
-    }
 
 
 class Run:
@@ -128,7 +61,7 @@ class Run:
           InputError: the folder's run was started on other rows: another data set, or the same in another order.
         """
         path = self.folder / "config.json"
-        held = read_json(path)["split"] if path.exists() else split.fingerprint
+        held = read_json(path).get("split") if path.exists() else split.fingerprint
         if held != split.fingerprint:
             raise InputError(
                 f"--data_dir={config.data.data_dir}: its split is {split.fingerprint}, the run in {self.folder} was "

@@ -4,7 +4,7 @@
 
 Each framework runs in a process of its own; the processes take turns, form by form, so that a noisy machine is noisy
 for all. What is timed is what trains: a chunk of steps with the data set as uint8 in memory, scaled inside the step,
-softmax cross-entropy with the L2 term, Adam. Prints a table and writes experiments/results/bench_<device>.json.
+softmax cross-entropy with the L2 term, Adam. Prints a table and writes experiments/results/bench_cpu.json.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def btjax_steps(case: dict):
     from btjax.data.preprocess import Augmentation, Preprocessing
     from btjax.models.cnn import CNN
     from btjax.training import step as compiled
-    from btjax.training.optimizers import TrainingConfig, make_optimizer
+    from btjax.training.config import TrainingConfig
+    from btjax.training.optimizers import make_optimizer
     from btjax.training.state import create_state
     from btjax.training.tasks import Classification
 
@@ -231,7 +232,9 @@ def main() -> int:
         return 0
     result = {"machine": f"{platform.machine()}, {platform.system()}", "steps_per_timing": STEPS, "cases": {}}
     for name in cases:
-        result["cases"][name] = measured = measure(name, arguments.rounds, ["btjax", *(set(forms) - {"btjax"})])
+        result["cases"][name] = measured = measure(
+            name, arguments.rounds, [form for form in FORMS if form in ("btjax", *forms)]
+        )
         print(f"\n{name}: float32 matmul peak {measured['matmul_peak_gflops']} GFLOP/s")
         for form, row in measured["forms"].items():
             print(f"  {form:20s}" + "  ".join(f"{key} {value}" for key, value in row.items()))

@@ -10,15 +10,16 @@ from collections.abc import Callable
 import jax
 from absl import app, logging
 
+from btjax.config import Config
 from btjax.data.builder import cache_folder
 from btjax.data.dataset import load_data
 from btjax.data.splits import make_split
 from btjax.errors import InputError
 from btjax.report import classifier_report, write_classifier_report
-from btjax.runs import Config, Run, restore
+from btjax.runs import Run, restore
 from btjax.training.loop import Interrupted, Trainer
+from experiments.command_line import FLAGS, config_from_flags, define_flags
 from experiments.console import Console, DataBars
-from experiments.options import FLAGS, config_from_flags, define_flags
 
 
 def run_experiment(experiment: str, main: Callable[[Config], None]) -> None:

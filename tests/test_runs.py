@@ -6,7 +6,7 @@ import pytest
 import btjax
 from btjax.errors import InputError
 from btjax.runs import Run
-from tests.test_config import default_config
+from tests.test_options import default_config
 from tests.training.blobs import blob_split, make_blobs
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from btjax.data import download
+from btjax.data.download import ProgressCallback
 from btjax.data.raw import RawSlice, SlicesBuffer, Source, check_image_size, prepare, text_fields
 from btjax.data.slices import CLASSES, Slices
 from btjax.data.sources import find_source
@@ -26,9 +27,6 @@ READER_VERSION = "1.0.0"
 
 SPLIT = "slices"
 _SHARD_BYTES = 64 << 20
-
-Progress = Callable[[str, int, int], None]
-"""`progress(what, done, total)` is called as work goes on: slices prepared or read, or bytes downloaded."""
 
 
 class BrainTumours(tfds.core.ShardBasedBuilder):
@@ -45,7 +43,7 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
     """No downloads by TFDS; its own way to find its checksums imports a package that it does not depend on."""
 
     def __init__(
-        self, *, source: Source, image_size: int, data_dir: str | os.PathLike, progress: Progress | None = None
+        self, *, source: Source, image_size: int, data_dir: str | os.PathLike, progress: ProgressCallback | None = None
     ):
         """Makes the builder of `source` at `image_size`; nothing is read until `download_and_prepare`."""
         self.source = source
@@ -107,10 +105,10 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
 
 
 def load(
-    data_dir: str | os.PathLike | None,
+    data_dir: str | os.PathLike | Source | None,
     image_size: int,
     cache_dir: str | os.PathLike | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Slices:
     """Loads a data folder in any accepted form at `image_size`.
 
@@ -120,8 +118,8 @@ def load(
     processes that need the same copy prepare it once.
 
     Args:
-      data_dir: the folder, see `btjax.data.sources.find_source`. None stands for the published data, which are
-        downloaded to `cache_dir` once (880 MB).
+      data_dir: the folder, see `btjax.data.sources.find_source`, or the source that it found there. None
+        stands for the published data, which are downloaded to `cache_dir` once (880 MB).
       image_size: S, side of the images in pixels.
       cache_dir: where prepared copies are kept; by default $BTJAX_CACHE, or ~/.cache/btjax.
       progress: called as `progress(what, done, total)`.
@@ -136,7 +134,7 @@ def load(
     if data_dir is None:
         data_dir = cache / "figshare"
         download.download_figshare(data_dir, progress=progress, trust_present=True)
-    source = find_source(data_dir)
+    source = data_dir if isinstance(data_dir, Source) else find_source(data_dir)
     check_image_size(image_size)
     with _readable_errors(cache), _quiet_absl():
         cache.mkdir(parents=True, exist_ok=True)
@@ -162,7 +160,7 @@ def _prepare(builder: BrainTumours) -> None:
         builder.download_and_prepare()
 
 
-def _read_back(builder: BrainTumours, progress: Progress | None) -> Slices:
+def _read_back(builder: BrainTumours, progress: ProgressCallback | None) -> Slices:
     """Reads the records of a prepared builder into arrays."""
     side, known, total = builder.image_size, builder.source.known, len(builder.source)
     buffer = SlicesBuffer(total, side, known)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from btjax.config import option
 from btjax.data.builder import load
 from btjax.data.phantom import make_phantom
 from btjax.data.slices import Slices
 from btjax.data.sources import find_source
 from btjax.data.splits import PROTOCOLS
 from btjax.errors import InputError
+from btjax.options import option
 
 PHANTOM = "phantom"
 
@@ -21,7 +21,7 @@ class DataConfig:
     """Which slices, at what size, divided by which protocol."""
 
     data_dir: str = option("", "folder of slices in any form that btjax reads, or `phantom` for synthetic heads")
-    image_size: int = option(512, "side in pixels to which every slice is resized", minimum=16, maximum=4096)
+    image_size: int = option(512, "side in pixels to which every slice is resized", minimum=32, maximum=4096)
     protocol: str = option(
         "slice",
         "who stands apart in the split: slice (nobody, the paper's), patient, family or official (authors' folds)",
@@ -50,5 +50,5 @@ def load_data(config: DataConfig, cache_dir: str | None = None, progress: Callab
     if config.data_dir == PHANTOM:
         heads = make_phantom(config.phantom_patients, config.phantom_slices, config.image_size, config.phantom_seed)
         return heads, "synthetic heads (phantom)"
-    form = find_source(config.data_dir).description
-    return load(config.data_dir, config.image_size, cache_dir, progress), form
+    source = find_source(config.data_dir)
+    return load(source, config.image_size, cache_dir, progress), source.description

@@ -74,11 +74,12 @@ FIGSHARE = (
 )
 """The published data set, figshare article 1512427 (CC BY 4.0). Of cvind.mat no hash is published."""
 
-Progress = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
+"""`progress(what, done, total)` is called as work goes on: slices prepared or read, or bytes downloaded."""
 
 
 def download_figshare(
-    folder: str | os.PathLike, progress: Progress | None = None, trust_present: bool = False
+    folder: str | os.PathLike, progress: ProgressCallback | None = None, trust_present: bool = False
 ) -> list[pathlib.Path]:
     """Downloads the published data set, 880 MB, into `folder`; what is there and right is not fetched again.
 
@@ -99,7 +100,7 @@ def download_figshare(
 def fetch_all(
     remotes: Iterable[RemoteFile],
     folder: str | os.PathLike,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     trust_present: bool = False,
 ) -> list[pathlib.Path]:
     """Fetches several files into one folder, see `fetch`."""
@@ -114,7 +115,7 @@ def fetch_all(
     return [fetch(remote, folder, progress) for remote in remotes]
 
 
-def fetch(remote: RemoteFile, folder: pathlib.Path, progress: Progress | None = None) -> pathlib.Path:
+def fetch(remote: RemoteFile, folder: pathlib.Path, progress: ProgressCallback | None = None) -> pathlib.Path:
     """Fetches one file into `folder`.
 
     Bytes go to NAME.part, which a later call continues with an HTTP Range request; only a file whose size and sha256
@@ -158,7 +159,7 @@ def fetch(remote: RemoteFile, folder: pathlib.Path, progress: Progress | None = 
     return path
 
 
-def _continue(remote: RemoteFile, part: pathlib.Path, progress: Progress | None) -> str | None:
+def _continue(remote: RemoteFile, part: pathlib.Path, progress: ProgressCallback | None) -> str | None:
     """Downloads what is missing in `part`. Returns None when it is whole, else why it is not."""
     start = _length(part)
     if remote.size is not None and start >= remote.size:

@@ -13,11 +13,11 @@ import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
-import matplotlib
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from scipy.spatial import cKDTree
 
+from btjax.data.preprocess import viridis_table
 from btjax.data.raw import OPTIONAL_FIELDS, RawSlice, Source, label_of
 from btjax.data.slices import CLASSES
 from btjax.errors import InputError
@@ -36,12 +36,6 @@ _CLASS_WORD = re.compile(rf"({'|'.join(CLASSES)})([ _-]?tumou?rs?)?", re.IGNOREC
 _COLUMNS = {"patient": "pid", "fold": "author_fold", "plane": "plane_derived"}
 _VIRIDIS_DISTANCE = 30.0
 _VIRIDIS_SHARE = 0.95
-
-
-@functools.cache
-def viridis_table() -> np.ndarray:
-    """uint8 [256, 3]: the colours of matplotlib's viridis; 104 and 105 share one, and so do 137 and 138."""
-    return matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3].copy()
 
 
 @functools.cache

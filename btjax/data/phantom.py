@@ -314,14 +314,18 @@ def make_phantom(
         if value < least:
             raise InputError(f"{name}: found {value}, expected at least {least}")
     numbers = np.arange(len(CLASSES) * patients_per_class)
-    patients = [make_patient(int(number), slices_per_patient, image_size, seed) for number in numbers]
-    images = np.concatenate([patient.images for patient in patients])
+    images, masks, planes = [], [], []
+    for number in numbers:
+        patient = make_patient(int(number), slices_per_patient, image_size, seed)
+        images += patient.images
+        masks += patient.masks
+        planes += patient.planes
     return Slices(
-        images=images,
+        images=np.stack(images),
         labels=np.repeat(numbers % len(CLASSES), slices_per_patient).astype(np.int32),
         ids=np.array([str(row + 1) for row in range(len(images))]),
         sizes=np.full((len(images), 2), image_size, np.int32),
         patients=np.repeat([f"P{number + 1:04d}" for number in numbers], slices_per_patient),
-        masks=np.concatenate([patient.masks for patient in patients]),
-        planes=np.concatenate([patient.planes for patient in patients]),
+        masks=np.stack(masks),
+        planes=np.array(planes),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
 
-from btjax.config import option
+from btjax.options import option
 
 CHANNELS = {"grey": 1, "grey3": 3, "viridis": 3}
 
@@ -18,8 +19,8 @@ CHANNELS = {"grey": 1, "grey3": 3, "viridis": 3}
 class Preprocessing:
     """How grey uint8 slices become a network's input; it travels with the weights that were trained under it.
 
-    The paper's copy of the data set has the viridis colour map baked in (facts.md, "Data as the paper saw it"); the
-    scale of its inputs is open.
+    The paper's copy of the data set has the viridis colour map baked in, which is why it speaks of colour; it does not
+    say how its inputs were scaled.
     """
 
     colour: str = option(
@@ -60,6 +61,12 @@ class Preprocessing:
         return inputs
 
 
+@functools.cache
+def viridis_table() -> np.ndarray:
+    """uint8 [256, 3]: the colours of matplotlib's viridis; 104 and 105 share one, and so do 137 and 138."""
+    return matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3].copy()
+
+
 def viridis(images: jax.Array) -> jax.Array:
     """The viridis colours of grey levels, as matplotlib's 256-entry table has them.
 
@@ -69,7 +76,7 @@ def viridis(images: jax.Array) -> jax.Array:
     Returns:
       float32 [..., 3] in [0, 1].
     """
-    table = jnp.asarray(matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3], jnp.float32)
+    table = jnp.asarray(viridis_table(), jnp.float32)
     levels = images if images.dtype == jnp.uint8 else jnp.round(images).astype(jnp.uint8)
     return jnp.take(table, levels.astype(jnp.int32), axis=0) / np.float32(255)
 

@@ -18,7 +18,7 @@ from btjax.errors import InputError
 
 PROTOCOLS = ("slice", "patient", "family", "official")
 
-_PAPER_TEST_SHARE = 192 / 612  # the paper tests on the first 6 of the 20 batches that it held out (facts.md)
+_PAPER_TEST_SHARE = 192 / 612  # the paper holds out 20 batches and tests on the first 6
 _INNER_FOLDS = 8  # one eighth of what is not tested chooses the checkpoint
 
 

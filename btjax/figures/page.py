@@ -16,9 +16,6 @@ from btjax.figures import paper
 
 _TITLES = {
     "cnn": "Custom CNN",
-    "vgg16": "VGG16, transfer learning",
-    "unet": "U-Net",
-    "saliency": "Saliency",
 }
 
 _CAPTIONS = {
@@ -59,7 +56,7 @@ def render_page(report: Mapping, figures: Mapping[str, Figure] | None = None) ->
 def page_content(report: Mapping, figures: Mapping[str, Figure]) -> dict:
     """What the template shows, in its order; a section without content is empty or None."""
     experiment = str(report.get("experiment", ""))
-    synthetic = "phantom" in str((report.get("data") or {}).get("form", "")).lower()
+    synthetic = bool((report.get("data") or {}).get("synthetic"))
     published = None if synthetic else paper.RESULTS.get(experiment)
     classes = list(report.get("classes", []))
     if set(classes) != set(paper.CLASSES):

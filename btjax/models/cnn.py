@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from btjax.config import option
 from btjax.errors import InputError
 from btjax.nn.convolution import conv_general_dilated
 from btjax.nn.pooling import max_pool
+from btjax.options import option
 
 
 class CNN(nn.Module):

@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 
 def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
@@ -12,9 +11,8 @@ def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
 
     The gradient goes to the first of equal largest values (row by row), as in `jax.lax.reduce_window`, PyTorch and
     Keras: after ReLU, and in the black around a head, ties are common, and a saliency map must not depend on the
-    library. `jnp.max` over a reshape would share it out equally, and is slower: a training step of the small network
-    at 128 px takes 12.9 ms an image with it, 10.6 with this, whose backward pass reads one byte for each block (two
-    loaded cores).
+    library. `jnp.max` over a reshape would share it out equally. The backward pass reads one byte for each block;
+    forward mode (`jax.jvp`) does not pass through.
 
     Args:
       x: float [N, H, W, C].
@@ -28,26 +26,25 @@ def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
     """
     if not 1 <= window <= 16:
         raise ValueError(f"window must be from 1 to 16, got {window}")
-    return _max_pool(x, x.shape, window)
+    height, width = (size // window * window for size in x.shape[1:3])
+    return _max_pool(x[:, :height, :width], window)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _max_pool(x, shape, window):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_pool(x, window):
     return _largest(x, window)[0]
 
 
-def _max_pool_forward(x, shape, window):
+def _max_pool_forward(x, window):
     return _largest(x, window)
 
 
-def _max_pool_backward(shape, window, place, cotangent):
+def _max_pool_backward(window, place, cotangent):
     n, rows, columns, channels = cotangent.shape
     places = jnp.arange(window * window, dtype=jnp.uint8).reshape(1, 1, window, 1, window, 1)
     chosen = place[:, :, None, :, None, :] == places
     blocks = jnp.where(chosen, cotangent[:, :, None, :, None, :], jnp.zeros((), cotangent.dtype))
-    gradient = blocks.reshape(n, rows * window, columns * window, channels)
-    rest = ((0, 0), (0, shape[1] - rows * window), (0, shape[2] - columns * window), (0, 0))
-    return (jnp.pad(gradient, rest),)
+    return (blocks.reshape(n, rows * window, columns * window, channels),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
@@ -57,8 +54,7 @@ def _largest(x, window):
     """The largest value of each block and the uint8 place of the first of them, 0 to window * window - 1."""
     n, height, width, channels = x.shape
     rows, columns = height // window, width // window
-    blocks = lax.slice(x, (0, 0, 0, 0), (n, rows * window, columns * window, channels))
-    blocks = blocks.reshape(n, rows, window, columns, window, channels)
+    blocks = x.reshape(n, rows, window, columns, window, channels)
     largest, place = blocks[:, :, 0, :, 0], jnp.zeros((n, rows, columns, channels), jnp.uint8)
     for index in range(1, window * window):
         value = blocks[:, :, index // window, :, index % window]

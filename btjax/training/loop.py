@@ -17,8 +17,9 @@ from btjax.data.slices import Slices
 from btjax.data.splits import Split
 from btjax.errors import InputError
 from btjax.training import step as compiled
-from btjax.training.optimizers import TrainingConfig, make_optimizer, make_schedule
-from btjax.training.state import PLATEAU, create_state
+from btjax.training.config import TrainingConfig
+from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
+from btjax.training.state import create_state
 
 _CHUNK_SECONDS = 1.0  # how often the host looks in: for the progress bar, for Ctrl-C, for values that are not finite
 _SAVE_SECONDS = 900.0  # an epoch may last hours: a checkpoint is saved within it this often

@@ -1,51 +1,22 @@
-"""The optimizer, its schedule and the other options of training."""
+"""The optimizer and its schedule."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import optax
+import optax.contrib
 
-from btjax.config import option
+from btjax.training.config import TrainingConfig
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained. The defaults are the paper's, or Keras's where the paper is silent (facts.md)."""
-
-    epochs: int = option(20, "passes over the training rows", minimum=1)
-    batch_size: int = option(32, "slices per step", minimum=1)
-    optimizer: str = option("adam", "adam, or adamw with decoupled weight decay", choices=("adam", "adamw"))
-    learning_rate: float = option(0.001, "highest learning rate of the schedule", minimum=0)
-    schedule: str = option(
-        "constant",
-        "learning rate over time: constant, cosine (to zero at the last step) or plateau (halved when the validation "
-        "loss has not fallen for 3 epochs)",
-        choices=("constant", "cosine", "plateau"),
-    )
-    warmup_epochs: float = option(0.0, "epochs over which the learning rate rises from zero, linearly", minimum=0)
-    weight_decay: float = option(0.0, "decoupled weight decay of adamw, on kernels only", minimum=0)
-    patience: int = option(0, "stop after this many epochs without a better checkpoint; 0 never", minimum=0)
-    select: str = option(
-        "validation_loss",
-        "what the best checkpoint is chosen by, on validation rows",
-        choices=("validation_loss", "validation_accuracy"),
-    )
-    checkpoint_every: int = option(1, "epochs between checkpoints to resume from", minimum=1)
-    devices: int = option(1, "devices over which each batch is divided; they must divide it", minimum=1)
-    prng: str = option(
-        "threefry2x32",
-        "random bits: threefry2x32 (the same on every device), or rbg (faster on TPU and GPU)",
-        choices=("threefry2x32", "rbg"),
-    )
+PLATEAU = optax.contrib.reduce_on_plateau(factor=0.5, patience=3)
+"""Halves the updates when the validation loss, given once per epoch, has not fallen for 3 epochs."""
 
 
 def make_optimizer(config: TrainingConfig, steps_per_epoch: int) -> optax.GradientTransformation:
     """Adam or AdamW under the config's schedule.
 
-    Epsilon is 1e-7 as in Keras, which adds it before the bias correction where optax adds it after: over some hundred
-    steps the two agree. Decay leaves biases and normalisation alone.
+    Epsilon is 1e-7 as in Keras, which adds it before the bias correction where optax adds it after. Decay leaves
+    biases and normalisation alone.
 
     Args:
       config: the options.

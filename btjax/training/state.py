@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-PLATEAU = optax.contrib.reduce_on_plateau(factor=0.5, patience=3)
-"""Halves the updates when the validation loss, given once per epoch, has not fallen for 3 epochs."""
+from btjax.training.optimizers import PLATEAU
 
 
 class TrainState(flax.struct.PyTreeNode):

@@ -103,7 +103,7 @@ def test_the_restored_model_predicts_what_the_report_says(finished):
         restored.logits(np.zeros((1, 16, 16), np.uint8))
 
 
-def test_a_run_killed_in_mid_epoch_resumes_to_the_same_bits(environment, finished, tmp_path):
+def test_a_killed_run_resumes_to_the_same_bits_and_metrics(environment, finished, tmp_path):
     folder = tmp_path / "killed"
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(command(*TINY, f"--workdir={folder}"), cwd=ROOT, env=environment, stderr=log)
@@ -119,6 +119,8 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_bits(environment, finishe
     assert final_bits(folder) == final_bits(finished)
     reports = [json.loads((place / "report.json").read_text()) for place in (folder, finished)]
     assert reports[0]["test"] == reports[1]["test"]
+    rows = [[json.loads(line) for line in (place / "metrics.jsonl").open()] for place in (folder, finished)]
+    assert [row | {"seconds": 0} for row in rows[0]] == [row | {"seconds": 0} for row in rows[1]]
 
 
 def test_sigterm_saves_and_says_how_to_go_on(environment, tmp_path):
@@ -169,6 +171,7 @@ def fails_in_one_line(done: subprocess.CompletedProcess, message: str) -> None:
         (["--batch_size=0"], "--batch_size is 0, expected at least 1"),
         (["--pools=6", "--widths=4,4,4,4,4,4"], "nothing is left after 6 of the convolutions"),
         (["--learning_rate=nan"], "--learning_rate is nan"),
+        (["--weight_decay=0.1"], "--weight_decay=0.1: works with --optimizer=adamw alone"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

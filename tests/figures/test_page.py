@@ -224,7 +224,7 @@ def test_intervals_without_patient_ids_carry_a_caution(report):
 
 
 def test_phantom_results_say_that_they_are_synthetic(report):
-    words = Page(render_page({**report, "data": {"form": "phantom"}})).words()
+    words = Page(render_page({**report, "data": {"form": "x", "synthetic": True}})).words()
     assert "Synthetic data." in words
 
 

@@ -56,10 +56,8 @@ def test_the_initial_kernels_are_kerass_glorot_uniform():
 
 @pytest.mark.parity
 @pytest.mark.parametrize("size", [32, 45])
-def test_logits_and_gradients_equal_pytorchs(size):
-    torch = pytest.importorskip("torch", reason="needs the extra `parity`")
-    from torch.nn import functional
-
+def test_logits_and_gradients_equal_pytorchs(torch, size):
+    functional = torch.nn.functional
     model = CNN(widths=(4, 8, 16), pools=3, dense=12)
     inputs = np.random.default_rng(0).random((2, size, size, 3), np.float32)
     params = jax.jit(model.init)(jax.random.key(0), inputs)["params"]

@@ -258,3 +258,24 @@ def test_two_devices_give_the_same_training_and_keep_the_batch_spread(small_band
     assert "all-reduce(" in text and "all-gather(" not in text and "all-to-all(" not in text
     together = compiled(params, images, labels, 2)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), alone, together)
+
+
+def test_second_derivatives_are_native_ones():
+    image, kernel = (
+        jax.random.normal(jax.random.key(0), (2, 6, 5, 2)),
+        jax.random.normal(jax.random.key(1), (3, 3, 2, 4)),
+    )
+
+    def curvature(convolve):
+        def energy(image, kernel):
+            return jnp.sum(
+                jnp.tanh(convolve(image, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")))
+            )
+
+        def slope(image, kernel):
+            return sum(jnp.sum(jnp.square(part)) for part in jax.grad(energy, (0, 1))(image, kernel))
+
+        return jax.jit(jax.grad(slope, (0, 1)))(image, kernel)
+
+    for found, expected in zip(curvature(conv_general_dilated), curvature(jax.lax.conv_general_dilated), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)

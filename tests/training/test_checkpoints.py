@@ -8,7 +8,8 @@ import pytest
 
 from btjax.errors import InputError
 from btjax.training.checkpoints import Checkpoints
-from btjax.training.optimizers import TrainingConfig, make_optimizer
+from btjax.training.config import TrainingConfig
+from btjax.training.optimizers import make_optimizer
 from btjax.training.state import create_state
 from tests.training.blobs import tiny_task
 

@@ -9,8 +9,8 @@ import pytest
 from btjax.errors import InputError
 from btjax.training import loop
 from btjax.training.checkpoints import Checkpoints
+from btjax.training.config import TrainingConfig
 from btjax.training.loop import Interrupted, NotFinite, Observer, Trainer
-from btjax.training.optimizers import TrainingConfig
 from tests.training.blobs import blob_split, make_blobs, tiny_task
 
 

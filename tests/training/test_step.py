@@ -5,7 +5,8 @@ import optax
 import pytest
 
 from btjax.training import step as compiled
-from btjax.training.optimizers import TrainingConfig, make_optimizer, make_schedule
+from btjax.training.config import TrainingConfig
+from btjax.training.optimizers import make_optimizer, make_schedule
 from btjax.training.state import create_state, random_key
 from tests.training.blobs import make_blobs, tiny_task
 

@@ -6,9 +6,9 @@ import dataclasses
 
 from absl import flags
 
-from btjax.config import check_option, option_type, options
+from btjax.config import Config, config_groups
 from btjax.errors import InputError
-from btjax.runs import Config, config_groups
+from btjax.options import check_option, option_type, options
 
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 

@@ -2,10 +2,10 @@ import dataclasses
 
 import pytest
 
-from btjax.config import from_dict, option_type, options, to_dict
+from btjax.config import Config, config_groups
 from btjax.errors import InputError
 from btjax.models import MODELS
-from btjax.runs import Config, config_groups
+from btjax.options import from_dict, option_type, options, to_dict
 
 
 def default_config(experiment: str) -> Config:
@@ -39,7 +39,7 @@ def test_every_option_has_help_a_known_type_and_a_name_of_its_own(experiment):
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    from btjax.config import option
+    from btjax.options import option
 
     size: int = option(3, "how many of them", minimum=1, maximum=9)
     shape: tuple[int, ...] = option((1, 2), "shape of something", minimum=1)

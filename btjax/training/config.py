@@ -1,0 +1,43 @@
+"""The options of training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from btjax.errors import InputError
+from btjax.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained. The defaults are the paper's, or Keras's where the paper is silent."""
+
+    epochs: int = option(20, "passes over the training rows", minimum=1)
+    batch_size: int = option(32, "slices per step", minimum=1)
+    optimizer: str = option("adam", "adam, or adamw with decoupled weight decay", choices=("adam", "adamw"))
+    learning_rate: float = option(0.001, "highest learning rate of the schedule", minimum=0)
+    schedule: str = option(
+        "constant",
+        "learning rate over time: constant, cosine (to zero at the last step) or plateau (halved when the validation "
+        "loss has not fallen for 3 epochs)",
+        choices=("constant", "cosine", "plateau"),
+    )
+    warmup_epochs: float = option(0.0, "epochs over which the learning rate rises from zero, linearly", minimum=0)
+    weight_decay: float = option(0.0, "decoupled weight decay of adamw, on kernels only", minimum=0)
+    patience: int = option(0, "stop after this many epochs without a better checkpoint; 0 never", minimum=0)
+    select: str = option(
+        "validation_loss",
+        "what the best checkpoint is chosen by, on validation rows",
+        choices=("validation_loss", "validation_accuracy"),
+    )
+    checkpoint_every: int = option(1, "epochs between checkpoints to resume from", minimum=1)
+    devices: int = option(1, "devices over which each batch is divided; they must divide it", minimum=1)
+    prng: str = option(
+        "threefry2x32",
+        "random bits: threefry2x32 (the same on every device), or rbg (faster on TPU and GPU)",
+        choices=("threefry2x32", "rbg"),
+    )
+
+    def __post_init__(self):
+        if self.weight_decay and self.optimizer != "adamw":
+            raise InputError(f"--weight_decay={self.weight_decay}: works with --optimizer=adamw alone")
