@@ -44,8 +44,10 @@ class Run:
         """
         path = self.folder / "config.json"
         if path.exists():
+            if not self.checkpoints.exists("last"):
+                return  # stopped before its first checkpoint: there is nothing to lose
             self._check_config(path, config)
-            if not resume and self.checkpoints.exists("last"):
+            if not resume:
                 raise InputError(f"--workdir={self.folder}: holds a run already; add --resume, or name another folder")
         elif self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"--workdir={self.folder}: found a file, expected a folder")
@@ -61,7 +63,8 @@ class Run:
           InputError: the folder's run was started on other rows: another data set, or the same in another order.
         """
         path = self.folder / "config.json"
-        held = read_json(path).get("split") if path.exists() else split.fingerprint
+        begun = path.exists() and self.checkpoints.exists("last")
+        held = read_json(path).get("split", split.fingerprint) if begun else split.fingerprint
         if held != split.fingerprint:
             raise InputError(
                 f"--data_dir={config.data.data_dir}: its split is {split.fingerprint}, the run in {self.folder} was "

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -12,8 +13,10 @@ from tests.training.blobs import blob_split, make_blobs
 
 @pytest.fixture
 def started(tmp_path):
+    """A run that has saved a checkpoint of something."""
     run = Run(tmp_path / "run")
     run.start(default_config("cnn"), blob_split(make_blobs()))
+    (run.folder / "checkpoints" / "last" / "1").mkdir(parents=True)
     return run
 
 
@@ -43,6 +46,15 @@ def test_a_config_of_an_earlier_version_takes_defaults_for_newer_options(started
     (started.folder / "config.json").write_text(json.dumps(values))
     assert started.config().training.prng == "threefry2x32"
     started.check(default_config("cnn"), True)
+
+
+def test_a_run_that_never_saved_can_begin_anew_with_other_options(tmp_path):
+    run = Run(tmp_path)
+    run.start(default_config("cnn"), blob_split(make_blobs()))
+    other = dataclasses.replace(default_config("cnn"), seed=1)
+    run.check(other, False)
+    run.start(other, blob_split(make_blobs(), seed=1))
+    assert run.config().seed == 1
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
