@@ -62,11 +62,15 @@ def final_bits(folder: pathlib.Path) -> list[bytes]:
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, btjax.restore(folder).variables))]
 
 
+def metrics(folder: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def test_a_run_leaves_what_the_readme_promises(finished):
     names = {"config.json", "metrics.jsonl", "checkpoints", "report.json", "report.html", "figures"}
     assert names <= {path.name for path in finished.iterdir()}
     assert not list(finished.rglob("*.part"))
-    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    rows = metrics(finished)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert {path.suffix for path in (finished / "figures").iterdir()} == {".png"}
 
@@ -119,7 +123,7 @@ def test_a_killed_run_resumes_to_the_same_bits_and_metrics(environment, finished
     assert final_bits(folder) == final_bits(finished)
     reports = [json.loads((place / "report.json").read_text()) for place in (folder, finished)]
     assert reports[0]["test"] == reports[1]["test"]
-    rows = [[json.loads(line) for line in (place / "metrics.jsonl").open()] for place in (folder, finished)]
+    rows = [metrics(place) for place in (folder, finished)]
     assert [row | {"seconds": 0} for row in rows[0]] == [row | {"seconds": 0} for row in rows[1]]
 
 
