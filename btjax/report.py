@@ -83,8 +83,7 @@ def classifier_report(
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         },
         "config": config.to_json(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
-        | {"python": platform.python_version()},
+        "versions": _versions(),
     }
 
 
@@ -119,6 +118,10 @@ def write_classifier_report(run: Run, report: dict[str, Any], tested: Slices, lo
         run.write_figure(name, figure)
     run.write_text("report.html", render_page(report, figures))
     run.write_json("report.json", report)
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()}
 
 
 def _count(slices: Slices, rows: np.ndarray) -> dict[str, int | None]:

@@ -47,8 +47,7 @@ def conv_general_dilated(
     Args:
       lhs: the images, float [N, H, W, C].
       rhs: the kernel, float [h, w, C, O].
-      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count,
-        precision, preferred_element_type: as in `jax.lax.conv_general_dilated`.
+      others: as in `jax.lax.conv_general_dilated`.
 
     Returns:
       float [N, H_out, W_out, O], equal to `jax.lax.conv_general_dilated` up to the order of summation.
