@@ -78,6 +78,22 @@ def table(runs: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def speed_table(result: dict) -> str:
+    """A Markdown table of what `scripts/bench` measured: one row for each case and form."""
+    lines = [
+        "Training step of the CNN on a CPU (`scripts/bench`; forms take turns, ratios are medians of the rounds):\n",
+        "| case | form | ms an image | time over btjax | GFLOP/s | of matmul peak | compile s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, case in result["cases"].items():
+        for form, row in case["forms"].items():
+            lines.append(
+                f"| {name} | {form} | {row['ms_per_image'][1]:.1f} | {row['time_over_btjax']:.2f} "
+                f"| {row['gflops']:.0f} | {100 * row['share_of_matmul_peak']:.0f}% | {row['compile_seconds']:.0f} |"
+            )
+    return "\n".join(lines)
+
+
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 
@@ -96,6 +112,8 @@ def readme_tables() -> str:
         result = read_json(path)
         if "runs" in result:
             parts.append(f"`{path.stem}.flags`, in percent:\n\n{table(result['runs'])}")
+        else:
+            parts.append(speed_table(result))
     return "\n\n".join(parts)
 
 

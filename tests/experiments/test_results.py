@@ -49,3 +49,16 @@ def test_quoted_accuracies_follow_from_their_confusion_matrices(path):
         matrix = run["confusion_matrix"]
         correct = sum(row[index] for index, row in enumerate(matrix))
         assert run["test"]["accuracy"] == pytest.approx(correct / run["counts"]["test"]["slices"])
+
+
+def test_the_speed_table_has_a_row_for_each_form():
+    row = {
+        "ms_per_image": [1.0, 2.0, 3.0],
+        "time_over_btjax": 1.5,
+        "gflops": 40.4,
+        "share_of_matmul_peak": 0.5,
+        "compile_seconds": 7.0,
+    }
+    table = results.speed_table({"cases": {"small": {"forms": {"btjax": row, "torch_eager": row}}}})
+    assert "| small | btjax | 2.0 | 1.50 | 40 | 50% | 7 |" in table
+    assert table.count("| small |") == 2
