@@ -81,7 +81,8 @@ def table(runs: list[dict]) -> str:
 def speed_table(result: dict) -> str:
     """A Markdown table of what `scripts/bench` measured: one row for each case and form."""
     lines = [
-        "Training step of the CNN on a CPU (`scripts/bench`; forms take turns, ratios are medians of the rounds):\n",
+        "Training step of the CNN on a CPU (`scripts/bench`; forms take turns, ratios are medians of the rounds;",
+        "below 1 a form is faster than btjax):\n",
         "| case | form | ms an image | time over btjax | GFLOP/s | of matmul peak | compile s |",
         "|---|---|---|---|---|---|---|",
     ]
