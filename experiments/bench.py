@@ -171,7 +171,7 @@ def measure(name: str, rounds: int, forms: list[str]) -> dict:
     """Times every form of a case in turns.
 
     Returns:
-      For each form its figures, or what it said where it could not run; and the matmul peak.
+      The figures of each form that could run, and the matmul peak.
     """
     case, workers, answers = CASES[name], {}, {}
     for form in forms:
@@ -180,8 +180,10 @@ def measure(name: str, rounds: int, forms: list[str]) -> dict:
         ready = process.stdout.readline()  # one after the other: compilations would disturb each other
         if ready:
             workers[form], answers[form] = process, [json.loads(ready)]
-        else:
-            process.wait()
+        else:  # its own message is on standard error
+            print(f"bench: {form} could not run, exit status {process.wait()}: left out", file=sys.stderr)
+    if "btjax" not in workers:
+        raise SystemExit(2)
     for _ in range(rounds):
         for form, process in workers.items():
             process.stdin.write("run\n")

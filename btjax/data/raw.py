@@ -253,37 +253,6 @@ class SlicesBuffer:
         return Slices(images=self.images, labels=self.labels, sizes=self.sizes, masks=self.masks, **fields)
 
 
-def assemble(raws: Iterable[RawSlice], image_size: int) -> Slices:
-    """Turns raw slices into `Slices`, sorted by id.
-
-    Args:
-      raws: the slices, in any order.
-      image_size: S, side of the result in pixels; smaller slices (256 x 256) are scaled up like the others.
-
-    Returns:
-      `Slices` of uint8 [N, S, S]; a field that no slice has is None.
-
-    Raises:
-      InputError: there is no slice, an id repeats, only some slices have a field, or pixels are unusable.
-    """
-    rows = [(raw, *prepare(raw, check_image_size(image_size))) for raw in raws]
-    if not rows:
-        raise InputError("no slices were found, expected at least one")
-    ids = [raw.id for raw, _, _ in rows]
-    if len(set(ids)) != len(ids):
-        repeated = collections.Counter(ids).most_common(1)[0][0]
-        raise InputError(f"slice {repeated} is there twice, expected each id once")
-    known = rows[0][0].known()
-    buffer = SlicesBuffer(len(rows), image_size, known)
-    for row, source_row in enumerate(id_order(ids)):
-        raw, image, mask = rows[source_row]
-        if raw.known() != known:
-            name = sorted(raw.known() ^ known)[0]
-            raise InputError(f"{raw.where}: only some slices have a {name} (slice {raw.id}), expected all or none")
-        buffer.put(row, image, mask, raw.label, raw.image.shape, **text_fields(raw))
-    return buffer.slices()
-
-
 def text_fields(raw: RawSlice) -> dict[str, Any]:
     """The fields of a slice that are no arrays, by name: id, patient, fold, plane."""
     return {"id": raw.id, "patient": raw.patient, "fold": raw.fold, "plane": raw.plane}

@@ -44,7 +44,6 @@ class PublishedResult:
     """One classifier's result as the paper gives it.
 
     Attributes:
-      model: the paper's name of the model.
       table: where the percents stand.
       figure: where the matrix stands.
       matrix: counts of test slices, rows true, order of `CLASSES`.
@@ -52,7 +51,6 @@ class PublishedResult:
       remark: where the paper's text disagrees with its figure.
     """
 
-    model: str
     table: str
     figure: str
     matrix: tuple[tuple[int, ...], ...]
@@ -84,7 +82,6 @@ class PublishedResult:
 
 RESULTS = {
     "cnn": PublishedResult(
-        model="custom CNN",
         table="Table 1",
         figure="Figure 16",
         matrix=((13, 1, 0), (1, 6, 0), (0, 0, 11)),
@@ -97,7 +94,6 @@ RESULTS = {
         remark="The paper's text says 92%; its Table 1 follows from Figure 16, one batch of 32 slices.",
     ),
     "vgg16": PublishedResult(
-        model="VGG16, transfer learning",
         table="Table 2",
         figure="Figure 17",
         matrix=((84, 7, 1), (4, 32, 2), (0, 2, 60)),

@@ -1,4 +1,4 @@
-"""Writers of tiny data sets in every form that users have, for tests of all of btjax.
+"""Tiny data sets in every form that users have, for tests of all of btjax: writers, and what checks a reader.
 
 `make_slices` makes the content; `write_mat_folder`, `write_zips`, `write_kaggle`, `write_classes` and `write_manifest`
 write the same content in one form each.
@@ -6,18 +6,24 @@ write the same content in one form each.
 
 from __future__ import annotations
 
+import collections
 import csv
 import dataclasses
 import io
 import pathlib
 import zipfile
+from collections.abc import Iterable
 
 import h5py
 import matplotlib
 import numpy as np
+import pytest
 from PIL import Image
 
-from btjax.data.slices import CLASSES
+from btjax.data.raw import RawSlice, SlicesBuffer, check_image_size, id_order, prepare, text_fields
+from btjax.data.slices import CLASSES, Slices
+from btjax.data.sources import find_source
+from btjax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,3 +154,48 @@ def write_manifest(folder: pathlib.Path, slices: list[TinySlice], masks: bool = 
             if masks:
                 Image.fromarray(tiny.mask).save(folder / "masks" / f"{tiny.number}.png")
     return folder
+
+
+def read_all(folder):
+    return list(find_source(folder).read())
+
+
+def assert_refused(folder, *words):
+    """Reading the folder gives a one-line InputError that holds the words."""
+    with pytest.raises(InputError) as caught:
+        read_all(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+
+
+def assemble(raws: Iterable[RawSlice], image_size: int) -> Slices:
+    """Turns raw slices into `Slices`, sorted by id.
+
+    Args:
+      raws: the slices, in any order.
+      image_size: S, side of the result in pixels; smaller slices (256 x 256) are scaled up like the others.
+
+    Returns:
+      `Slices` of uint8 [N, S, S]; a field that no slice has is None.
+
+    Raises:
+      InputError: there is no slice, an id repeats, only some slices have a field, or pixels are unusable.
+    """
+    rows = [(raw, *prepare(raw, check_image_size(image_size))) for raw in raws]
+    if not rows:
+        raise InputError("no slices were found, expected at least one")
+    ids = [raw.id for raw, _, _ in rows]
+    if len(set(ids)) != len(ids):
+        repeated = collections.Counter(ids).most_common(1)[0][0]
+        raise InputError(f"slice {repeated} is there twice, expected each id once")
+    known = rows[0][0].known()
+    buffer = SlicesBuffer(len(rows), image_size, known)
+    for row, source_row in enumerate(id_order(ids)):
+        raw, image, mask = rows[source_row]
+        if raw.known() != known:
+            name = sorted(raw.known() ^ known)[0]
+            raise InputError(f"{raw.where}: only some slices have a {name} (slice {raw.id}), expected all or none")
+        buffer.put(row, image, mask, raw.label, raw.image.shape, **text_fields(raw))
+    return buffer.slices()

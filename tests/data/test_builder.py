@@ -11,10 +11,10 @@ import pytest
 
 from btjax.data import builder
 from btjax.data.builder import load
-from btjax.data.raw import assemble
 from btjax.data.sources import find_source
 from btjax.errors import InputError
 from tests.data import forms
+from tests.data.forms import assemble
 
 
 def assert_equal_slices(found, expected):

@@ -6,24 +6,10 @@ import numpy as np
 import pytest
 
 from btjax.data import figshare
-from btjax.data.raw import assemble
 from btjax.data.sources import find_source
 from btjax.errors import InputError
 from tests.data import forms
-
-
-def read_all(folder):
-    return list(find_source(folder).read())
-
-
-def assert_refused(folder, *words):
-    """Reading the folder gives a one-line InputError that holds the words."""
-    with pytest.raises(InputError) as caught:
-        read_all(folder)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
+from tests.data.forms import assemble, assert_refused, read_all
 
 
 @pytest.mark.parametrize("write", [forms.write_mat_folder, forms.write_zips])

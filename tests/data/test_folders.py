@@ -8,11 +8,10 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from btjax.data import folders
-from btjax.data.raw import assemble
 from btjax.data.slices import CLASSES
 from btjax.data.sources import find_source
-from btjax.errors import InputError
 from tests.data import forms
+from tests.data.forms import assemble, assert_refused, read_all
 
 grey_images = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
 
@@ -20,20 +19,6 @@ grey_images = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_
 def viridis(grey):
     """uint8 [H, W] -> uint8 [H, W, 3]."""
     return matplotlib.colormaps["viridis"](grey, bytes=True)[..., :3]
-
-
-def read_all(folder):
-    return list(find_source(folder).read())
-
-
-def assert_refused(folder, *words):
-    """Reading the folder gives a one-line InputError that holds the words."""
-    with pytest.raises(InputError) as caught:
-        read_all(folder)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
 
 
 @given(grey_images)

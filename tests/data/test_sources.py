@@ -10,10 +10,11 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from btjax.data import raw
-from btjax.data.raw import RawSlice, assemble
+from btjax.data.raw import RawSlice
 from btjax.data.sources import find_source
 from btjax.errors import InputError
 from tests.data import forms
+from tests.data.forms import assemble
 
 WRITERS = {
     "mat": forms.write_mat_folder,
