@@ -1,5 +1,8 @@
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,8 @@ from btjax.training.checkpoints import Checkpoints
 from btjax.training.config import TrainingConfig
 from btjax.training.loop import Interrupted, NotFinite, Observer, Trainer
 from tests.training.blobs import blob_split, make_blobs, tiny_task
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def make_trainer(folder=None, task=None, seed=0, resume=False, **options) -> Trainer:
@@ -85,6 +90,29 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, monkeypatch, uninterru
     best, _ = Checkpoints(tmp_path).load_best(resumed.state.variables)
     assert progress.best["epoch"] == uninterrupted.progress.best["epoch"]
     assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), best))
+
+
+KILLED = """
+import signal, sys
+import jax
+import tests.conftest  # the same devices as here
+from btjax.training import loop
+from tests.training.test_loop import StopAt, make_trainer
+
+loop._CHUNK_SECONDS = 0.0
+with jax.numpy_dtype_promotion("standard"):
+    make_trainer(sys.argv[1]).fit(StopAt(1, 2, signal.SIGKILL))
+"""
+
+
+def test_a_run_killed_in_mid_epoch_resumes_to_the_same_bits(tmp_path, uninterrupted):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, capture_output=True, timeout=200)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    progress = Checkpoints(tmp_path).progress("last")
+    assert (progress["epoch"], progress["steps"]) == (1, 0)
+    resumed = make_trainer(tmp_path, resume=True)
+    resumed.fit()
+    assert same_bits(resumed.state, uninterrupted.state)
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path):
