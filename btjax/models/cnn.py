@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from btjax.errors import InputError
+from btjax.nn.chain import run_chain
 from btjax.nn.convolution import conv_general_dilated
 from btjax.nn.pooling import max_pool
 from btjax.options import option
@@ -32,38 +35,60 @@ class CNN(nn.Module):
     l2: float = option(0.001, "weight of the squared first dense kernel in the loss", minimum=0)
     dtype: str = option("float32", "type of the arithmetic; parameters stay float32", choices=("float32", "bfloat16"))
     classes: int = 3
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the chain's layers, in order; a convolution's output is taken after its activation."""
+        names = []
+        for index in range(1, len(self.widths) + 1):
+            names += [f"conv_{index}"] + [f"pool_{index}"] * (index <= self.pools)
+        return (*names, "flatten", "dense", "logits")
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, inputs: jax.Array, *, train: bool = False, start: str | None = None, stop: str | None = None
+    ) -> jax.Array:
         """The class logits.
 
         Args:
-          inputs: float32 [B, S, S, channels].
+          inputs: float32 [B, S, S, channels]; with `start`, that layer's output.
           train: whether dropout is live; it then needs the random stream "dropout".
+          start: the layer, of `layers`, after which to begin.
+          stop: the layer whose output to return instead of the logits.
 
         Returns:
-          float32 [B, classes].
+          float32 [B, classes]; with `stop`, that layer's output.
         """
-        hidden = inputs.astype(self.dtype)
-        for index, width in enumerate(self.widths, 1):
-            hidden = nn.Conv(
-                width,
+
+        def dense(hidden):
+            hidden = nn.Dense(self.dense, name="dense", dtype=self.dtype, kernel_init=glorot)(hidden)
+            return nn.Dropout(self.dropout, deterministic=not train)(self.activation(hidden))
+
+        def logits(hidden):
+            hidden = nn.Dense(self.classes, name="logits", dtype=self.dtype, kernel_init=glorot)(hidden)
+            return hidden.astype(jnp.float32)
+
+        glorot = nn.initializers.glorot_uniform()
+        rest = {"pool": max_pool, "flatten": lambda hidden: hidden.reshape(len(hidden), -1)}
+        rest |= {"dense": dense, "logits": logits}
+        chain = [(name, rest.get(name.split("_")[0]) or self._convolution(name)) for name in self.layers]
+        return run_chain(chain, inputs.astype(self.dtype), start, stop)
+
+    def _convolution(self, name: str) -> Callable[[jax.Array], jax.Array]:
+        def convolution(hidden):
+            layer = nn.Conv(
+                self.widths[int(name.split("_")[1]) - 1],
                 (self.kernel_size, self.kernel_size),
-                name=f"conv_{index}",
+                name=name,
                 dtype=self.dtype,
                 padding=self.padding.upper(),
                 kernel_init=nn.initializers.glorot_uniform(),
                 conv_general_dilated=conv_general_dilated,
-            )(hidden)
-            hidden = nn.relu(hidden)
-            if index <= self.pools:
-                hidden = max_pool(hidden)
-        hidden = hidden.reshape(len(hidden), -1)
-        glorot = nn.initializers.glorot_uniform()
-        hidden = nn.relu(nn.Dense(self.dense, name="dense", dtype=self.dtype, kernel_init=glorot)(hidden))
-        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
-        logits = nn.Dense(self.classes, name="logits", dtype=self.dtype, kernel_init=glorot)(hidden)
-        return logits.astype(jnp.float32)
+            )
+            return self.activation(layer(hidden))
+
+        return convolution
 
     def check(self, image_size: int) -> None:
         """Raises InputError where slices of `image_size` pixels do not last through the layers."""
