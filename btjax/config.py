@@ -14,6 +14,7 @@ from btjax.errors import InputError
 from btjax.models import MODELS
 from btjax.training.config import TrainingConfig
 from btjax.training.tasks import Classification
+from btjax.training.transfer import TransferConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Config:
       augmentation: how training slices vary.
       model: the network, a Flax module whose options are its fields.
       training: how it is trained.
+      transfer: what it begins with, for experiments that begin with published weights.
     """
 
     experiment: str
@@ -37,6 +39,7 @@ class Config:
     augmentation: Augmentation
     model: nn.Module
     training: TrainingConfig
+    transfer: TransferConfig | None = None
 
     def task(self) -> Classification:
         """What training this config means."""
@@ -72,10 +75,11 @@ class Config:
 
 def config_groups(experiment: str) -> dict[str, type]:
     """The groups of options of an experiment's config, by the name of the config's field."""
-    return {
+    groups = {
         "data": DataConfig,
         "preprocessing": Preprocessing,
         "augmentation": Augmentation,
         "model": MODELS[experiment],
         "training": TrainingConfig,
     }
+    return groups | {"transfer": TransferConfig} if experiment == "vgg16" else groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 import scipy.special
 
+from btjax.config import Config
 from btjax.data.dataset import PHANTOM
 from btjax.data.slices import CLASSES, Slices
 from btjax.data.splits import Split
@@ -25,25 +27,50 @@ from btjax.training.loop import Progress
 _PACKAGES = ("btjax", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """How a classifier came to be.
+
+    Attributes:
+      checkpoint: which of its states is scored and by what it was chosen: epoch, step, criterion.
+      training: epochs, seconds and what else is to be told.
+      history: one row of metrics per epoch; empty where there were no epochs.
+    """
+
+    checkpoint: dict[str, Any]
+    training: dict[str, Any]
+    history: list[dict[str, float]]
+
+    @staticmethod
+    def of(run: Run) -> Record:
+        """The record of a run's checkpoints."""
+        last, best = (Progress(**run.checkpoints.progress(which)) for which in ("last", "best"))
+        criterion = run.config().training.select
+        return Record(
+            {"epoch": best.best["epoch"], "step": best.best["step"], "criterion": criterion},
+            {"epochs": last.epoch, "seconds": round(last.seconds, 1)},
+            last.history,
+        )
+
+
 def classifier_report(
-    run: Run, slices: Slices, split: Split, form: str, logits: dict[str, np.ndarray]
+    config: Config, slices: Slices, split: Split, form: str, logits: dict[str, np.ndarray], record: Record
 ) -> dict[str, Any]:
     """Scores a classifier on its validation and test rows.
 
     Args:
-      run: the finished run.
+      config: the run's config.
       slices: the data set.
       split: the run's split.
       form: the data set's form in words.
       logits: float32 [rows, 3] of the slices in `split.validation` and `split.test`, by those names, from the
         checkpoint that validation chose.
+      record: how it was trained.
 
     Returns:
       The report as JSON values: experiment, classes, protocol, split, counts, data, test, validation, held_out
       (validation and test together), baselines, checkpoint, training, config, versions.
     """
-    config = run.config()
-    last, best = (Progress(**run.checkpoints.progress(which)) for which in ("last", "best"))
 
     def score(values, rows):
         patients = None if slices.patients is None else slices.patients[rows]
@@ -72,22 +99,16 @@ def classifier_report(
             "class_prior": {"test": score(class_prior(train_labels, len(split.test)), split.test)},
             "linear_model": {"test": score(linear, split.test)},
         },
-        "checkpoint": {
-            "epoch": best.best["epoch"],
-            "step": best.best["step"],
-            "criterion": config.training.select,
-        },
-        "training": {
-            "epochs": last.epoch,
-            "seconds": round(last.seconds, 1),
-            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        },
+        "checkpoint": record.checkpoint,
+        "training": record.training | {"device": f"{jax.device_count()} x {jax.devices()[0].device_kind}"},
         "config": config.to_json(),
         "versions": _versions(),
     }
 
 
-def write_classifier_report(run: Run, report: dict[str, Any], tested: Slices, logits: np.ndarray) -> None:
+def write_classifier_report(
+    run: Run, report: dict[str, Any], tested: Slices, logits: np.ndarray, history: list[dict[str, float]]
+) -> None:
     """Writes report.json, report.html and figures/ into a run's folder.
 
     Args:
@@ -95,12 +116,12 @@ def write_classifier_report(run: Run, report: dict[str, Any], tested: Slices, lo
       report: `classifier_report`'s.
       tested: the test slices.
       logits: float32 [rows, 3], theirs.
+      history: one row of metrics per epoch; without any there are no curves.
     """
-    history = Progress(**run.checkpoints.progress("last")).history
     beside_paper = report["experiment"] == "cnn" and not report["data"]["synthetic"]
     probabilities = scipy.special.softmax(logits, axis=1)
-    figures = {
-        "curves": training_curves(history, beside_paper, report["checkpoint"]["epoch"]),
+    curves = {"curves": training_curves(history, beside_paper, report["checkpoint"]["epoch"])} if history else {}
+    figures = curves | {
         "confusion_test": confusion_matrix(report["test"]["confusion_matrix"], CLASSES, "Test slices"),
         "confusion_validation": confusion_matrix(
             report["validation"]["confusion_matrix"], CLASSES, "Validation slices"

@@ -14,14 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from btjax.checkpoints import Checkpoints
 from btjax.config import Config
 from btjax.data.splits import Split
 from btjax.errors import InputError
-from btjax.training.checkpoints import Checkpoints
 from btjax.training.step import make_predict
 
-# What may change when a run is resumed: the same data set can stand elsewhere (the split's fingerprint is compared).
-_FREE = {("data", "data_dir"), ("training", "devices")}
+# What may change when a run is resumed: the same data set can stand elsewhere (the split's fingerprint is compared),
+# and the weights are in the checkpoint.
+_FREE = {("data", "data_dir"), ("training", "devices"), ("transfer", "weights")}
 
 
 class Run:
@@ -180,8 +181,6 @@ def restore(folder: str | os.PathLike) -> Restored:
     """
     run = Run(folder)
     config = run.config()
-    size = config.data.image_size
-    inputs = jax.ShapeDtypeStruct((1, size, size, config.preprocessing.channels), jnp.float32)
-    shapes = jax.eval_shape(lambda: config.model.init(jax.random.key(0), jnp.zeros(inputs.shape, inputs.dtype)))
-    variables, _ = run.checkpoints.load_best({"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})})
+    shapes = jax.eval_shape(lambda key: config.task().initialise(key, config.data.image_size), jax.random.key(0))
+    variables, _ = run.checkpoints.load("best", shapes)
     return Restored(config.model, variables, config)

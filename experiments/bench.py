@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 
@@ -79,9 +80,7 @@ def btjax_steps(case: dict):
     model = CNN(widths=tuple(case["widths"]), dense=case["dense"], pools=len(case["widths"]))
     task = Classification(model, Preprocessing("grey" if case["channels"] == 1 else "grey3"), Augmentation())
     optimizer = make_optimizer(TrainingConfig(), 4)
-    size = case["image_size"]
-    inputs = jax.ShapeDtypeStruct((1, size, size, case["channels"]), jnp.float32)
-    state = create_state(task.model, optimizer, inputs, jax.random.key(0))
+    state = create_state(partial(task.initialise, image_size=case["image_size"]), optimizer, jax.random.key(0))
     dataset = {"images": jnp.asarray(images), "labels": jnp.asarray(labels)}
     table = compiled.batch_table(jnp.arange(128, dtype=jnp.int32), case["batch_size"])
     sums = compiled.zero_sums(task, dataset, state)

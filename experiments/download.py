@@ -1,6 +1,6 @@
-"""Downloads published files: `scripts/download figshare --data_dir DIR`.
+"""Downloads published files: `scripts/download figshare|vgg16 --data_dir DIR`.
 
-An interrupted download goes on where it stopped when the command is given again; files are checked by their sha256.
+An interrupted download goes on where it stopped when the command is given again; files are checked by their hash.
 """
 
 import argparse
@@ -9,9 +9,13 @@ import sys
 
 from btjax.data import download
 from btjax.errors import InputError
+from btjax.weights import vgg16
 from experiments.console import DataBars
 
-SETS = {"figshare": (download.download_figshare, "the brain tumour data set, 880 MB in five files (CC BY 4.0)")}
+SETS = {
+    "figshare": (download.FIGSHARE, "the brain tumour data set, 880 MB in five files (CC BY 4.0)"),
+    "vgg16": ((vgg16.OFFICIAL,), "ImageNet's VGG16 without its top, 59 MB, Keras's file (CC BY 4.0)"),
+}
 
 
 def main() -> int:
@@ -25,7 +29,7 @@ def main() -> int:
     args = parser.parse_args()
     bars = DataBars("B")
     try:
-        paths = SETS[args.name][0](args.data_dir, progress=bars)
+        paths = download.fetch_all(SETS[args.name][0], args.data_dir, progress=bars)
     except InputError as error:
         bars.close()
         print(f"download: {error}", file=sys.stderr)

@@ -8,16 +8,20 @@ import sys
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from absl import app, logging
 
+from btjax.cache import cache_folder
 from btjax.config import Config
-from btjax.data.builder import cache_folder
 from btjax.data.dataset import load_data
-from btjax.data.splits import make_split
+from btjax.data.slices import Slices
+from btjax.data.splits import Split, make_split
 from btjax.errors import InputError
-from btjax.report import classifier_report, write_classifier_report
+from btjax.report import Record, classifier_report, write_classifier_report
 from btjax.runs import Run, restore
-from btjax.training.loop import Interrupted, Trainer
+from btjax.training.loop import Examples, Interrupted, Trainer
+from btjax.training.step import make_predict
+from btjax.training.transfer import Prepared
 from experiments.command_line import FLAGS, config_from_flags, define_flags
 from experiments.console import Console, DataBars
 
@@ -60,12 +64,55 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def run_classifier(config: Config) -> None:
+Prepare = Callable[[Config, Slices, Split], Prepared]
+"""Makes ready what a run trains."""
+
+
+def prepare_slices(config: Config, slices: Slices, split: Split) -> Prepared:
+    """The whole model, on slices, from fresh parameters."""
+    return Prepared(config.task(), Examples.of(slices, split), {}, None)
+
+
+def run_classifier(config: Config, prepare: Prepare = prepare_slices) -> None:
     """Trains (or resumes, or only evaluates) the classifier of a config in --workdir and writes its report.
+
+    Args:
+      config: what to run.
+      prepare: makes ready what is trained.
 
     Raises:
       InputError: a mistake in flags, data or folder.
       Interrupted: the run was asked to stop; it can be resumed.
+    """
+    run, slices, form, split = open_run(config)
+    if FLAGS.eval_only:
+        prepared = prepare_slices(config, slices, split)
+        run.start(config, split)
+    else:
+        prepared = prepare(config, slices, split)
+        trainer = Trainer(
+            prepared.task, config.training, prepared.examples, config.seed, run.checkpoints, prepared.pretrained
+        )
+        run.start(config, split)
+        if FLAGS.resume and run.checkpoints.exists("last"):
+            trainer.restore()  # a run that was stopped before its first checkpoint begins anew
+        with Console(config.training.epochs, run) as console:
+            trainer.fit(console)
+    variables, predict = restore(run.folder).variables, make_predict(prepared.task)
+    sides = {side: rows for side, rows in split.sides().items() if side != "train"}
+    logits = {side: predict(variables, prepared.examples.images[rows], 32) for side, rows in sides.items()}
+    record = Record.of(run)
+    if prepared.features is not None:
+        copies = 0 if prepared.examples.train[0][0] < len(slices) else len(prepared.examples.train)
+        record.training["features"] = f"{prepared.features}, computed once, {copies} augmented copies"
+    write_report(run, config, slices, split, form, logits, record)
+
+
+def open_run(config: Config) -> tuple[Run, Slices, str, Split]:
+    """Checks --workdir, loads the slices and divides them.
+
+    Returns:
+      (run, slices, the data set's form in words, split)
     """
     run = Run(FLAGS.workdir)
     run.check(config, FLAGS.resume or FLAGS.eval_only)
@@ -75,27 +122,20 @@ def run_classifier(config: Config) -> None:
     print(f"data: {form}: {len(slices)} slices at {config.data.image_size} px")
     split = make_split(slices, config.data.protocol, config.data.fold, config.data.folds, config.seed)
     print(f"split: {config.data.protocol}: " + ", ".join(f"{len(rows)} {side}" for side, rows in split.sides().items()))
-    if FLAGS.eval_only:
-        run.start(config, split)
-    else:
-        trainer = Trainer(config.task(), config.training, slices, split, config.seed, run.checkpoints)
-        run.start(config, split)
-        if FLAGS.resume and run.checkpoints.exists("last"):
-            trainer.restore()  # a run that was stopped before its first checkpoint begins anew
-        with Console(config.training.epochs, run) as console:
-            trainer.fit(console)
-    model = restore(run.folder)
-    logits = {side: model.logits(slices.images[rows]) for side, rows in split.sides().items() if side != "train"}
-    report = classifier_report(run, slices, split, form, logits)
-    write_classifier_report(run, report, slices.take(split.test), logits["test"])
-    _print_result(report, run)
+    return run, slices, form, split
 
 
-def _print_result(report: dict, run: Run) -> None:
-    test, validation = report["test"], report["validation"]
+def write_report(
+    run: Run, config: Config, slices: Slices, split: Split, form: str, logits: dict[str, np.ndarray], record: Record
+) -> None:
+    """Writes the report into the run's folder and prints its head; arguments as `classifier_report`'s."""
+    report = classifier_report(config, slices, split, form, logits, record)
+    write_classifier_report(run, report, slices.take(split.test), logits["test"], record.history)
+    test, validation, epoch = report["test"], report["validation"], report["checkpoint"].get("epoch")
     low, high = test["accuracy_ci95"] or (float("nan"), float("nan"))
     print(
         f"test accuracy {test['accuracy']:.4f} (95% interval {low:.3f} to {high:.3f}) on {test['slices']} slices, "
-        f"validation {validation['accuracy']:.4f} on {validation['slices']}; "
-        f"epoch {report['checkpoint']['epoch']} of {report['training']['epochs']}\n{run.folder / 'report.html'}"
+        f"validation {validation['accuracy']:.4f} on {validation['slices']}"
+        + (f"; epoch {epoch} of {report['training']['epochs']}" if epoch else "")
+        + f"\n{run.folder / 'report.html'}"
     )

@@ -1,8 +1,10 @@
 """What every test runs under: strict promotion, two CPU devices, and the real slices where they are at hand."""
 
+import importlib
 import os
 import pathlib
 import tempfile
+import warnings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -31,12 +33,51 @@ def real_slices_dir() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def torch():
-    """PyTorch; scripts/test --parity installs it and sets BTJAX_PARITY, under which its absence is a failure."""
+def vgg16_weights() -> pathlib.Path:
+    """Keras's file of ImageNet's VGG16 without its top."""
+    folder = pathlib.Path(os.environ.get("BTJAX_WEIGHTS", ROOT.parent / "shared" / "weights"))
+    path = folder / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    if not path.exists():
+        pytest.skip("no VGG16 weights: $BTJAX_WEIGHTS names no folder with Keras's file (scripts/download vgg16)")
+    return path
+
+
+def _peer(name: str):
+    """A module to compare with; scripts/test --parity installs it and sets BTJAX_PARITY, under which absence fails."""
     try:
-        import torch
+        return importlib.import_module(name)
     except ImportError:
         if "BTJAX_PARITY" in os.environ:
             raise
-        pytest.skip("needs the extra `parity`: scripts/test --parity")
-    return torch
+        pytest.skip(f"needs {name}, of the extra `parity`: scripts/test --parity")
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch."""
+    return _peer("torch")
+
+
+@pytest.fixture(scope="session")
+def safetensors():
+    """The file format that PyTorch weights are exchanged in."""
+    _peer("safetensors.numpy")
+    return _peer("safetensors")
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """Keras on its JAX backend."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    with jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _peer("keras")
+
+
+@pytest.fixture(scope="session")
+def captum(torch):
+    """captum's attribution methods, for PyTorch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _peer("captum.attr")
+        return _peer("captum")

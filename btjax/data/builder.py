@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import logging
 import os
-import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 from typing import ClassVar
@@ -15,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from btjax.cache import cache_folder, only_process, readable_errors
 from btjax.data import download
 from btjax.data.download import ProgressCallback
 from btjax.data.raw import RawSlice, SlicesBuffer, Source, check_image_size, prepare, text_fields
@@ -136,18 +134,13 @@ def load(
         download.download_figshare(data_dir, progress=progress, trust_present=True)
     source = data_dir if isinstance(data_dir, Source) else find_source(data_dir)
     check_image_size(image_size)
-    with _readable_errors(cache), _quiet_absl():
+    with readable_errors(cache), _quiet_absl():
         cache.mkdir(parents=True, exist_ok=True)
         builder = BrainTumours(source=source, image_size=image_size, data_dir=cache, progress=progress)
         if not builder.is_prepared():
-            with _only_process(cache / f"{builder.builder_config.name}.lock"):
+            with only_process(cache / f"{builder.builder_config.name}.lock"):
                 _prepare(builder)
         return _read_back(builder, progress)
-
-
-def cache_folder(cache_dir: str | os.PathLike | None = None) -> pathlib.Path:
-    """The folder of prepared copies: `cache_dir`, else $BTJAX_CACHE, else ~/.cache/btjax."""
-    return pathlib.Path(cache_dir or os.environ.get("BTJAX_CACHE") or "~/.cache/btjax").expanduser()
 
 
 def _prepare(builder: BrainTumours) -> None:
@@ -189,14 +182,6 @@ def _as_text(value):
 
 
 @contextlib.contextmanager
-def _only_process(path: pathlib.Path) -> Iterator[None]:
-    """Holds a lock that the operating system frees when the process ends, however it ends."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
 def _quiet_absl() -> Iterator[None]:
     """Hides absl's warnings: TFDS warns of each configuration that is made at run time, which all of ours are."""
     logger = logging.getLogger("absl")
@@ -206,18 +191,3 @@ def _quiet_absl() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _readable_errors(cache: pathlib.Path) -> Iterator[None]:
-    """Turns a cache that cannot be written into an InputError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR):
-            reason = error.strerror
-        elif isinstance(error, FileExistsError):
-            reason = "a file of that name exists"
-        else:
-            raise
-        raise InputError(f"{cache}: cannot keep the prepared slices there ({reason}), set $BTJAX_CACHE") from error

@@ -30,6 +30,7 @@ class RemoteFile:
       size: its length in bytes, or None if it is not known.
       sha256: 64 hexadecimal digits, or None if no hash is published.
       check: raises InputError for a file whose contents are wrong; for files without a hash.
+      md5: 32 hexadecimal digits, where that is what was published, or None.
     """
 
     name: str
@@ -37,6 +38,7 @@ class RemoteFile:
     size: int | None = None
     sha256: str | None = None
     check: Callable[[pathlib.Path], None] | None = None
+    md5: str | None = None
 
 
 def _check_folds(path: pathlib.Path) -> None:
@@ -118,7 +120,7 @@ def fetch_all(
 def fetch(remote: RemoteFile, folder: pathlib.Path, progress: ProgressCallback | None = None) -> pathlib.Path:
     """Fetches one file into `folder`.
 
-    Bytes go to NAME.part, which a later call continues with an HTTP Range request; only a file whose size and sha256
+    Bytes go to NAME.part, which a later call continues with an HTTP Range request; only a file whose size and hash
     are right gets its name.
 
     Args:
@@ -202,11 +204,13 @@ def _wrong(path: pathlib.Path, remote: RemoteFile) -> str | None:
     size = _length(path)
     if remote.size is not None and size != remote.size:
         return f"found {size} bytes, expected {remote.size}"
-    if remote.sha256 is not None:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != remote.sha256:
-            return f"found sha256 {found}, expected {remote.sha256}"
+    for algorithm in ("sha256", "md5"):
+        expected = getattr(remote, algorithm)
+        if expected is not None:
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+            if found != expected:
+                return f"found {algorithm} {found}, expected {expected}"
     if remote.check is not None:
         try:
             remote.check(path)

@@ -10,9 +10,15 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 
+from btjax.errors import InputError
 from btjax.options import option
 
 CHANNELS = {"grey": 1, "grey3": 3, "viridis": 3}
+
+IMAGENET_SCALES = ("caffe", "torch")
+_CAFFE_MEANS_BGR = np.array([103.939, 116.779, 123.68], np.float32)
+_TORCH_MEANS = np.array([0.485, 0.456, 0.406], np.float32)
+_TORCH_DEVIATIONS = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +36,15 @@ class Preprocessing:
     )
     scale: str = option(
         "unit",
-        "range of the input: unit [0, 1], signed [-1, 1] or standard (each slice to mean 0, deviation 1)",
-        choices=("unit", "signed", "standard"),
+        "range of the input: unit [0, 1], signed [-1, 1], standard (each slice to mean 0, deviation 1), or what "
+        "published ImageNet weights expect, by Keras's names: caffe (BGR, means subtracted) or torch (RGB, mean and "
+        "deviation)",
+        choices=("unit", "signed", "standard", *IMAGENET_SCALES),
     )
+
+    def __post_init__(self):
+        if self.scale in IMAGENET_SCALES and self.channels != 3:
+            raise InputError(f"--scale={self.scale}: works on three channels, expected --colour=grey3 or viridis")
 
     @property
     def channels(self) -> int:
@@ -53,12 +65,29 @@ class Preprocessing:
         else:
             inputs = images.astype(jnp.float32)[..., None] / np.float32(255)
             inputs = jnp.broadcast_to(inputs, (*images.shape, self.channels))
-        if self.scale == "signed":
-            return inputs * 2 - 1
-        if self.scale == "standard":
-            mean = inputs.mean(axis=(1, 2, 3), keepdims=True)
-            return (inputs - mean) / (inputs.std(axis=(1, 2, 3), keepdims=True) + np.float32(1e-6))
-        return inputs
+        return scale_inputs(inputs, self.scale)
+
+
+def scale_inputs(inputs: jax.Array, scale: str) -> jax.Array:
+    """Scales colours as a network expects them.
+
+    Args:
+      inputs: float32 [B, H, W, channels] in [0, 1], RGB where there are three channels.
+      scale: see `Preprocessing.scale`.
+
+    Returns:
+      float32 [B, H, W, channels]; BGR for the scale `caffe`.
+    """
+    if scale == "signed":
+        return inputs * 2 - 1
+    if scale == "standard":
+        mean = inputs.mean(axis=(1, 2, 3), keepdims=True)
+        return (inputs - mean) / (inputs.std(axis=(1, 2, 3), keepdims=True) + np.float32(1e-6))
+    if scale == "caffe":
+        return inputs[..., ::-1] * np.float32(255) - jnp.expand_dims(_CAFFE_MEANS_BGR, (0, 1, 2))
+    if scale == "torch":
+        return (inputs - jnp.expand_dims(_TORCH_MEANS, (0, 1, 2))) / jnp.expand_dims(_TORCH_DEVIATIONS, (0, 1, 2))
+    return inputs
 
 
 @functools.cache
@@ -99,6 +128,11 @@ class Augmentation:
         minimum=0,
         maximum=1,
     )
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is on."""
+        return bool(self.flip or self.rotation or self.shift or self.zoom or self.intensity)
 
     def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
         """Augments a batch; one affine sampling, bilinear, with zeros outside the slice.

@@ -16,6 +16,7 @@ from btjax.figures import paper
 
 _TITLES = {
     "cnn": "Custom CNN",
+    "vgg16": "VGG16 transfer",
 }
 
 _CAPTIONS = {

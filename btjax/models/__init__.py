@@ -1,5 +1,6 @@
 """The networks, by the name of the experiment that trains them."""
 
 from btjax.models.cnn import CNN
+from btjax.models.vgg16 import VGG16
 
-MODELS = {"cnn": CNN}
+MODELS = {"cnn": CNN, "vgg16": VGG16}

@@ -24,6 +24,11 @@ class TrainingConfig:
     )
     warmup_epochs: float = option(0.0, "epochs over which the learning rate rises from zero, linearly", minimum=0)
     weight_decay: float = option(0.0, "decoupled weight decay of adamw, on kernels only", minimum=0)
+    layer_rates: tuple[str, ...] = option(
+        ("*=1",),
+        "learning rate by parameter, PATTERN=FACTOR or PATTERN=FACTOR@EPOCH: the first pattern that matches a path "
+        "such as block5_conv1/kernel multiplies its rate, from that epoch on; 0 freezes",
+    )
     patience: int = option(0, "stop after this many epochs without a better checkpoint; 0 never", minimum=0)
     select: str = option(
         "validation_loss",

@@ -107,31 +107,57 @@ def _shardings(config: TrainingConfig) -> tuple[NamedSharding, NamedSharding | N
     return NamedSharding(mesh, PartitionSpec()), divided
 
 
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """What a run trains on.
+
+    Attributes:
+      images: uint8 [N, S, S], or float32 [M, ...] features of slices; put on the device once.
+      labels: int32 [N or M].
+      train: int32 [copies, n], the rows to train on; epoch e takes those of copy e modulo copies.
+      validation: int32 [m].
+      image_size: S.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+    image_size: int
+
+    @staticmethod
+    def of(slices: Slices, split: Split) -> Examples:
+        """The slices of a split; the test rows are not looked at."""
+        labels = slices.labels.astype(np.int32)
+        return Examples(slices.images, labels, split.train[None], split.validation, slices.images.shape[1])
+
+
 class Trainer:
     """Trains one model on one split.
 
     Args:
       task: see `btjax.training.tasks`.
       config: the options.
-      slices: the data set; its images and labels are put on the device once, as uint8 and int32.
-      split: rows for training and validation; the test rows are not looked at.
+      examples: what to train on.
       seed: seed of the parameters, the data order, the augmentation and the dropout.
       checkpoints: where to save, or None to save nothing.
+      pretrained: layers of parameters to begin with, or None.
     """
 
-    def __init__(self, task, config: TrainingConfig, slices: Slices, split: Split, seed: int, checkpoints=None):
+    def __init__(self, task, config: TrainingConfig, examples: Examples, seed: int, checkpoints=None, pretrained=None):
         self.task, self.config, self.checkpoints = task, config, checkpoints
-        self.steps_per_epoch = compiled.steps_per_pass(len(split.train), config.batch_size)
+        self.steps_per_epoch = compiled.steps_per_pass(examples.train.shape[1], config.batch_size)
         whole, divided = _shardings(config)
         put = partial(jax.device_put, device=whole)
-        self.dataset = put({"images": slices.images, "labels": slices.labels.astype(np.int32)})
-        self.train_rows = put(split.train)
-        self.validation = put(compiled.batch_table(split.validation, config.batch_size))
+        self.dataset = put({"images": examples.images, "labels": examples.labels})
+        self.train_rows = [put(rows) for rows in examples.train]
+        self.validation = put(compiled.batch_table(examples.validation, config.batch_size))
         self.schedule = make_schedule(config, self.steps_per_epoch)
         optimizer = make_optimizer(config, self.steps_per_epoch)
-        size = slices.images.shape[1]
-        inputs = jax.ShapeDtypeStruct((1, size, size, task.preprocessing.channels), jnp.float32)
-        self.state = put(create_state(task.model, optimizer, inputs, jax.random.key(seed, impl=config.prng)))
+        initialise = partial(task.initialise, image_size=examples.image_size)
+        rates = (*(f"{name}/*=0" for name in getattr(task.model, "frozen", ())), *config.layer_rates)
+        key = jax.random.key(seed, impl=config.prng)
+        self.state = put(create_state(initialise, optimizer, key, rates, pretrained))
         self._zero_sums = partial(compiled.zero_sums, task, self.dataset, self.state)
         self._sums = self._zero_sums()
         self.train_chunk = compiled.make_train_chunk(task, optimizer, divided)
@@ -145,8 +171,8 @@ class Trainer:
         Raises:
           InputError: there is no checkpoint, or it is of another architecture.
         """
-        self.state, self._sums, progress = self.checkpoints.load_last(self.state, self._sums)
-        self.progress = Progress(**progress)
+        loaded, progress = self.checkpoints.load("last", {"state": self.state, "sums": self._sums})
+        self.state, self._sums, self.progress = loaded["state"], loaded["sums"], Progress(**progress)
 
     def fit(self, observer: Observer | None = None) -> Progress:
         """Trains to the last epoch, or until early stopping.
@@ -184,7 +210,10 @@ class Trainer:
         """Takes the remaining steps of the epoch in chunks of about a second."""
         progress = self.progress
         batches = compiled.shuffled_batches(
-            self.state.key, jnp.int32(progress.epoch), self.train_rows, self.config.batch_size
+            self.state.key,
+            jnp.int32(progress.epoch),
+            self.train_rows[progress.epoch % len(self.train_rows)],
+            self.config.batch_size,
         )
         began = time.perf_counter()
         while progress.steps < self.steps_per_epoch:
@@ -238,7 +267,7 @@ class Trainer:
         if self._is_better(row):
             progress.best = row
             if self.checkpoints:
-                self.checkpoints.save_best(self.state, dataclasses.asdict(progress))
+                self.checkpoints.save("best", self.state.variables, row["step"], dataclasses.asdict(progress))
         if self.config.schedule == "plateau":
             _, plateau = PLATEAU.update({}, self.state.plateau, value=row["validation_loss"])
             self.state = self.state.replace(plateau=plateau)
@@ -260,4 +289,5 @@ class Trainer:
             self._raise_not_finite(f"a parameter after step {int(self.state.step)}")
         self._saved = time.monotonic()
         if self.checkpoints:
-            self.checkpoints.save_last(self.state, self._sums, dataclasses.asdict(self.progress))
+            tree = {"state": self.state, "sums": self._sums}
+            self.checkpoints.save("last", tree, int(self.state.step), dataclasses.asdict(self.progress))

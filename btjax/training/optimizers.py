@@ -7,6 +7,7 @@ import optax
 import optax.contrib
 
 from btjax.training.config import TrainingConfig
+from btjax.training.freezing import Rate, parse_rates, rate_names
 
 PLATEAU = optax.contrib.reduce_on_plateau(factor=0.5, patience=3)
 """Halves the updates when the validation loss, given once per epoch, has not fallen for 3 epochs."""
@@ -16,16 +17,29 @@ def make_optimizer(config: TrainingConfig, steps_per_epoch: int) -> optax.Gradie
     """Adam or AdamW under the config's schedule.
 
     Epsilon is 1e-7 as in Keras, which adds it before the bias correction where optax adds it after. Decay leaves
-    biases and normalisation alone.
+    biases and normalisation alone. Parameters under different `layer_rates` have transformations of their own.
 
     Args:
       config: the options.
       steps_per_epoch: optimizer steps in an epoch.
     """
-    schedule = make_schedule(config, steps_per_epoch)
-    if config.optimizer == "adam":
-        return optax.adam(schedule, eps=1e-7)
-    return optax.adamw(schedule, eps=1e-7, weight_decay=config.weight_decay, mask=_kernels)
+    schedule, rates = make_schedule(config, steps_per_epoch), parse_rates(config.layer_rates)
+
+    def transformation(rate: Rate) -> optax.GradientTransformation:
+        first = round(rate.epoch * steps_per_epoch)
+
+        def rated(step):
+            return schedule(step) * rate.factor * (step >= first)
+
+        learning_rate = schedule if rate.factor == 1 and first == 0 else rated
+        if config.optimizer == "adam":
+            return optax.adam(learning_rate, eps=1e-7)
+        return optax.adamw(learning_rate, eps=1e-7, weight_decay=config.weight_decay, mask=_kernels)
+
+    if len({(rate.factor, rate.epoch) for rate in rates if rate.factor}) <= 1:
+        return transformation(next((rate for rate in rates if rate.factor), rates[0]))
+    transformations = {f"rate_{index}": transformation(rate) for index, rate in enumerate(rates)}
+    return optax.partition(transformations, lambda params: rate_names(params, rates))
 
 
 def make_schedule(config: TrainingConfig, steps_per_epoch: int) -> optax.Schedule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from btjax.training.freezing import merge, split_frozen
 from btjax.training.optimizers import PLATEAU
 
 
@@ -19,7 +21,8 @@ class TrainState(flax.struct.PyTreeNode):
 
     Attributes:
       step: int32 scalar, steps taken.
-      params: trainable parameters.
+      params: the parameters that train.
+      frozen: the parameters that do not; empty for most models.
       batch_stats: running statistics of normalisation layers; empty for models without them.
       opt_state: the optimizer's state.
       plateau: state of `PLATEAU`; its `scale` multiplies every update and stays 1 under other schedules.
@@ -28,6 +31,7 @@ class TrainState(flax.struct.PyTreeNode):
 
     step: jax.Array
     params: Any
+    frozen: Any
     batch_stats: Any
     opt_state: Any
     plateau: optax.contrib.ReduceLROnPlateauState
@@ -35,8 +39,8 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes: params and batch_stats."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """What `model.apply` takes: all params and batch_stats."""
+        return {"params": merge(self.params, self.frozen), "batch_stats": self.batch_stats}
 
 
 def random_key(root: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:
@@ -53,29 +57,34 @@ def random_key(root: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Arr
     return jax.random.fold_in(jax.random.fold_in(root, zlib.crc32(name.encode()) & 0x7FFFFFFF), step)
 
 
-def create_state(model, optimizer, inputs: jax.ShapeDtypeStruct, key: jax.Array) -> TrainState:
+def create_state(
+    initialise: Callable[[jax.Array], dict[str, Any]],
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    layer_rates: Sequence[str] = ("*=1",),
+    pretrained: dict[str, Any] | None = None,
+) -> TrainState:
     """Fresh parameters and optimizer state.
 
     Args:
-      model: a Flax module, called on `inputs`.
+      initialise: from a random key to {"params", "batch_stats"}.
       optimizer: an optax transformation.
-      inputs: shape and dtype of a batch of inputs, as [1, S, S, C].
       key: the run's root key.
+      layer_rates: which parameters train, see `btjax.training.freezing`.
+      pretrained: layers, nested dicts, that take the place of fresh ones.
 
     Returns:
       The state at step 0; every leaf is an array on the default device.
     """
-
-    @jax.jit
-    def create(key):
-        variables = model.init(random_key(key, "init"), jnp.zeros(inputs.shape, inputs.dtype))
-        return TrainState(
-            step=jnp.int32(0),
-            params=variables["params"],
-            batch_stats=variables.get("batch_stats", {}),
-            opt_state=optimizer.init(variables["params"]),
-            plateau=PLATEAU.init(variables["params"]),
-            key=key,
-        )
-
-    return create(key)
+    variables = jax.jit(initialise)(random_key(key, "init"))
+    params = variables["params"] | jax.tree.map(jnp.asarray, pretrained or {})
+    trained, frozen = split_frozen(params, layer_rates)
+    return TrainState(
+        step=jnp.int32(0),
+        params=trained,
+        frozen=frozen,
+        batch_stats=variables["batch_stats"],
+        opt_state=jax.jit(optimizer.init)(trained),
+        plateau=PLATEAU.init(trained),
+        key=key,
+    )

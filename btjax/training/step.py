@@ -21,7 +21,7 @@ from jax.sharding import Sharding
 from btjax.training.state import TrainState, random_key
 
 Dataset = dict[str, jax.Array]
-"""images uint8 [N, S, S] and labels int32 [N], on the device."""
+"""images uint8 [N, S, S] (or features float32 [N, ...]) and labels int32 [N], on the device."""
 
 _NEVER = np.int32(2**31 - 1)
 
@@ -132,7 +132,7 @@ def make_evaluate(task, sharding: Sharding | None = None) -> Callable:
 
 
 def make_predict(task) -> Callable:
-    """`predict(variables, images, batch_size) -> outputs` for uint8 slices [N, S, S] on the host, every row once."""
+    """`predict(variables, images, batch_size) -> outputs` for slices or features on the host, every row once."""
     outputs = jax.jit(task.outputs)
 
     def predict(variables: dict[str, Any], images: np.ndarray, batch_size: int) -> np.ndarray:
@@ -141,7 +141,7 @@ def make_predict(task) -> Callable:
         batches = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
-            padded = np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0)])
+            padded = np.pad(batch, [(0, batch_size - len(batch))] + [(0, 0)] * (batch.ndim - 1))
             batches.append(outputs(variables, padded)[: len(batch)])
         return np.concatenate([np.asarray(batch) for batch in batches])
 

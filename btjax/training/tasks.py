@@ -14,7 +14,7 @@ from btjax.data.preprocess import Augmentation, Preprocessing
 from btjax.training.state import TrainState, random_key
 
 Batch = dict[str, jax.Array]
-"""images uint8 [B, S, S], labels int32 [B], counted bool [B]: rows that are padding are not counted."""
+"""images uint8 [B, S, S] (or features float32 [B, ...]), labels int32 [B], counted bool [B], false for padding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,19 @@ class Classification:
       model: a Flax module from inputs to logits [B, classes], with a method `penalty(params)`.
       preprocessing: from uint8 slices to the model's inputs.
       augmentation: random changes of training slices.
+      start: None, or the layer whose output, computed beforehand, takes the place of the slices.
     """
 
     model: nn.Module
     preprocessing: Preprocessing
     augmentation: Augmentation
+    start: str | None = None
+
+    def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
+        """Fresh variables {"params", "batch_stats"} of the whole model, for slices of `image_size` pixels."""
+        inputs = jnp.zeros((1, image_size, image_size, self.preprocessing.channels), jnp.float32)
+        variables = self.model.init(key, inputs)
+        return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
     def loss(self, params: Any, state: TrainState, batch: Batch) -> tuple[jax.Array, tuple[dict, Any]]:
         """The training loss of a batch.
@@ -42,24 +50,27 @@ class Classification:
         Returns:
           The mean loss over the counted rows, float32 scalar, and (sums of metrics, new batch_stats).
         """
-        images = self.augmentation(batch["images"], random_key(state.key, "augmentation", state.step))
-        logits, updated = self.model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            self.preprocessing(images),
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": random_key(state.key, "dropout", state.step)},
-        )
-        sums = self._sums(logits, batch, params)
+        variables = state.replace(params=params).variables
+        images = batch["images"]
+        if self.start is None:
+            images = self.augmentation(images, random_key(state.key, "augmentation", state.step))
+        rngs = {"dropout": random_key(state.key, "dropout", state.step)}
+        logits, updated = self._apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
+        sums = self._sums(logits, batch, variables["params"])
         return sums["loss"] / sums["count"], (sums, updated.get("batch_stats", {}))
 
     def outputs(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
-        """Logits float32 [B, classes] of uint8 slices [B, S, S], without augmentation or dropout."""
-        return self.model.apply(variables, self.preprocessing(images))
+        """Logits float32 [B, classes] of uint8 slices [B, S, S] (or of features), without augmentation or dropout."""
+        return self._apply(variables, images)
 
     def evaluate(self, variables: dict[str, Any], batch: Batch) -> dict[str, jax.Array]:
         """Sums of metrics over a batch's counted rows."""
         return self._sums(self.outputs(variables, batch["images"]), batch, variables["params"])
+
+    def _apply(self, variables: dict[str, Any], images: jax.Array, **settings):
+        if self.start is not None:
+            return self.model.apply(variables, images, start=self.start, **settings)
+        return self.model.apply(variables, self.preprocessing(images), **settings)
 
     def _sums(self, logits: jax.Array, batch: Batch, params: Any) -> dict[str, jax.Array]:
         counted = batch["counted"].astype(jnp.float32)

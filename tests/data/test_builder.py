@@ -163,7 +163,7 @@ def test_the_cache_is_where_the_environment_says(folder, cache, monkeypatch):
     load(folder, 8)
     assert len(copies(cache)) == 1
     monkeypatch.delenv("BTJAX_CACHE")
-    assert builder.cache_folder().parts[-2:] == (".cache", "btjax")
+    assert cache_folder().parts[-2:] == (".cache", "btjax")
 
 
 def test_a_cache_that_cannot_be_made_is_named(folder, tmp_path):

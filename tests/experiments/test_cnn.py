@@ -53,10 +53,10 @@ def final_bits(folder: pathlib.Path) -> list[bytes]:
     config = run.config()
     slices, _ = load_data(config.data)
     split = btjax.make_split(slices, config.data.protocol, config.data.fold, config.data.folds, config.seed)
-    from btjax.training.loop import Trainer
+    from btjax.training.loop import Examples, Trainer
 
     with jax.numpy_dtype_promotion("standard"):
-        trainer = Trainer(config.task(), config.training, slices, split, config.seed, run.checkpoints)
+        trainer = Trainer(config.task(), config.training, Examples.of(slices, split), config.seed, run.checkpoints)
         trainer.restore()
     state = trainer.state.replace(key=jax.random.key_data(trainer.state.key))
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, btjax.restore(folder).variables))]

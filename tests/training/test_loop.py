@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from btjax.checkpoints import Checkpoints
 from btjax.errors import InputError
 from btjax.training import loop
-from btjax.training.checkpoints import Checkpoints
 from btjax.training.config import TrainingConfig
-from btjax.training.loop import Interrupted, NotFinite, Observer, Trainer
+from btjax.training.loop import Examples, Interrupted, NotFinite, Observer, Trainer
 from tests.training.blobs import blob_split, make_blobs, tiny_task
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ def make_trainer(folder=None, task=None, seed=0, resume=False, **options) -> Tra
     config = TrainingConfig(**({"epochs": 3, "batch_size": 16} | options))
     checkpoints = None if folder is None else Checkpoints(folder)
     task = task or tiny_task(flip=True, rotation=5.0, intensity=0.1)
-    trainer = Trainer(task, config, slices, blob_split(slices), seed, checkpoints)
+    trainer = Trainer(task, config, Examples.of(slices, blob_split(slices)), seed, checkpoints)
     if resume:
         trainer.restore()
     return trainer
@@ -87,7 +87,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, monkeypatch, uninterru
     assert same_bits(resumed.state, uninterrupted.state)
     for row, expected in zip(progress.history, uninterrupted.progress.history, strict=True):
         assert {**row, "seconds": 0} == {**expected, "seconds": 0}
-    best, _ = Checkpoints(tmp_path).load_best(resumed.state.variables)
+    best, _ = Checkpoints(tmp_path).load("best", resumed.state.variables)
     assert progress.best["epoch"] == uninterrupted.progress.best["epoch"]
     assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), best))
 
@@ -134,7 +134,7 @@ def test_the_best_checkpoint_has_the_best_validation_score(tmp_path):
     progress = trainer.fit()
     ranks = [(row["validation_accuracy"], -row["validation_loss"]) for row in progress.history]
     assert progress.best["epoch"] == 1 + ranks.index(max(ranks))
-    variables, saved = trainer.checkpoints.load_best(trainer.state.variables)
+    variables, saved = trainer.checkpoints.load("best", trainer.state.variables)
     assert saved["best"]["epoch"] == progress.best["epoch"]
     sums = trainer.evaluate(variables, trainer.dataset, *trainer.validation)
     assert float(sums["accuracy"] / sums["count"]) == pytest.approx(progress.best["validation_accuracy"])
@@ -207,7 +207,7 @@ def test_devices_that_do_not_fit_are_named(options, message):
 def test_slices_large_enough_for_banded_convolutions_train(devices):
     slices = make_blobs(48, 96)
     config = TrainingConfig(epochs=1, batch_size=16, devices=devices)
-    trainer = Trainer(tiny_task(), config, slices, blob_split(slices), 0)
+    trainer = Trainer(tiny_task(), config, Examples.of(slices, blob_split(slices)), 0)
     program = str(jax.make_jaxpr(trainer.task.outputs)(trainer.state.variables, slices.images[:16]))
     assert "scan[" in program  # a loop over bands
     assert np.isfinite(trainer.fit().history[0]["train_loss"])

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ def setting():
     slices, task = make_blobs(), tiny_task()
     dataset = {"images": jnp.asarray(slices.images), "labels": jnp.asarray(slices.labels)}
     optimizer = make_optimizer(TrainingConfig(), 4)
-    state = create_state(task.model, optimizer, jax.ShapeDtypeStruct((1, 16, 16, 1), jnp.float32), jax.random.key(0))
+    state = create_state(partial(task.initialise, image_size=16), optimizer, jax.random.key(0))
     return task, optimizer, dataset, state
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: `last` to resume from and `best` to use, written by Orbax, each complete or not there at all."""
+"""Checkpoints of trees of arrays, written by Orbax, each complete or not there at all."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import jax
 import orbax.checkpoint.experimental.v1 as ocp
 
 from btjax.errors import InputError
-from btjax.training.state import TrainState
 
 
 class Checkpoints:
-    """The checkpoints of one run: `<folder>/last/<number>` and `<folder>/best/<number>`, one of each.
+    """Checkpoints by name: `<folder>/<name>/<number>`, one of each; a run has `last` to resume from and `best` to use.
 
     A new checkpoint is written beside the old one and takes its place when it is complete, so that a run killed at
     any moment, or a full disk, leaves the previous one readable. Numbers count the saves, not the steps: Orbax keeps
@@ -24,42 +23,56 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path):
         self.folder = pathlib.Path(folder)
 
-    def save_last(self, state: TrainState, sums: dict[str, jax.Array], progress: dict[str, Any]) -> None:
-        """Saves what resuming needs.
+    def save(self, which: str, tree: Any, step: int, progress: dict[str, Any]) -> None:
+        """Saves a tree of arrays under a name.
 
         Args:
-          state: the whole training state.
-          sums: the unfinished epoch's sums of metrics.
-          progress: JSON values: where in the run the state stands.
+          which: the name: "last", "best" or what the caller calls it.
+          tree: a pytree of arrays.
+          step: the optimizer step, named in an error.
+          progress: JSON values to keep beside it, such as where in the run the state stands.
 
         Raises:
           InputError: the disk is full or not writable.
         """
-        self._save("last", {"state": state, "sums": sums}, int(state.step), progress)
+        folder = self.folder / which
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            number = (self._newest(which) or 0) + 1
+            with _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
+                if not checkpointer.save(number, tree, custom_metadata=progress):
+                    raise RuntimeError(f"{folder}: Orbax did not save checkpoint {number}")
+        except (OSError, ValueError) as error:
+            # TensorStore reports what the disk refuses as a ValueError that quotes the system's message.
+            if isinstance(error, ValueError) and "writing" not in str(error):
+                raise
+            message = f"{folder}: the checkpoint of step {step} could not be written, the previous one is kept: "
+            raise InputError(message + " ".join(str(error).split())) from error
 
-    def save_best(self, state: TrainState, progress: dict[str, Any]) -> None:
-        """Saves the variables of the best model so far; arguments and errors as `save_last`."""
-        self._save("best", state.variables, int(state.step), progress)
-
-    def load_last(self, state: TrainState, sums: dict[str, jax.Array]) -> tuple[TrainState, dict, dict]:
-        """Loads what `save_last` saved.
+    def load(self, which: str, tree: Any) -> tuple[Any, dict[str, Any]]:
+        """Loads what `save` saved.
 
         Args:
-          state: a state of the same shapes and dtypes, such as a fresh one.
-          sums: sums of the same shapes and dtypes.
+          which: the name.
+          tree: a pytree of arrays or `jax.ShapeDtypeStruct` of the same shapes and dtypes, such as a fresh state.
 
         Returns:
-          (state, sums, progress)
+          (tree, progress)
 
         Raises:
           InputError: there is no checkpoint, or it is of another architecture.
         """
-        loaded, progress = self._load("last", {"state": state, "sums": sums})
-        return loaded["state"], loaded["sums"], progress
+        folder = self.folder / which
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
-    def load_best(self, variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Loads (variables, progress) of the best model; `variables` and errors as in `load_last`."""
-        return self._load("best", variables)
+        def describe(leaf):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or device)
+
+        abstract = jax.tree.map(describe, tree)
+        with self._reading(which) as checkpointer:
+            metadata = checkpointer.metadata()
+            _check_leaves(folder, metadata.metadata, abstract)
+            return checkpointer.load(None, abstract), metadata.custom_metadata
 
     def exists(self, which: str) -> bool:
         """Whether there is a complete checkpoint "last" or "best"."""
@@ -75,34 +88,6 @@ class Checkpoints:
         if not folder.is_dir():
             return None
         return max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=None)
-
-    def _save(self, which: str, tree: Any, step: int, progress: dict[str, Any]) -> None:
-        folder = self.folder / which
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            number = (self._newest(which) or 0) + 1
-            with _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
-                if not checkpointer.save(number, tree, custom_metadata=progress):
-                    raise RuntimeError(f"{folder}: Orbax did not save checkpoint {number}")
-        except (OSError, ValueError) as error:
-            # TensorStore reports what the disk refuses as a ValueError that quotes the system's message.
-            if isinstance(error, ValueError) and "writing" not in str(error):
-                raise
-            message = f"{folder}: the checkpoint of step {step} could not be written, the previous one is kept: "
-            raise InputError(message + " ".join(str(error).split())) from error
-
-    def _load(self, which: str, tree: Any) -> tuple[Any, dict[str, Any]]:
-        folder = self.folder / which
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-
-        def describe(leaf):
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or device)
-
-        abstract = jax.tree.map(describe, tree)
-        with self._reading(which) as checkpointer:
-            metadata = checkpointer.metadata()
-            _check_leaves(folder, metadata.metadata, abstract)
-            return checkpointer.load(None, abstract), metadata.custom_metadata
 
     @contextlib.contextmanager
     def _reading(self, which: str):

@@ -1,0 +1,103 @@
+"""The transfer experiment as its users run it: on the phantom data set, with random numbers for weights."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import btjax
+from btjax.weights import vgg16
+from tests.weights.files import random_leaves, torchvision_state, write_legacy
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = """
+--flagfile=experiments/flags/vgg16_paper.flags --data_dir=phantom --phantom_patients=8 --phantom_slices=3
+--image_size=32 --protocol=patient --dense=8 --epochs=2 --seed=1
+""".split()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    return os.environ | {"BTJAX_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> pathlib.Path:
+    return write_legacy(tmp_path_factory.mktemp("weights") / "vgg16.h5", random_leaves())
+
+
+def run(environment, *flags, module="vgg16") -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"experiments.{module}", *map(str, flags)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def finished(environment, weights, tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("runs") / "frozen"
+    done = run(environment, *TINY, f"--weights={weights}", f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy" in done.stdout
+    return folder
+
+
+def test_a_run_reports_its_features_and_its_model_comes_back(environment, finished, weights):
+    report = json.loads((finished / "report.json").read_text())
+    assert report["experiment"] == "vgg16"
+    assert report["training"]["features"].startswith("flatten, computed once")
+    restored = btjax.restore(finished)
+    published = vgg16.load(weights).base["block3_conv2"]["kernel"]
+    np.testing.assert_array_equal(restored.variables["params"]["block3_conv2"]["kernel"], published)
+    slices = np.zeros((2, 32, 32), np.uint8)
+    assert restored.probabilities(slices).shape == (2, 3)
+
+
+def test_evaluating_needs_no_weights_and_gives_the_same_scores(environment, finished):
+    before = json.loads((finished / "report.json").read_text())
+    done = run(environment, *TINY, f"--workdir={finished}", "--eval_only")
+    assert done.returncode == 0, done.stderr
+    after = json.loads((finished / "report.json").read_text())
+    assert after["test"]["confusion_matrix"] == before["test"]["confusion_matrix"]
+
+
+def test_a_classical_head_writes_a_report(environment, weights, tmp_path):
+    done = run(environment, *TINY, "--head=knn", f"--weights={weights}", f"--workdir={tmp_path / 'knn'}")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "knn" / "report.json").read_text())
+    assert report["training"]["head"] == "knn" and report["test"]["slices"] > 0
+    assert (tmp_path / "knn" / "report.html").stat().st_size > 10_000
+
+
+def test_converted_torchvision_weights_train_under_their_own_scale_alone(environment, tmp_path, safetensors):
+    safetensors.numpy.save_file(torchvision_state(random_leaves()), tmp_path / "vgg16.safetensors")
+    converted = tmp_path / "converted"
+    done = run(environment, tmp_path / "vgg16.safetensors", converted, module="convert_vgg16")
+    assert (done.returncode, done.stdout) == (0, f"13 layers, --scale=torch: {converted}\n"), done.stderr
+    flags = [*TINY, f"--weights={converted}", f"--workdir={tmp_path / 'run'}"]
+    refused = run(environment, *flags)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == (f"vgg16: --scale=caffe: the weights in {converted} expect --scale=torch")
+    accepted = run(environment, *flags, "--scale=torch", "--epochs=1")
+    assert accepted.returncode == 0, accepted.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "vgg16: --weights is missing"),
+        (["--weights=nowhere.h5"], "vgg16: --weights=nowhere.h5: not found"),
+        (["--weights=random", "--head=svm"], "vgg16: --head=svm: needs features"),
+        (["--weights=random", "--layer_rates=block*=0"], "vgg16: --layer_rates: no pattern matches the parameter"),
+        (["--weights=random", "--colour=grey"], "vgg16: --scale=caffe: works on three channels"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(environment, tmp_path, flags, message):
+    done = run(environment, *TINY, f"--workdir={tmp_path / 'run'}", *flags)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(message), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
