@@ -1,0 +1,126 @@
+"""Class activation maps: a layer's activations, weighed by what they do for a class, enlarged to the image.
+
+Every method is `attribute(logits, images, targets, key, *, layer=None) -> maps`: logits a `Classifier` (TypeError for a
+plain function); images its inputs, float32 [B, S, S, C]; targets int32 [B]; the key is ignored; layer the name of a
+layer whose output is [B, h, w, K], by default `Classifier.map_layer`; maps float32 [B, S, S], enlarged bilinearly, not
+normalised. An unknown layer, or one whose output is no map, is an InputError.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from btjax.errors import InputError
+from btjax.saliency.classifier import Classifier, Logits, as_baseline, require_classifier, target_scores
+from btjax.saliency.samples import CHUNK, each_sample
+
+
+def grad_cam(
+    logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, *, layer: str | None = None
+) -> jax.Array:
+    """Grad-CAM: ReLU of the sum of the channels, each times its mean gradient; at least 0 (Selvaraju et al. 2017).
+
+    Below global average pooling and one dense layer it is the class activation map (Zhou et al. 2016) over h * w.
+    """
+    activations, gradients = _at_layer(logits, images, targets, layer, "grad_cam")
+    weights = gradients.mean((1, 2), keepdims=True)
+    return enlarge(jax.nn.relu(jnp.sum(weights * activations, axis=-1)), images)
+
+
+def grad_cam_plus_plus(
+    logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, *, layer: str | None = None
+) -> jax.Array:
+    """Grad-CAM++: as Grad-CAM, with the positive gradients weighed place by place (Chattopadhay et al. 2018).
+
+    A place's weight g^2 / (2 g^2 + sum(A) g^3) holds for the exponential of the logit, of whose derivatives only the
+    powers of g remain; the exponential itself, one factor for each map, is left out.
+    """
+    activations, gradients = _at_layer(logits, images, targets, layer, "grad_cam_plus_plus")
+    below = 2 * gradients**2 + activations.sum((1, 2), keepdims=True) * gradients**3
+    alphas = jnp.where(below != 0, gradients**2 / jnp.where(below != 0, below, 1), 0)
+    weights = jnp.sum(alphas * jax.nn.relu(gradients), (1, 2), keepdims=True)
+    return enlarge(jax.nn.relu(jnp.sum(weights * activations, axis=-1)), images)
+
+
+def layer_cam(
+    logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, *, layer: str | None = None
+) -> jax.Array:
+    """LayerCAM: activations times their positive gradients, summed over channels, at least 0 (Jiang et al. 2021)."""
+    activations, gradients = _at_layer(logits, images, targets, layer, "layer_cam")
+    return enlarge(jax.nn.relu(jnp.sum(jax.nn.relu(gradients) * activations, axis=-1)), images)
+
+
+def hires_cam(
+    logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, *, layer: str | None = None
+) -> jax.Array:
+    """HiResCAM: activations times their gradients, summed over channels, signed (Draelos & Carin 2020)."""
+    activations, gradients = _at_layer(logits, images, targets, layer, "hires_cam")
+    return enlarge(jnp.sum(gradients * activations, axis=-1), images)
+
+
+def score_cam(
+    logits: Logits,
+    images: jax.Array,
+    targets: jax.Array,
+    key: jax.Array,
+    *,
+    layer: str | None = None,
+    baseline: jax.Array | float = 0.0,
+    chunk: int = CHUNK,
+) -> jax.Array:
+    """Score-CAM: channels weighed by the logit of the image seen through each of them (Wang et al. 2020).
+
+    A channel, enlarged and scaled to [0, 1], masks the image; the softmax over channels of the target logits, less the
+    baseline's, are the weights; at least 0. It costs a forward pass for each channel and image.
+
+    Args:
+      logits, images, targets, key, layer: see the module.
+      baseline: what shows where the mask is 0: see `btjax.saliency.classifier.as_baseline`.
+      chunk: images of one pass.
+    """
+    classifier = require_classifier(logits, "score_cam")
+    activations = classifier.below(_map_layer(classifier, images, layer), images).astype(images.dtype)
+    start = as_baseline(baseline, images)
+
+    def sample(channel):
+        mask = enlarge(jnp.take(activations, channel, axis=-1), images)
+        low, high = mask.min((1, 2), keepdims=True), mask.max((1, 2), keepdims=True)
+        mask = (mask - low) / jnp.where(high > low, high - low, 1)
+        return start + mask[..., None] * (images - start), targets
+
+    def measure(inputs, targets):
+        return target_scores(classifier(inputs), targets)
+
+    scores = each_sample(measure, sample, activations.shape[-1], len(images), chunk)
+    # The baseline's logit, the same for every channel, falls out of the softmax.
+    weights = jax.nn.softmax(scores, axis=0).T[:, None, None]
+    return enlarge(jax.nn.relu(jnp.sum(weights * activations, axis=-1)), images)
+
+
+def enlarge(maps: jax.Array, images: jax.Array) -> jax.Array:
+    """Maps [B, h, w] at the images' height and width, by bilinear interpolation of pixel centres."""
+    return jax.image.resize(maps, images.shape[:3], "bilinear")
+
+
+def _map_layer(classifier: Classifier, images: jax.Array, layer: str | None) -> str:
+    if layer is None:
+        return classifier.map_layer(images)
+    shape = classifier.shape_of(layer, images)
+    if len(shape) != 4:
+        raise InputError(
+            f"layer {layer!r}: its output is {list(shape)}, expected a map [batch, height, width, channels]"
+        )
+    return layer
+
+
+def _at_layer(logits, images, targets, layer, method):
+    """The layer's activations and the target logits' gradient by them, both [B, h, w, K]."""
+    classifier = require_classifier(logits, method)
+    layer = _map_layer(classifier, images, layer)
+    activations = classifier.below(layer, images)
+
+    def score(activations):
+        return jnp.sum(target_scores(classifier.above(layer, activations), targets))
+
+    return activations.astype(images.dtype), jax.grad(score)(activations).astype(images.dtype)

@@ -1,0 +1,296 @@
+"""Whether a saliency map says what the classifier does: no mask is needed, only the classifier.
+
+The measures perturb the image and compare what the classifier then does with what the map promised. `logits` is any
+JAX function from images (float32 [B, S, S, C]) to logits (float32 [B, classes]); it is compiled once for batches of
+`batch_size` (for all weights of a model, where it is a `btjax.saliency.classifier.Classifier` or another pytree).
+Pixels are removed with all their channels, by taking them from `baseline`.
+
+Perturbed images are unlike any training image: a measure that depends on `baseline` says something about the map and
+about the classifier off its data (Hooker et al., A benchmark for interpretability methods, NeurIPS 2019). Random
+subsets and tie-breaking depend on `key` alone and are the same for every slice, so that methods can be compared in
+pairs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from btjax.saliency.classifier import Logits, target_scores
+
+Output = Callable[[jax.Array, jax.Array], jax.Array]
+
+STEPS = 64
+"""Steps of the insertion and deletion curves: each moves 256 pixels of a 128x128 slice."""
+
+BLUR_SIGMA = 5 / 224
+"""Standard deviation of the blurred baseline in image sides: Petsiuk's 5 pixels of 224."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A measure of faithfulness: its direction and where it comes from."""
+
+    higher_is_better: bool
+    reference: str
+
+
+MEASURES = {
+    "insertion": Measure(True, "Petsiuk, Das and Saenko, RISE, BMVC 2018"),
+    "deletion": Measure(False, "Petsiuk, Das and Saenko, RISE, BMVC 2018"),
+    "sensitivity_n": Measure(True, "Ancona et al., Towards better understanding of gradient-based methods, ICLR 2018"),
+    "max_sensitivity": Measure(False, "Yeh et al., On the (in)fidelity and sensitivity of explanations, NeurIPS 2019"),
+}
+"""The measures of this file by the name of their function."""
+
+
+def target_probability(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """The softmax probability of the target class: float32 [B, classes], int32 [B] -> float32 [B]."""
+    return target_scores(jax.nn.softmax(logits), targets)
+
+
+def blurred(images: np.ndarray, sigma: float = BLUR_SIGMA) -> np.ndarray:
+    """Images without detail, the baseline of insertion: float32 [N, S, S, C], `sigma` in image sides."""
+    pixels = sigma * images.shape[1]
+    return gaussian_filter(np.asarray(images), (0, pixels, pixels, 0))
+
+
+def deletion(logits: Logits, images, targets, maps, key: jax.Array, **settings) -> np.ndarray:
+    """The area under the `deletion_curve`, float64 [N]: lower is better. Arguments as there."""
+    return _area(*deletion_curve(logits, images, targets, maps, key, **settings))
+
+
+def insertion(logits: Logits, images, targets, maps, key: jax.Array, **settings) -> np.ndarray:
+    """The area under the `insertion_curve`, float64 [N]: higher is better. Arguments as there."""
+    return _area(*insertion_curve(logits, images, targets, maps, key, **settings))
+
+
+def deletion_curve(
+    logits: Logits,
+    images: np.ndarray,
+    targets: np.ndarray,
+    maps: np.ndarray,
+    key: jax.Array,
+    *,
+    baseline: np.ndarray | float = 0.0,
+    steps: int = STEPS,
+    output: Output = target_probability,
+    batch_size: int = 64,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classifier's output while the map's pixels, the highest first, are replaced by the baseline.
+
+    Args:
+      logits: float32 [B, S, S, C] -> float32 [B, classes].
+      images: float32 [N, S, S, C], as the classifier takes them.
+      targets: int [N], the class that each map explains.
+      maps: float [N, S, S], signed; pixels of equal value go in an order drawn by `key`.
+      key: of that order.
+      baseline: what a removed pixel shows, in the images' units: broadcasts to [N, S, S, C].
+      steps: K, the number of equal steps from the whole image to the whole baseline.
+      output: what is followed: (logits, targets) -> float32 [B].
+      batch_size: images at once.
+
+    Returns:
+      The replaced shares of the pixels, float64 [K + 1] from 0 to 1; the outputs, float64 [N, K + 1].
+
+    Raises:
+      ValueError: steps not in 1 to the number of pixels, or shapes that disagree.
+    """
+    images, targets, maps = _checked(images, targets, maps)
+    pixels = maps[0].size
+    if not 1 <= steps <= pixels:
+        raise ValueError(f"steps must lie in 1 to {pixels}, the number of pixels, found {steps}")
+    counts = np.rint(np.linspace(0, pixels, steps + 1)).astype(np.int32)
+    baseline = np.broadcast_to(np.asarray(baseline, images.dtype), images.shape)
+    shuffled = jax.random.permutation(key, pixels)
+    logits = _as_pytree(logits)
+    curves = []
+    for images_part, baseline_part, targets_part, maps_part in _batches(batch_size, images, baseline, targets, maps):
+        places = _places(maps_part, shuffled)
+        # A loop of compiled steps, not one compiled loop: native convolutions inside XLA's loops are slow on a CPU.
+        outputs = [_replaced(logits, images_part, baseline_part, targets_part, places, n, output) for n in counts]
+        curves.append(jnp.stack(outputs, axis=1))
+    return counts / pixels, np.concatenate(curves).astype(np.float64)[: len(images)]
+
+
+def insertion_curve(
+    logits: Logits, images, targets, maps, key: jax.Array, *, baseline: np.ndarray | float | None = None, **settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classifier's output while the map's pixels, the highest first, are put into the baseline.
+
+    Arguments, results and errors as in `deletion_curve`, with images and baseline in each other's place;
+    `baseline` None takes the `blurred` images, as Petsiuk does, so that no sharp edges are inserted.
+    """
+    images = np.asarray(images)
+    baseline = (
+        blurred(images) if baseline is None else np.broadcast_to(np.asarray(baseline, images.dtype), images.shape)
+    )
+    return deletion_curve(logits, baseline, targets, maps, key, baseline=images, **settings)
+
+
+def sensitivity_n(
+    logits: Logits,
+    images: np.ndarray,
+    targets: np.ndarray,
+    maps: np.ndarray,
+    key: jax.Array,
+    *,
+    sizes: tuple[int, ...],
+    subsets: int = 100,
+    baseline: np.ndarray | float = 0.0,
+    output: Output = target_scores,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Whether the map's sum over random pixels tells what removing them takes from the output: Pearson's correlation.
+
+    Args:
+      logits, images, targets, maps, baseline, output, batch_size: as in `deletion_curve`.
+      key: of the subsets, which are the same for all slices.
+      sizes: n, the pixels in a subset; Ancona spaces them logarithmically up to 0.8 of the pixels.
+      subsets: random subsets of each size, at least 2.
+
+    Returns:
+      float64 [N, len(sizes)] in [-1, 1]: 1 for a map that is exact (input times gradient of a linear function, with
+      baseline 0); 0 where the sums or the outputs do not vary at all.
+
+    Raises:
+      ValueError: a size not in 1 to the number of pixels, or shapes that disagree.
+    """
+    images, targets, maps = _checked(images, targets, maps)
+    pixels = maps[0].size
+    if not all(1 <= size <= pixels for size in sizes):
+        raise ValueError(f"sizes must lie in 1 to {pixels}, the number of pixels, found {sizes}")
+    baseline = np.broadcast_to(np.asarray(baseline, images.dtype), images.shape)
+
+    logits = _as_pytree(logits)
+    correlations = np.empty((len(images), len(sizes)))
+    for column, size in enumerate(sizes):
+        # A pixel belongs to a subset if its place in a random order is below the size.
+        places = np.asarray(_random_places(jax.random.split(jax.random.fold_in(key, size), subsets), pixels))
+        sums = maps.reshape(-1, pixels).astype(np.float64) @ (places < size).T.astype(np.float64)
+        places = places.reshape(subsets, 1, *maps.shape[1:])
+        outputs = [
+            jnp.stack([_replaced(logits, *part, order, np.int32(size), output) for order in places], axis=1)
+            for part in _batches(batch_size, images, baseline, targets)
+        ]
+        # The whole image's output is the same for every subset: what is lost correlates as what is left, negated.
+        correlations[:, column] = _correlation(sums, -np.concatenate(outputs).astype(np.float64)[: len(images)])
+    return correlations
+
+
+def max_sensitivity(
+    attribute: Callable,
+    logits: Logits,
+    images: np.ndarray,
+    targets: np.ndarray,
+    key: jax.Array,
+    *,
+    radius: float = 0.02,
+    samples: int = 10,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """How far the map moves when the image hardly does: the largest relative change over random small perturbations.
+
+    max over samples of ||maps(image + noise) - maps(image)|| / ||maps(image)||, Euclidean norms, the noise uniform in
+    [-radius, radius] for each value. A random method gets the same key every time, so its own noise does not count.
+
+    Args:
+      attribute: (logits, images, targets, key) -> maps, float32 [B, ...].
+      logits: float32 [B, S, S, C] -> float32 [B, classes].
+      images: float32 [N, S, S, C].
+      targets: int [N].
+      key: of the perturbations and of the method.
+      radius: in the images' units.
+      samples: perturbations of each image.
+      batch_size: images at once.
+
+    Returns:
+      float64 [N], at least 0: 0 for a map that never moves; infinite where a map is zero everywhere and moves.
+    """
+    images, targets = np.asarray(images), np.asarray(targets)
+    method_key, noise_key = jax.random.split(key)
+
+    def norms(values):
+        return np.linalg.norm(values.reshape(len(values), -1), axis=1)
+
+    logits = _as_pytree(logits)
+    largest = []
+    for batch, (part, part_targets) in enumerate(_batches(batch_size, images, targets)):
+        original = np.asarray(_attributed(attribute, logits, part, part_targets, method_key), np.float64)
+        changes = np.zeros(len(part))
+        for sample_key in jax.random.split(jax.random.fold_in(noise_key, batch), samples):
+            noise = jax.random.uniform(sample_key, part.shape, part.dtype, -radius, radius)
+            maps = _attributed(attribute, logits, part + noise, part_targets, method_key)
+            changes = np.maximum(changes, norms(np.asarray(maps, np.float64) - original))
+        sizes = norms(original)
+        relative = np.where(changes > 0, np.inf, 0.0)
+        largest.append(np.divide(changes, sizes, out=relative, where=sizes > 0))
+    return np.concatenate(largest)[: len(images)]
+
+
+def _as_pytree(logits: Logits) -> Logits:
+    """What a jitted function accepts as an argument: a plain function, itself a leaf, is wrapped."""
+    return jax.tree_util.Partial(logits) if jax.tree_util.all_leaves([logits]) else logits
+
+
+@functools.partial(jax.jit, static_argnames="output")
+def _replaced(logits, images, baseline, targets, places, count, output):
+    """The output where the pixels whose place (int32 [B or 1, S, S]) is below `count` show the baseline."""
+    return output(logits(jnp.where((places < count)[..., None], baseline, images)), targets)
+
+
+@functools.partial(jax.jit, static_argnames="attribute")
+def _attributed(attribute, logits, images, targets, key):
+    return attribute(logits, images, targets, key)
+
+
+@functools.partial(jax.jit, static_argnames="pixels")
+def _random_places(keys, pixels):
+    """The places of the pixels in random orders: int32 [K, pixels]."""
+    return jax.vmap(lambda key: jax.random.permutation(key, pixels))(keys)
+
+
+@jax.jit
+def _places(maps, shuffled):
+    """The place of each pixel when the highest comes first: int32 [B, S, S]."""
+    # A stable sort of shuffled pixels leaves equal values in shuffled order.
+    order = shuffled[jnp.argsort(-maps.reshape(len(maps), -1)[:, shuffled], axis=1)]
+    return jnp.argsort(order, axis=1).reshape(maps.shape)
+
+
+def _checked(images, targets, maps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    images, targets, maps = np.asarray(images), np.asarray(targets, np.int32), np.asarray(maps)
+    if images.ndim != 4 or maps.shape != images.shape[:3] or targets.shape != images.shape[:1]:
+        raise ValueError(
+            "expected images [N, S, S, C], targets [N] and maps [N, S, S], "
+            f"found {images.shape}, {targets.shape} and {maps.shape}"
+        )
+    if not np.isfinite(maps).all():
+        raise ValueError("maps must be finite")
+    return images, targets, maps
+
+
+def _batches(batch_size: int, *arrays: np.ndarray) -> Iterator[list[jax.Array]]:
+    """Batches of equal size, the last one filled up with its last row: one shape, one compilation."""
+    batch_size = min(batch_size, len(arrays[0]))
+    for start in range(0, len(arrays[0]), batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), len(arrays[0]) - 1)
+        yield [jnp.asarray(array[rows]) for array in arrays]
+
+
+def _area(shares: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    return np.trapezoid(curves, shares, axis=1)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of each pair of rows: float64 [N, K] twice -> float64 [N], 0 where a row is constant."""
+    first, second = (values - values.mean(axis=1, keepdims=True) for values in (first, second))
+    scale = np.sqrt(np.sum(first**2, axis=1) * np.sum(second**2, axis=1))
+    products = np.sum(first * second, axis=1)
+    return np.divide(products, scale, out=np.zeros(len(scale)), where=scale > 0)

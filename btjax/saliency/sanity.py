@@ -1,0 +1,138 @@
+"""Whether a saliency map depends on what the classifier has learned: it must change when the weights are destroyed.
+
+The cascade re-initialises a trained network layer by layer from the logits down; a method whose maps stay the same
+draws the image, not the network. Reference: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018. The same
+similarities compare the maps of a network with those of one trained on permuted labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from flax import linen as nn
+from scipy.stats import rankdata
+from skimage.metrics import structural_similarity
+
+
+def cascading_randomisation(
+    model: nn.Module, variables: dict, inputs: jax.Array, key: jax.Array
+) -> Iterator[tuple[str, dict]]:
+    """The network with its layers re-initialised cumulatively, from the last down to the first.
+
+    New values come from the model's own initialisers, in one `model.init`: a layer's new values are the same in every
+    later stage. Other collections than `params` (batch statistics) start anew with their layer.
+
+    Args:
+      model: a chain with `layers` (`btjax.nn.chain`); a layer's variables lie under its name in each collection.
+      variables: the trained variables, collection -> layer -> arrays; left as they are.
+      inputs: inputs of the model, [B, S, S, C]; only their shape and type count.
+      key: of the new values.
+
+    Yields:
+      The name of the layer re-initialised last, and the variables with it and all layers above re-initialised; layers
+      without variables (pooling, flatten) are passed over.
+
+    Raises:
+      ValueError: variables of a layer that the model does not name, or of other shapes than the model's own.
+    """
+    names = {name for collection in variables.values() for name in collection}
+    if names - set(model.layers):
+        raise ValueError(f"variables of no layer: {', '.join(sorted(names - set(model.layers)))}")
+    shapes = jax.eval_shape(model.init, key, inputs)
+    if jax.tree.map(lambda leaf: leaf.shape, dict(shapes)) != jax.tree.map(np.shape, dict(variables)):
+        raise ValueError("the variables' names or shapes are not those that the model makes for these inputs")
+    # Under jit only the initialisers run: nothing needs the forward pass.
+    fresh = jax.jit(model.init)(key, inputs)
+    current = variables
+    for layer in reversed(model.layers):
+        if layer in names:
+            current = {
+                kind: {name: fresh[kind][name] if name == layer else value for name, value in collection.items()}
+                for kind, collection in current.items()
+            }
+            yield layer, current
+
+
+def map_similarity(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
+    """How alike two maps of the same slice are: 1 for equal maps.
+
+    Unrelated networks do not give 0 where something else is common to their maps: a map that contains the image as a
+    factor is 0 on the black background whatever the network, which raises `spearman_absolute` and `ssim`.
+
+    Args:
+      first: float [N, S, S], signed.
+      second: float [N, S, S].
+
+    Returns:
+      `spearman`, `spearman_absolute` (of the magnitudes; Adebayo reports both) and `ssim`: float64 [N] each.
+    """
+    return {
+        "spearman": spearman(first, second),
+        "spearman_absolute": spearman(np.abs(first), np.abs(second)),
+        "ssim": ssim(first, second),
+    }
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation of the pixels of each pair of maps, ties at their mean rank.
+
+    Args:
+      first: float [N, S, S].
+      second: float [N, S, S].
+
+    Returns:
+      float64 [N] in [-1, 1]; 0 where a map is constant, since it has no order.
+
+    Raises:
+      ValueError: shapes that disagree, or values that are not finite.
+    """
+    first, second = _checked(first, second)
+    correlations = np.zeros(len(first))
+    for row, pair in enumerate(zip(first, second, strict=True)):
+        ranks = [rankdata(values.ravel()).astype(np.float64) for values in pair]
+        centred = [values - values.mean() for values in ranks]
+        scale = np.linalg.norm(centred[0]) * np.linalg.norm(centred[1])
+        if scale > 0:
+            correlations[row] = centred[0] @ centred[1] / scale
+    return correlations
+
+
+def ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The structural similarity of each pair of maps, drawn in grey with zero at one half.
+
+    Each map is divided by its largest magnitude and moved from [-1, 1] to [0, 1]: maps of two networks differ in
+    scale, and the measure is made for intensities (around zero, the signs of two local means cancel those of the
+    details, and a map resembles its negative). Gaussian window of 1.5 pixels, constants 0.01 and 0.03 (Wang et al.,
+    Image quality assessment, IEEE TIP 13, 2004).
+
+    Args:
+      first: float [N, S, S], S at least 11.
+      second: float [N, S, S].
+
+    Returns:
+      float64 [N] in [-1, 1]; a map of zeros is even grey.
+
+    Raises:
+      ValueError: shapes that disagree, values that are not finite, or S below 11.
+    """
+    first, second = _checked(first, second)
+    settings = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    pairs = zip(first, second, strict=True)
+    return np.array([structural_similarity(_grey(a), _grey(b), **settings) for a, b in pairs], dtype=np.float64)
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    values = values.astype(np.float64)
+    largest = np.abs(values).max()
+    return 0.5 + values / (2 * largest) if largest > 0 else np.full(values.shape, 0.5)
+
+
+def _checked(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    first, second = np.asarray(first), np.asarray(second)
+    if first.ndim != 3 or first.shape != second.shape:
+        raise ValueError(f"both maps must be [N, S, S], found {first.shape} and {second.shape}")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("maps must be finite")
+    return first, second
