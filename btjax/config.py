@@ -12,9 +12,37 @@ from btjax.data.dataset import DataConfig
 from btjax.data.preprocess import Augmentation, Preprocessing
 from btjax.errors import InputError
 from btjax.models import MODELS
+from btjax.models.unet import EncoderClassifier, halvings
+from btjax.options import option
 from btjax.training.config import TrainingConfig
-from btjax.training.tasks import Classification
+from btjax.training.tasks import Classification, Reconstruction
 from btjax.training.transfer import TransferConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class StageConfig:
+    """What the U-Net's experiment has beyond its autoencoder: the encoder classifier, and the composed models."""
+
+    classifier_epochs: int = option(160, "epochs of the encoder classifier", minimum=1)
+    classifier_learning_rate: float = option(0.001, "highest learning rate of the encoder classifier", minimum=0)
+    classifier_dropout: float = option(
+        0.0, "share of the latent dropped before the encoder classifier's logits", minimum=0, maximum=0.99
+    )
+    classifier_start: str = option(
+        "fresh",
+        "what the encoder classifier begins with: fresh parameters (the paper's), or the trained autoencoder's encoder",
+        choices=("fresh", "autoencoder"),
+    )
+    latent: str = option(
+        "classifier",
+        "whose `latent` layer the final model has; the paper has one in both and does not say",
+        choices=("classifier", "autoencoder"),
+    )
+    right_colorer: str = option(
+        "fresh",
+        "whose `colorer` the right model has: fresh as the text says, or the autoencoder's as Figure 9 looks",
+        choices=("fresh", "autoencoder"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +58,7 @@ class Config:
       model: the network, a Flax module whose options are its fields.
       training: how it is trained.
       transfer: what it begins with, for experiments that begin with published weights.
+      stages: what follows the autoencoder, for the U-Net's experiment.
     """
 
     experiment: str
@@ -40,10 +69,12 @@ class Config:
     model: nn.Module
     training: TrainingConfig
     transfer: TransferConfig | None = None
+    stages: StageConfig | None = None
 
-    def task(self) -> Classification:
+    def task(self) -> Classification | Reconstruction:
         """What training this config means."""
-        return Classification(self.model, self.preprocessing, self.augmentation)
+        kind = Reconstruction if self.experiment == "unet" else Classification
+        return kind(self.model, self.preprocessing, self.augmentation)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back."""
@@ -73,6 +104,30 @@ class Config:
         return Config(experiment=experiment, seed=values["seed"], **groups)
 
 
+def autoencoder_config(config: Config) -> Config:
+    """The autoencoder's own config: it is chosen by its loss and sees slices as they are."""
+    training = dataclasses.replace(config.training, select="validation_loss")
+    return dataclasses.replace(config, training=training, augmentation=Augmentation())
+
+
+def encoder_classifier_config(config: Config) -> Config:
+    """The config of the encoder classifier that goes with a U-Net's: an experiment of its own, of the same width."""
+    stages = config.stages
+    training = dataclasses.replace(
+        config.training,
+        epochs=stages.classifier_epochs,
+        learning_rate=stages.classifier_learning_rate,
+        keep_every=2 * config.training.keep_every,
+    )
+    model = EncoderClassifier(
+        levels=halvings(config.data.image_size),
+        width=config.model.width,
+        dropout=stages.classifier_dropout,
+        dtype=config.model.dtype,
+    )
+    return dataclasses.replace(config, experiment="encoder_classifier", model=model, training=training, stages=None)
+
+
 def config_groups(experiment: str) -> dict[str, type]:
     """The groups of options of an experiment's config, by the name of the config's field."""
     groups = {
@@ -82,4 +137,4 @@ def config_groups(experiment: str) -> dict[str, type]:
         "model": MODELS[experiment],
         "training": TrainingConfig,
     }
-    return groups | {"transfer": TransferConfig} if experiment == "vgg16" else groups
+    return groups | {"vgg16": {"transfer": TransferConfig}, "unet": {"stages": StageConfig}}.get(experiment, {})

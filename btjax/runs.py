@@ -142,15 +142,15 @@ class Restored:
     variables: dict[str, Any]
     config: Config
 
-    def logits(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-        """Class logits.
+    def outputs(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        """What the model gives: class logits, or an autoencoder's images.
 
         Args:
           images: uint8 [N, S, S], grey, S the model's `config.data.image_size`.
           batch_size: slices at a time.
 
         Returns:
-          float32 [N, 3], in the order of `btjax.CLASSES`.
+          float32 [N, 3], in the order of `btjax.CLASSES`; or float32 [N, S, S, 3].
         """
         size = self.config.data.image_size
         if images.dtype != np.uint8 or images.shape[1:] != (size, size):
@@ -160,6 +160,10 @@ class Restored:
     @functools.cached_property
     def _predict(self):
         return make_predict(self.config.task())
+
+    def logits(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        """A classifier's `outputs`."""
+        return self.outputs(images, batch_size)
 
     def probabilities(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
         """Class probabilities float32 [N, 3]: the softmax of `logits`."""

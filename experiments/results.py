@@ -13,6 +13,7 @@ import sys
 
 from btjax.errors import InputError
 from btjax.runs import read_json
+from experiments.tables import classifier_table, saliency_table, speed_table, unet_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -42,68 +43,45 @@ def summary(folder: pathlib.Path) -> dict:
         "baselines": {name: baseline["test"]["accuracy"] for name, baseline in report["baselines"].items()},
         "checkpoint": report["checkpoint"],
         "training": report["training"],
-        "config": {name: value for name, value in report["config"].items() if name != "data"}
-        | {"data": {name: value for name, value in report["config"]["data"].items() if name != "data_dir"}},
+        "config": without_paths(report["config"]),
         "versions": report["versions"],
     }
 
 
-def table(runs: list[dict]) -> str:
-    """A Markdown table of runs: one row each, and one with the means of those that share a protocol."""
-    lines = [
-        "| protocol | seed | test slices (patients) | test accuracy (95%) | by patient | macro F1 | validation "
-        "| linear model | class prior | minutes |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for run in runs:
-        counts, by_patient = run["counts"]["test"], run["test_by_patient"]
-        name = run["protocol"] if run["protocol"] == "slice" else f"{run['protocol']}, fold {run['split']['fold']}"
-        lines.append(
-            f"| {name} | {run['split']['seed']} | {counts['slices']} ({counts['patients']}) "
-            f"| {_with_interval(run['test'])} | {'' if by_patient is None else _percent(by_patient['accuracy'])} "
-            f"| {_percent(run['test']['macro_f1'])} | {_percent(run['validation']['accuracy'])} "
-            f"| {_percent(run['baselines']['linear_model'])} | {_percent(run['baselines']['class_prior'])} "
-            f"| {run['training']['seconds'] / 60:.0f} |"
-        )
-    for protocol in dict.fromkeys(run["protocol"] for run in runs):
-        group = [run for run in runs if run["protocol"] == protocol]
-        if len(group) > 1:
-            test, held_out, validation = (
-                sum(run[side]["accuracy"] for run in group) / len(group) for side in ("test", "held_out", "validation")
-            )
-            lines.append(
-                f"\nMean of the {len(group)} `{protocol}` runs: **{_percent(test)}** test, {_percent(validation)} "
-                f"validation, {_percent(held_out)} over both (validation chose the checkpoint)."
-            )
-    return "\n".join(lines)
+def unet_summary(folder: pathlib.Path) -> dict:
+    """A U-Net experiment's scores, with its classifier's; InputError where a stage is missing."""
+    report = read_json(folder / "unet.json")
+    return report | {"config": without_paths(report["config"]), "classifier": summary(folder / "classifier")}
 
 
-def speed_table(result: dict) -> str:
-    """A Markdown table of what `scripts/bench` measured: one row for each case and form."""
-    lines = [
-        "Training step of the CNN on a CPU (`scripts/bench`; forms take turns, ratios are medians of the rounds;",
-        "below 1 a form is faster than btjax):\n",
-        "| case | form | ms an image | time over btjax | GFLOP/s | of matmul peak | compile s |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, case in result["cases"].items():
-        for form, row in case["forms"].items():
-            lines.append(
-                f"| {name} | {form} | {row['ms_per_image'][1]:.1f} | {row['time_over_btjax']:.2f} "
-                f"| {row['gflops']:.0f} | {100 * row['share_of_matmul_peak']:.0f}% | {row['compile_seconds']:.0f} |"
-            )
-    return "\n".join(lines)
+def saliency_summary(folder: pathlib.Path) -> dict:
+    """A saliency report without the rows of single planes and sizes of scores other than the first."""
+    report = read_json(folder / "saliency.json")
+    kept = ("average_precision", "pointing", "energy", "roc_auc")
+    return report | {
+        name: [row for row in report[name] if row["score"] in kept or row["group"] == "all"]
+        for name in ("scores", "controls", "comparison")
+        if name in report
+    }
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
+def without_paths(config: dict) -> dict:
+    """A config without the places of files, which are another machine's."""
+    return {
+        group: {name: value for name, value in values.items() if name not in ("data_dir", "weights")}
+        if isinstance(values, dict)
+        else values
+        for group, values in config.items()
+    }
 
 
-def _with_interval(scores: dict) -> str:
-    if scores["accuracy_ci95"] is None:
-        return f"**{_percent(scores['accuracy'])}**"
-    low, high = scores["accuracy_ci95"]
-    return f"**{_percent(scores['accuracy'])}** ({_percent(low)} to {_percent(high)})"
+def collect(folders: list[pathlib.Path]) -> dict:
+    """The contents of a results file: of classifiers' runs, or of one U-Net or saliency folder."""
+    if (folders[0] / "unet.json").exists():
+        return unet_summary(folders[0])
+    if (folders[0] / "saliency.json").exists():
+        return saliency_summary(folders[0])
+    return {"runs": [summary(folder) for folder in folders]}
 
 
 def readme_tables() -> str:
@@ -112,7 +90,12 @@ def readme_tables() -> str:
     for path in sorted(RESULTS.glob("*.json")):
         result = read_json(path)
         if "runs" in result:
-            parts.append(f"`{path.stem}.flags`, in percent:\n\n{table(result['runs'])}")
+            parts.append(f"`{path.stem}.flags`, in percent:\n\n{classifier_table(result['runs'])}")
+        elif "by_epoch" in result:
+            parts.append(f"`{path.stem}.flags`:\n\n{unet_table(result)}")
+        elif "comparison" in result:
+            title = path.stem.removeprefix("saliency_").replace("_", ", ")
+            parts.append(f"Saliency of `{title}`:\n\n{saliency_table(result)}")
         else:
             parts.append(speed_table(result))
     return "\n\n".join(parts)
@@ -136,7 +119,7 @@ def main() -> int:
         parser.error("--name and at least one run go together")
     try:
         if arguments.name:
-            result = {"runs": [summary(folder) for folder in arguments.runs]}
+            result = collect(arguments.runs)
             RESULTS.mkdir(exist_ok=True)
             (RESULTS / f"{arguments.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     except (InputError, OSError) as error:

@@ -62,6 +62,12 @@ def compose_final(autoencoder: dict[str, Any], classifier: dict[str, Any], laten
     return _variables(chosen), origins
 
 
+def encoder_of(params: dict[str, Any]) -> dict[str, Any]:
+    """A `UNet`'s params of the encoder, under the names that an `EncoderClassifier` has for them."""
+    layers = {name: f"class_{name}" for name in params if name.startswith("down_")} | {"latent": "latent"}
+    return {named: params[name] for name, named in layers.items()}
+
+
 def compose_left(autoencoder: dict[str, Any], fresh: dict[str, Any]) -> Composed:
     """The left model (Figure 5): the autoencoder with another random `location`, which the paper calls `rand`.
 

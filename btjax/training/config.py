@@ -36,6 +36,9 @@ class TrainingConfig:
         choices=("validation_loss", "validation_accuracy"),
     )
     checkpoint_every: int = option(1, "epochs between checkpoints to resume from", minimum=1)
+    keep_every: int = option(
+        0, "epochs between checkpoints that are kept for ever, for pictures over time; 0 keeps none", minimum=0
+    )
     devices: int = option(1, "devices over which each batch is divided; they must divide it", minimum=1)
     prng: str = option(
         "threefry2x32",

@@ -70,7 +70,7 @@ class Observer:
         """An epoch is complete; its metrics are `progress.history[-1]`."""
 
 
-class _StopRequest:
+class StopRequest:
     """Context in which SIGINT and SIGTERM only leave a note; a second SIGINT interrupts at once."""
 
     def __init__(self):
@@ -105,6 +105,17 @@ def _shardings(config: TrainingConfig) -> tuple[NamedSharding, NamedSharding | N
     )
     divided = NamedSharding(mesh, PartitionSpec("batch")) if config.devices > 1 else None
     return NamedSharding(mesh, PartitionSpec()), divided
+
+
+def next_chunk(chunk: int, taken: int, seconds: float) -> int:
+    """Steps for the next chunk, after one of `chunk` took `taken` steps in `seconds`: about a second's worth."""
+    # The first chunk's time is mostly compilation: chunks begin with one step and at most double.
+    return max(1, min(2 * chunk, round(taken * _CHUNK_SECONDS / seconds)))
+
+
+def kept_name(epoch: int) -> str:
+    """The name of the checkpoint that `keep_every` keeps of an epoch's variables."""
+    return f"epoch_{epoch}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,24 +153,36 @@ class Trainer:
       seed: seed of the parameters, the data order, the augmentation and the dropout.
       checkpoints: where to save, or None to save nothing.
       pretrained: layers of parameters to begin with, or None.
+      like: a trainer of the same task on the same images and labels: what lies on the device and what was compiled to
+        make a fresh state is shared.
     """
 
-    def __init__(self, task, config: TrainingConfig, examples: Examples, seed: int, checkpoints=None, pretrained=None):
+    def __init__(
+        self,
+        task,
+        config: TrainingConfig,
+        examples: Examples,
+        seed: int,
+        checkpoints=None,
+        pretrained=None,
+        like: Trainer | None = None,
+    ):
         self.task, self.config, self.checkpoints = task, config, checkpoints
         self.steps_per_epoch = compiled.steps_per_pass(examples.train.shape[1], config.batch_size)
         whole, divided = _shardings(config)
         put = partial(jax.device_put, device=whole)
-        self.dataset = put({"images": examples.images, "labels": examples.labels})
+        self.dataset = like.dataset if like else put({"images": examples.images, "labels": examples.labels})
         self.train_rows = [put(rows) for rows in examples.train]
         self.validation = put(compiled.batch_table(examples.validation, config.batch_size))
         self.schedule = make_schedule(config, self.steps_per_epoch)
         optimizer = make_optimizer(config, self.steps_per_epoch)
-        initialise = partial(task.initialise, image_size=examples.image_size)
+        fresh = partial(task.initialise, image_size=examples.image_size), optimizer
+        self._fresh = like._fresh if like else fresh
         rates = (*(f"{name}/*=0" for name in getattr(task.model, "frozen", ())), *config.layer_rates)
         key = jax.random.key(seed, impl=config.prng)
-        self.state = put(create_state(initialise, optimizer, key, rates, pretrained))
+        self.state = put(create_state(*self._fresh, key, rates, pretrained))
         self._zero_sums = partial(compiled.zero_sums, task, self.dataset, self.state)
-        self._sums = self._zero_sums()
+        self.sums = self._zero_sums()
         self.train_chunk = compiled.make_train_chunk(task, optimizer, divided)
         self.evaluate = compiled.make_evaluate(task, divided)
         self.progress = Progress()
@@ -171,8 +194,8 @@ class Trainer:
         Raises:
           InputError: there is no checkpoint, or it is of another architecture.
         """
-        loaded, progress = self.checkpoints.load("last", {"state": self.state, "sums": self._sums})
-        self.state, self._sums, self.progress = loaded["state"], loaded["sums"], Progress(**progress)
+        loaded, progress = self.checkpoints.load("last", {"state": self.state, "sums": self.sums})
+        self.state, self.sums, self.progress = loaded["state"], loaded["sums"], Progress(**progress)
 
     def fit(self, observer: Observer | None = None) -> Progress:
         """Trains to the last epoch, or until early stopping.
@@ -191,52 +214,51 @@ class Trainer:
         """
         observer = observer or Observer()
         observer.on_start(self.progress, self.steps_per_epoch)
-        with _StopRequest() as stop:
-            while not self._finished():
+        with StopRequest() as stop:
+            while not self.finished():
                 self._train_epoch(observer, stop)
                 self._finish_epoch()
                 observer.on_epoch(self.progress)
-                if stop.signal is not None and not self._finished():
-                    self._save_last()
+                if stop.signal is not None and not self.finished():
+                    self.save_last()
                     raise Interrupted(stop.signal, self.progress)
         return self.progress
 
-    def _finished(self) -> bool:
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or early stopping has ended the run."""
         progress, patience = self.progress, self.config.patience
         waited = progress.epoch - (progress.best["epoch"] if progress.best else 0)
         return progress.epoch >= self.config.epochs or 0 < patience <= waited
 
-    def _train_epoch(self, observer: Observer, stop: _StopRequest) -> None:
+    def batches(self) -> tuple[jax.Array, jax.Array]:
+        """The batches of the epoch that the run is in, as `step.shuffled_batches` gives them."""
+        rows = self.train_rows[self.progress.epoch % len(self.train_rows)]
+        return compiled.shuffled_batches(self.state.key, jnp.int32(self.progress.epoch), rows, self.config.batch_size)
+
+    def _train_epoch(self, observer: Observer, stop: StopRequest) -> None:
         """Takes the remaining steps of the epoch in chunks of about a second."""
-        progress = self.progress
-        batches = compiled.shuffled_batches(
-            self.state.key,
-            jnp.int32(progress.epoch),
-            self.train_rows[progress.epoch % len(self.train_rows)],
-            self.config.batch_size,
-        )
+        progress, batches = self.progress, self.batches()
         began = time.perf_counter()
         while progress.steps < self.steps_per_epoch:
             until = min(progress.steps + self._chunk, self.steps_per_epoch)
-            self.state, self._sums = self.train_chunk(
-                self.state, self._sums, self.dataset, *batches, jnp.int32(progress.steps), jnp.int32(until)
+            self.state, self.sums = self.train_chunk(
+                self.state, self.sums, self.dataset, *batches, jnp.int32(progress.steps), jnp.int32(until)
             )
-            sums = jax.device_get(self._sums)
+            sums = jax.device_get(self.sums)
             seconds, began = time.perf_counter() - began, time.perf_counter()
             progress.seconds += seconds
-            # The first chunk's time is mostly compilation: chunks begin with one step and at most double.
-            pace = round((until - progress.steps) * _CHUNK_SECONDS / seconds)
-            self._chunk = max(1, min(2 * self._chunk, pace))
+            self._chunk = next_chunk(self._chunk, until - progress.steps, seconds)
             progress.steps = until
-            self._check_finite(sums)
+            self.check_finite(sums)
             observer.on_steps(progress, compiled.means(sums))
             unfinished = until < self.steps_per_epoch
-            if unfinished and (stop.signal is not None or time.monotonic() - self._saved > _SAVE_SECONDS):
-                self._save_last()
+            if unfinished and (stop.signal is not None or self.save_is_due()):
+                self.save_last()
             if unfinished and stop.signal is not None:
                 raise Interrupted(stop.signal, progress)
 
-    def _check_finite(self, sums: dict[str, np.ndarray]) -> None:
+    def check_finite(self, sums: dict[str, np.ndarray]) -> None:
+        """Raises NotFinite where the epoch's sums so far tell of a loss or gradient that was not."""
         fault = compiled.not_finite(sums)
         if fault:
             self._raise_not_finite(f"the {fault[0]} of step {fault[1] + 1}")
@@ -250,14 +272,25 @@ class Trainer:
         )
 
     def _finish_epoch(self) -> None:
-        """Validates, chooses, saves; the checkpoint to resume from comes last, since it vouches for the others."""
-        progress, began = self.progress, time.perf_counter()
-        train = compiled.means(jax.device_get(self._sums))
-        validation = compiled.means(jax.device_get(self.evaluate(self.state.variables, self.dataset, *self.validation)))
-        progress.seconds += time.perf_counter() - began
+        began = time.perf_counter()
+        sums = jax.device_get(self.evaluate(self.state.variables, self.dataset, *self.validation))
+        self.progress.seconds += time.perf_counter() - began
+        self.complete_epoch(compiled.means(sums))
+
+    def complete_epoch(self, validation: dict[str, float]) -> None:
+        """Chooses and saves; the checkpoint to resume from comes last, since it vouches for the others.
+
+        Args:
+          validation: the means over the validation rows.
+
+        Raises:
+          NotFinite: the validation loss or a parameter is not finite.
+          InputError: a checkpoint cannot be written.
+        """
+        progress, train = self.progress, compiled.means(jax.device_get(self.sums))
         if not np.isfinite(validation["loss"]):
             self._raise_not_finite(f"the validation loss after step {int(self.state.step)}")
-        progress.epoch, progress.steps, self._sums = progress.epoch + 1, 0, self._zero_sums()
+        progress.epoch, progress.steps, self.sums = progress.epoch + 1, 0, self._zero_sums()
         learning_rate = float(self.schedule(int(self.state.step) - 1)) * float(self.state.plateau.scale)
         row = {"epoch": progress.epoch, "step": int(self.state.step)}
         row |= {f"train_{name}": value for name, value in train.items()}
@@ -268,11 +301,14 @@ class Trainer:
             progress.best = row
             if self.checkpoints:
                 self.checkpoints.save("best", self.state.variables, row["step"], dataclasses.asdict(progress))
+        if self.checkpoints and self.config.keep_every and progress.epoch % self.config.keep_every == 0:
+            kept = {"epoch": progress.epoch}
+            self.checkpoints.save(kept_name(progress.epoch), self.state.variables, row["step"], kept)
         if self.config.schedule == "plateau":
             _, plateau = PLATEAU.update({}, self.state.plateau, value=row["validation_loss"])
             self.state = self.state.replace(plateau=plateau)
-        if self._finished() or progress.epoch % self.config.checkpoint_every == 0:
-            self._save_last()
+        if self.finished() or progress.epoch % self.config.checkpoint_every == 0:
+            self.save_last()
 
     def _is_better(self, row: dict[str, float]) -> bool:
         """Whether a row beats the best; equal accuracies are decided by the loss."""
@@ -283,11 +319,16 @@ class Trainer:
 
         return self.progress.best is None or score(row) > score(self.progress.best)
 
-    def _save_last(self) -> None:
+    def save_is_due(self) -> bool:
+        """Whether the last checkpoint is so old that an unfinished epoch is to be saved."""
+        return time.monotonic() - self._saved > _SAVE_SECONDS
+
+    def save_last(self) -> None:
+        """Saves the state to resume from; NotFinite where a parameter is not."""
         # A finite gradient can still carry the parameters past what a float holds: such a state is not worth keeping.
         if not bool(jnp.isfinite(optax.tree.norm(self.state.params))):
             self._raise_not_finite(f"a parameter after step {int(self.state.step)}")
         self._saved = time.monotonic()
         if self.checkpoints:
-            tree = {"state": self.state, "sums": self._sums}
+            tree = {"state": self.state, "sums": self.sums}
             self.checkpoints.save("last", tree, int(self.state.step), dataclasses.asdict(self.progress))

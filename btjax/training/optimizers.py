@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
@@ -13,7 +16,9 @@ PLATEAU = optax.contrib.reduce_on_plateau(factor=0.5, patience=3)
 """Halves the updates when the validation loss, given once per epoch, has not fallen for 3 epochs."""
 
 
-def make_optimizer(config: TrainingConfig, steps_per_epoch: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: TrainingConfig, steps_per_epoch: int | Sequence[int], which: jax.Array | None = None
+) -> optax.GradientTransformation:
     """Adam or AdamW under the config's schedule.
 
     Epsilon is 1e-7 as in Keras, which adds it before the bias correction where optax adds it after. Decay leaves
@@ -21,17 +26,20 @@ def make_optimizer(config: TrainingConfig, steps_per_epoch: int) -> optax.Gradie
 
     Args:
       config: the options.
-      steps_per_epoch: optimizer steps in an epoch.
+      steps_per_epoch: optimizer steps in an epoch; several where one program trains runs that differ in it.
+      which: the place of the run's own among several, int32 scalar; it may be traced.
     """
-    schedule, rates = make_schedule(config, steps_per_epoch), parse_rates(config.layer_rates)
+    rates = parse_rates(config.layer_rates)
 
     def transformation(rate: Rate) -> optax.GradientTransformation:
-        first = round(rate.epoch * steps_per_epoch)
+        if isinstance(steps_per_epoch, int):
+            learning_rate = _rated_schedule(config, steps_per_epoch, rate)
+        else:
+            schedules = [_rated_schedule(config, steps, rate) for steps in steps_per_epoch]
 
-        def rated(step):
-            return schedule(step) * rate.factor * (step >= first)
+            def learning_rate(step):
+                return jnp.stack([jnp.float32(schedule(step)) for schedule in schedules])[which]
 
-        learning_rate = schedule if rate.factor == 1 and first == 0 else rated
         if config.optimizer == "adam":
             return optax.adam(learning_rate, eps=1e-7)
         return optax.adamw(learning_rate, eps=1e-7, weight_decay=config.weight_decay, mask=_kernels)
@@ -52,6 +60,16 @@ def make_schedule(config: TrainingConfig, steps_per_epoch: int) -> optax.Schedul
     if warmup == 0:
         return after
     return optax.join_schedules([optax.linear_schedule(0.0, config.learning_rate, warmup), after], [warmup])
+
+
+def _rated_schedule(config: TrainingConfig, steps_per_epoch: int, rate: Rate) -> optax.Schedule:
+    """The learning rate of the parameters under a rule of `layer_rates`."""
+    schedule, first = make_schedule(config, steps_per_epoch), round(rate.epoch * steps_per_epoch)
+
+    def rated(step):
+        return schedule(step) * rate.factor * (step >= first)
+
+    return schedule if rate.factor == 1 and first == 0 else rated
 
 
 def _kernels(params):

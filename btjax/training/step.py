@@ -102,18 +102,18 @@ def make_train_chunk(task, optimizer: optax.GradientTransformation, sharding: Sh
     (`zero_sums`). State and sums are donated: their memory is used again. With a `sharding` of the batch axis each
     device takes its part of every batch, and XLA adds the gradients up.
     """
-    train_step = make_train_step(task, optimizer)
+    return jax.jit(partial(take_steps, make_train_step(task, optimizer), sharding=sharding), donate_argnums=(0, 1))
 
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def train_chunk(state, sums, dataset, table, counted, start, stop):
-        def body(index, carry):
-            state, sums = carry
-            state, added = train_step(state, _gather(dataset, table[index], counted[index], sharding))
-            return state, _add(sums, added)
 
-        return lax.fori_loop(start, stop, body, (state, sums))
+def take_steps(train_step: Callable, state, sums, dataset, table, counted, start, stop, sharding=None):
+    """The pure function of `make_train_chunk`, with the step function (`make_train_step`) first."""
 
-    return train_chunk
+    def body(index, carry):
+        state, sums = carry
+        state, added = train_step(state, _gather(dataset, table[index], counted[index], sharding))
+        return state, _add(sums, added)
+
+    return lax.fori_loop(start, stop, body, (state, sums))
 
 
 def make_evaluate(task, sharding: Sharding | None = None) -> Callable:

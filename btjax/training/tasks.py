@@ -82,3 +82,52 @@ class Classification:
             "loss": jnp.sum(losses * counted) + count * self.model.penalty(params),
             "accuracy": jnp.sum(correct * counted),
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+    """Mean absolute error between a model's output and its own input (the paper's Figure 7).
+
+    Attributes:
+      model: a Flax module from inputs [B, S, S, C] to images of the same shape.
+      preprocessing: from uint8 slices to the model's inputs.
+      augmentation: random changes of training slices; the changed slice is what is to be made anew.
+    """
+
+    model: nn.Module
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+
+    def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
+        """As `Classification.initialise`."""
+        return Classification(self.model, self.preprocessing, self.augmentation).initialise(key, image_size)
+
+    def loss(self, params: Any, state: TrainState, batch: Batch) -> tuple[jax.Array, tuple[dict, Any]]:
+        """As `Classification.loss`."""
+        images = self.augmentation(batch["images"], random_key(state.key, "augmentation", state.step))
+        inputs = self.preprocessing(images)
+        outputs, updated = self.model.apply(
+            state.replace(params=params).variables,
+            inputs,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": random_key(state.key, "dropout", state.step)},
+        )
+        sums = self._sums(outputs, inputs, batch)
+        return sums["loss"] / sums["count"], (sums, updated["batch_stats"])
+
+    def outputs(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
+        """Images float32 [B, S, S, C] made of uint8 slices [B, S, S], without augmentation or dropout."""
+        return self.model.apply(variables, self.preprocessing(images))
+
+    def evaluate(self, variables: dict[str, Any], batch: Batch) -> dict[str, jax.Array]:
+        """Sums of metrics over a batch's counted rows."""
+        return self._sums(self.outputs(variables, batch["images"]), self.preprocessing(batch["images"]), batch)
+
+    def _sums(self, outputs: jax.Array, inputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+        counted, error = batch["counted"].astype(jnp.float32), outputs - inputs
+        return {
+            "count": jnp.sum(counted),
+            "loss": jnp.sum(jnp.mean(jnp.abs(error), axis=(1, 2, 3)) * counted),
+            "squared_error": jnp.sum(jnp.mean(jnp.square(error), axis=(1, 2, 3)) * counted),
+        }

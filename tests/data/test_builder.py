@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 
+from btjax.cache import cache_folder
 from btjax.data import builder
 from btjax.data.builder import load
 from btjax.data.sources import find_source

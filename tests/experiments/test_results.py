@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from experiments import results
+from experiments import results, tables
 
 
 def fake_run(protocol="slice", seed=0, accuracy=0.9) -> dict:
@@ -21,7 +21,7 @@ def fake_run(protocol="slice", seed=0, accuracy=0.9) -> dict:
 
 
 def test_the_table_has_a_row_for_each_run_and_the_mean_of_a_protocols_seeds():
-    table = results.table([fake_run(seed=0, accuracy=0.9), fake_run(seed=1, accuracy=0.94), fake_run("patient")])
+    table = tables.classifier_table([fake_run(seed=0, accuracy=0.9), fake_run(seed=1, accuracy=0.94), fake_run("patient")])
     assert table.count("| slice |") == 2 and table.count("| patient, fold 0 |") == 1
     assert "| **94.0** (80.0 to 100.0) |" in table
     assert "Mean of the 2 `slice` runs: **92.0** test, 50.0 validation" in table
@@ -51,14 +51,41 @@ def test_quoted_accuracies_follow_from_their_confusion_matrices(path):
         assert run["test"]["accuracy"] == pytest.approx(correct / run["counts"]["test"]["slices"])
 
 
-def test_the_speed_table_has_a_row_for_each_form():
-    row = {
-        "ms_per_image": [1.0, 2.0, 3.0],
-        "time_over_btjax": 1.5,
-        "gflops": 40.4,
-        "share_of_matmul_peak": 0.5,
-        "compile_seconds": 7.0,
+def speeds(milliseconds, ratio):
+    return {"ms_per_image": [0.1, milliseconds, 9.0], "time_over_btjax": ratio, "share_of_matmul_peak": 0.5}
+
+
+def test_the_speed_table_has_a_row_for_each_case_with_the_fastest_form_of_each_framework():
+    forms = {
+        "btjax": speeds(2.0, 1.0),
+        "torch_eager": speeds(4.0, 2.0),
+        "torch_channels_last": speeds(3.0, 1.5),
+        "keras_jax": speeds(5.0, 2.5),
+        "btjax_bfloat16": speeds(0.5, 1.0),
+        "torch_compile_bfloat16": speeds(0.6, 1.2),
     }
-    table = results.speed_table({"cases": {"small": {"forms": {"btjax": row, "torch_eager": row}}}})
-    assert "| small | btjax | 2.0 | 1.50 | 40 | 50% | 7 |" in table
-    assert table.count("| small |") == 2
+    table = tables.speed_table({"device": "a-gpu", "cases": {"small": {"forms": forms}, "vgg16": {"forms": {}}}})
+    assert "Speed on a-gpu" in table
+    assert "| small | 2.0 | 50% | channels_last | 1.50 | jax | 2.50 |" in table
+    assert "| small, bfloat16 | 0.500 | 50% | compile | 1.20 | | |" in table
+    assert "vgg16" not in table
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 4 and len({line.count("|") for line in rows}) == 1
+
+
+def test_what_is_measured_of_btjax_alone_stands_below_the_speed_table():
+    layers = {
+        f"conv_{index}": {
+            piece: {"share_of_matmul_peak": share} for piece in ("forward", "image_gradient", "kernel_gradient")
+        }
+        for index, share in enumerate((0.5, 0.75))
+    }
+    cases = {
+        "layers": {"layers": layers},
+        "epoch": {"steps": 20, "overhead": 0.012},
+        "folds": {"folds": 5, "ratio": 1.5, "epoch_ratio": 1.25},
+    }
+    table = tables.speed_table({"cases": cases})
+    assert "forward 50 to 75%, image gradient 50 to 75%, kernel gradient 50 to 75%." in table
+    assert "20 steps by the training loop takes +1.2% over" in table
+    assert "5 folds one after the other take 1.50 times as long as in one program, 1.25 times" in table

@@ -1,0 +1,118 @@
+"""Saliency drawn: galleries with the tumour outlined, scores beside chance, by lesion size, under randomisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+_METHOD, _CONTROL = "#0072B2", "#999999"
+
+
+def gallery(
+    images: np.ndarray, titles: Sequence[str], maps: Mapping[str, np.ndarray], masks: np.ndarray | None
+) -> Figure:
+    """A row for each slice: the slice, then each method's map over it, from its least to its largest value.
+
+    Args:
+      images: uint8 [N, S, S], grey.
+      titles: N, one for each row.
+      maps: method -> float [N, S, S]; one that crosses zero is drawn in blue and red around it.
+      masks: bool [N, S, S], outlined, or None.
+    """
+    figure = Figure(figsize=(1.45 * (1 + len(maps)), 1.55 * len(images) + 0.6), layout="constrained")
+    panels = figure.subplots(len(images), 1 + len(maps), squeeze=False)
+    for row, line in enumerate(panels):
+        line[0].imshow(images[row], cmap="gray", vmin=0, vmax=255)
+        line[0].set_ylabel(titles[row], fontsize=7)
+        for panel, found in zip(line[1:], maps.values(), strict=True):
+            panel.imshow(_coloured(found[row]))
+        for panel in line:
+            panel.set_xticks([])
+            panel.set_yticks([])
+            panel.spines[:].set_visible(False)
+            if masks is not None:
+                panel.contour(masks[row], levels=[0.5], colors="lime", linewidths=0.7)
+    for panel, name in zip(panels[0], ("slice", *maps), strict=True):
+        panel.set_title(name.replace("_", "\n"), fontsize=7)
+    return figure
+
+
+def _coloured(values: np.ndarray) -> np.ndarray:
+    """float [S, S] as colours [S, S, 4]; the highest hundredth is cut, since single pixels tower over gradient maps."""
+    low, high = np.percentile(values, [0.5, 99.5])
+    if low < 0 < high:
+        bound = max(-low, high)
+        return colormaps["RdBu_r"](np.clip(values / bound, -1, 1) / 2 + 0.5)
+    return colormaps["inferno"](np.clip((values - low) / max(high - low, 1e-12), 0, 1))
+
+
+def score_bars(rows: Sequence[Mapping], score: str, chance: float, higher: bool) -> Figure:
+    """Each method's and each control's mean of one score with its interval, the best above; a line marks chance.
+
+    Args:
+      rows: with `method`, `mean`, `ci95` (or None) and `control` (bool).
+      score: its name.
+      chance: what a random map expects.
+      higher: whether more is better.
+    """
+    rows = sorted(rows, key=lambda row: row["mean"], reverse=not higher)
+    figure = Figure(figsize=(7, 0.27 * len(rows) + 1), layout="constrained")
+    panel = figure.subplots()
+    for place, row in enumerate(rows):
+        colour = _CONTROL if row["control"] else _METHOD
+        panel.barh(place, row["mean"], color=colour, height=0.7)
+        if row["ci95"] is not None:
+            panel.plot(row["ci95"], [place, place], color="black", linewidth=1)
+    panel.axvline(chance, color="#D55E00", linewidth=1.2, linestyle="--", label="chance")
+    panel.set_yticks(range(len(rows)), [row["method"].replace("_", " ") for row in rows], fontsize=8)
+    panel.set_xlabel(f"{score.replace('_', ' ')} ({'higher' if higher else 'lower'} is better); grey: controls")
+    panel.legend(frameon=False, loc="lower right")
+    panel.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def score_by_size(areas: np.ndarray, values: Mapping[str, np.ndarray], score: str) -> Figure:
+    """A score against the lesion's size: means over five groups of equal number.
+
+    Args:
+      areas: float [N], the tumour's share of the slice.
+      values: method -> float [N].
+      score: its name.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    panel = figure.subplots()
+    groups = np.array_split(np.argsort(areas, kind="stable"), min(5, len(areas)))
+    places = [100 * areas[rows].mean() for rows in groups]
+    for name, numbers in values.items():
+        panel.plot(places, [numbers[rows].mean() for rows in groups], marker="o", markersize=3.5, label=name)
+    panel.set_xlabel("tumour's share of the slice (%), mean of each fifth of the slices")
+    panel.set_ylabel(score.replace("_", " "))
+    panel.legend(frameon=False, fontsize=8, ncols=2)
+    panel.grid(color="0.9", linewidth=0.8)
+    panel.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def randomisation_curves(rows: Sequence[Mapping]) -> Figure:
+    """Similarity to the trained network's maps, and the score, as layers are made random from the top down.
+
+    Args:
+      rows: with `method`, `layer`, `spearman`, `ssim` and perhaps `average_precision`, in order.
+    """
+    quantities = [name for name in ("spearman", "ssim", "average_precision") if name in rows[0]]
+    figure = Figure(figsize=(4.2 * len(quantities), 3.8), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(quantities)))
+    for panel, quantity in zip(panels, quantities, strict=True):
+        for method in dict.fromkeys(row["method"] for row in rows):
+            part = [row for row in rows if row["method"] == method]
+            panel.plot(range(len(part)), [row[quantity] for row in part], marker="o", markersize=3.5, label=method)
+        layers = [row["layer"] for row in rows if row["method"] == rows[0]["method"]]
+        panel.set_xticks(range(len(layers)), layers, rotation=90, fontsize=7)
+        panel.set_title(quantity.replace("_", " "), fontsize=10)
+        panel.grid(color="0.9", linewidth=0.8)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,1 @@
+"""Measures btjax against PyTorch and Keras: see `experiments.bench.__main__`."""

@@ -1,0 +1,151 @@
+"""The same models in PyTorch.
+
+PyTorch pads a convolution with stride 2 on both sides, XLA's "SAME" at the end alone: each is the other's mirror image.
+With its kernels mirrored, the U-Net here makes of a mirrored image the mirror image of what btjax's makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from btjax.models.unet import EPSILON, MOMENTUM, down_widths, halvings, up_widths
+from btjax.models.vgg16 import CONVOLUTIONS
+from experiments.bench.cases import Case, batches, dtype_of, random_inputs, random_slices
+
+
+def make_model(case: Case) -> nn.Module:
+    """The module of a case, on images float32 [B, channels, S, S]."""
+    return {"cnn": make_cnn, "vgg16": make_vgg16, "unet": UNet}[case.kind](case)
+
+
+def make_cnn(case: Case) -> nn.Sequential:
+    """The CNN as btjax's defaults have it; `dense` is the layer whose kernel the L2 term takes."""
+    layers, channels = nn.Sequential(), case.channels
+    for index, width in enumerate(case.widths, 1):
+        layers.add_module(f"conv_{index}", nn.Conv2d(channels, width, 3, padding=1))
+        layers.add_module(f"relu_{index}", nn.ReLU())
+        layers.add_module(f"pool_{index}", nn.MaxPool2d(2))
+        channels = width
+    layers.add_module("flatten", nn.Flatten())
+    size = case.image_size // 2 ** len(case.widths)
+    layers.add_module("dense", nn.Linear(channels * size**2, case.dense))
+    layers.add_module("relu", nn.ReLU())
+    layers.add_module("dropout", nn.Dropout(0.1))
+    layers.add_module("logits", nn.Linear(case.dense, 3))
+    return layers
+
+
+def make_vgg16(case: Case) -> nn.Sequential:
+    """VGG16's base and the paper's head."""
+    layers, channels = nn.Sequential(), case.channels
+    for name, width in CONVOLUTIONS.items():
+        if name.endswith("conv1") and len(layers):
+            layers.append(nn.MaxPool2d(2))
+        layers.append(nn.Conv2d(channels, width, 3, padding=1)).append(nn.ReLU())
+        channels = width
+    layers.append(nn.MaxPool2d(2)).append(nn.Flatten())
+    layers.append(nn.Linear(channels * (case.image_size // 32) ** 2, case.dense)).append(nn.ReLU())
+    return layers.append(nn.Linear(case.dense, 3))
+
+
+class Block(nn.Module):
+    """A convolution, plain or transposed, without bias; batch normalisation, dropout, activation."""
+
+    def __init__(self, convolution: nn.Module, features: int, dropout: float, slope: float):
+        super().__init__()
+        self.conv, self.dropout, self.slope = convolution, dropout, slope
+        self.batch_norm = nn.BatchNorm2d(features, eps=EPSILON, momentum=1 - MOMENTUM)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[B, features, S', S'] of hidden [B, C, S, S]."""
+        hidden = self.batch_norm(self.conv(hidden))
+        if self.dropout:
+            hidden = nn.functional.dropout(hidden, self.dropout, self.training)
+        return nn.functional.leaky_relu(hidden, self.slope) if self.slope else nn.functional.relu(hidden)
+
+
+class UNet(nn.Module):
+    """`btjax.models.unet.UNet`, layer by layer and name by name."""
+
+    def __init__(self, case: Case):
+        super().__init__()
+        levels, (width,), channels = halvings(case.image_size), case.widths, case.channels
+        self.chain = nn.Sequential()
+        for index, features in enumerate(down_widths(width, levels), 1):
+            convolution = nn.Conv2d(channels, features, 3, stride=2, padding=1, bias=False)
+            self.chain.add_module(f"down_{index}", Block(convolution, features, 0.0, 0.3))
+            channels = features
+        latent = nn.Conv2d(channels, channels, 1, bias=False)
+        self.chain.add_module("latent", Block(latent, channels, 0.0, 0.3))
+        transposed = {"stride": 2, "padding": 1, "output_padding": 1}
+        for index, features in enumerate(up_widths(width, levels), 1):
+            convolution = nn.ConvTranspose2d(channels, features, 3, bias=False, **transposed)
+            self.chain.add_module(f"up_{index}", Block(convolution, features, 0.5 if index <= 3 else 0.0, 0.0))
+            channels = features
+        self.chain.add_module("last", nn.ConvTranspose2d(channels, 3, 3, **transposed))
+        self.location = nn.Conv2d(case.channels, 1, 1, bias=False).requires_grad_(False)
+        self.colorer = nn.Conv2d(4, 3, 3, padding=1)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[B, 3, S, S] of inputs [B, channels, S, S]."""
+        return self.colorer(torch.cat([self.chain(inputs), self.location(inputs)], 1))
+
+
+def prepare(case: Case, form: str) -> Callable[[int], None]:
+    """`run(steps)`, which waits for the steps it takes."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_float32_matmul_precision("high")  # TensorFloat-32 on a GPU, as JAX has by default; nothing on a CPU
+    layout = torch.contiguous_format if form == "torch_eager" else torch.channels_last
+    model = make_model(case).to(device, memory_format=layout)
+    mixed = torch.autocast(device, torch.bfloat16, enabled=dtype_of(case, form) == "bfloat16")
+    make = _forward if case.kind == "vgg16" else _training
+    steps_of = make(case, model, mixed, device, layout, form)
+
+    def run(steps: int) -> None:
+        steps_of(steps)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def _training(case, model, mixed, device, layout, form) -> Callable[[int], None]:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=0.001, eps=1e-7, fused=form != "torch_eager")
+    images, labels = (torch.tensor(array, device=device) for array in random_slices(case))
+
+    def loss_of(rows):
+        inputs = images[rows].float().div(255)[:, None].expand(-1, case.channels, -1, -1)
+        inputs = inputs.contiguous(memory_format=layout)
+        with mixed:
+            outputs = model(inputs).float()
+        if case.kind == "unet":
+            return nn.functional.l1_loss(outputs, inputs)
+        penalty = 0.001 * model.dense.weight.square().sum()
+        return nn.functional.cross_entropy(outputs, labels[rows].long()) + penalty
+
+    if form.startswith("torch_compile"):
+        loss_of = torch.compile(loss_of)
+
+    def run(steps):
+        for rows in batches(case, steps):
+            optimizer.zero_grad(set_to_none=True)
+            loss_of(torch.as_tensor(rows, device=device)).backward()
+            optimizer.step()
+
+    return run
+
+
+def _forward(case, model, mixed, device, layout, form) -> Callable[[int], None]:
+    inputs = torch.tensor(random_inputs(case), device=device).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+    apply = torch.compile(model.eval()) if form.startswith("torch_compile") else model.eval()
+
+    def run(steps):
+        with torch.inference_mode(), mixed:
+            for _ in range(steps):
+                apply(inputs)
+
+    return run

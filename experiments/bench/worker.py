@@ -1,0 +1,113 @@
+"""The process in which one form of a case is measured, and nothing else.
+
+    python -m experiments.bench.worker FORM CASE_AS_JSON
+    python -m experiments.bench.worker layers|epoch|folds SETTINGS_AS_JSON
+    python -m experiments.bench.worker device
+
+A form compiles, answers, and then answers each line of standard input: `run` with a timing, `peak DTYPE` with the rate
+of matrix products. The others answer once. Answers are lines of JSON on standard output; whatever else a framework has
+to say goes to standard error.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+from experiments.bench.cases import Case
+
+TIMING_SECONDS = 1.0
+"""About how long a timing takes, if a step is shorter than that."""
+
+MOST_STEPS = 256
+
+
+def main(arguments: list[str]) -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(values: dict) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    kind = arguments[0]
+    if kind == "device":
+        answer(device())
+    elif kind in ("layers", "epoch", "folds"):
+        from experiments.bench import within
+
+        answer(getattr(within, f"measure_{kind}")(**json.loads(arguments[1])))
+    else:
+        serve(kind, Case.from_json(json.loads(arguments[1])), answer)
+
+
+def device() -> dict:
+    """JAX's first device: `platform` (cpu or gpu), `name` (a CPU's is `cpu`), and `versions` of what is compared."""
+    import jax
+
+    first = jax.devices()[0]
+    name = "cpu" if first.platform == "cpu" else "-".join(first.device_kind.lower().split())
+    versions = {}
+    for package in ("jax", "torch", "keras"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"platform": first.platform, "name": name, "versions": versions}
+
+
+def prepare(form: str, case: Case) -> Callable[[int], None]:
+    """`run(steps)` of a form; imports its framework."""
+    framework, _, variant = form.partition("_")
+    if framework == "btjax":
+        from experiments.bench import forms_btjax as forms
+    elif framework == "torch":
+        from experiments.bench import forms_torch as forms
+    else:
+        os.environ["KERAS_BACKEND"] = variant.split("_")[0]
+        from experiments.bench import forms_keras as forms
+    return forms.prepare(case, form)
+
+
+def serve(form: str, case: Case, answer: Callable[[dict], None]) -> None:
+    """Compiles, then times what each line of standard input asks for."""
+    began = time.perf_counter()
+    run = prepare(form, case)
+    run(1)
+    answer({"compile_seconds": time.perf_counter() - began})
+    run(1)  # the second call may still allocate, or compile what the first one's results made different
+    began = time.perf_counter()
+    run(1)
+    steps = max(1, min(MOST_STEPS, round(TIMING_SECONDS / (time.perf_counter() - began))))
+    for line in sys.stdin:
+        command, *rest = line.split()
+        if command == "peak":
+            from experiments.bench.forms_btjax import matmul_peak
+
+            answer({"gflops": matmul_peak(*rest)})
+            continue
+        began = time.perf_counter()
+        run(steps)
+        seconds = time.perf_counter() - began
+        answer({"ms_per_image": seconds / steps / case.batch_size * 1e3, "peak_memory_mib": peak_memory()})
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held, MiB: on a GPU what its framework allocated there, else resident."""
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        taken = sys.modules["torch"].cuda.max_memory_allocated()
+        if taken:
+            return taken / 2**20
+    if "jax" in sys.modules:
+        statistics = sys.modules["jax"].devices()[0].memory_stats()
+        if statistics:
+            return statistics["peak_bytes_in_use"] / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,184 @@
+"""Markdown tables of the results files, for the README."""
+
+from __future__ import annotations
+
+
+def classifier_table(runs: list[dict]) -> str:
+    """A Markdown table of runs: one row each, and one with the means of those that share a protocol."""
+    lines = [
+        "| protocol | seed | test slices (patients) | test accuracy (95%) | by patient | macro F1 | validation "
+        "| linear model | class prior | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for protocol in dict.fromkeys(run["protocol"] for run in runs):
+        folds = [run for run in runs if run["protocol"] == protocol and protocol != "slice"]
+        if len(folds) > 1:
+            lines.append(_fold_row(protocol, folds))
+    for run in runs:
+        counts, by_patient = run["counts"]["test"], run["test_by_patient"]
+        if run["protocol"] != "slice" and sum(other["protocol"] == run["protocol"] for other in runs) > 1:
+            continue
+        name = run["protocol"] if run["protocol"] == "slice" else f"{run['protocol']}, fold {run['split']['fold']}"
+        lines.append(
+            f"| {name} | {run['split']['seed']} | {counts['slices']} ({counts['patients']}) "
+            f"| {_with_interval(run['test'])} | {'' if by_patient is None else _percent(by_patient['accuracy'])} "
+            f"| {_percent(run['test']['macro_f1'])} | {_percent(run['validation']['accuracy'])} "
+            f"| {_percent(run['baselines']['linear_model'])} | {_percent(run['baselines']['class_prior'])} "
+            f"| {run['training']['seconds'] / 60:.0f} |"
+        )
+    for protocol in dict.fromkeys(run["protocol"] for run in runs):
+        group = [run for run in runs if run["protocol"] == protocol]
+        if len(group) > 1 and protocol == "slice":
+            test, held_out, validation = (
+                sum(run[side]["accuracy"] for run in group) / len(group) for side in ("test", "held_out", "validation")
+            )
+            lines.append(
+                f"\nMean of the {len(group)} `{protocol}` runs: **{_percent(test)}** test, {_percent(validation)} "
+                f"validation, {_percent(held_out)} over both (validation chose the checkpoint)."
+            )
+    return "\n".join(lines)
+
+
+def _fold_row(protocol: str, runs: list[dict]) -> str:
+    """One row for the folds of a protocol: every slice is tested once, accuracies are pooled over all of them."""
+    slices = [run["test"]["slices"] for run in runs]
+    patients = sum(run["counts"]["test"]["patients"] for run in runs)
+
+    def pooled(values) -> str:
+        return _percent(sum(n * value for n, value in zip(slices, values, strict=True)) / sum(slices))
+
+    accuracies = [run["test"]["accuracy"] for run in runs]
+    by_patient = sum(
+        run["counts"]["test"]["patients"] * run["test_by_patient"]["accuracy"] for run in runs
+    ) / patients  # fmt: skip
+    baselines = (pooled(run["baselines"][name] for run in runs) for name in ("linear_model", "class_prior"))
+    return (
+        f"| {protocol}, {len(runs)} folds | {runs[0]['split']['seed']} | {sum(slices)} ({patients}) "
+        f"| **{pooled(accuracies)}** (folds {_percent(min(accuracies))} to {_percent(max(accuracies))}) "
+        f"| {_percent(by_patient)} | {pooled(run['test']['macro_f1'] for run in runs)} "
+        f"| {pooled(run['validation']['accuracy'] for run in runs)} | {' | '.join(baselines)} "
+        f"| {sum(run['training']['seconds'] for run in runs) / 60:.0f} |"
+    )
+
+
+def speed_table(result: dict) -> str:
+    """What `scripts/bench` measured on one device: a row for each model, then what is measured of btjax alone."""
+    lines = [
+        f"Speed on {result.get('device', 'cpu')} (`scripts/bench`; forms take turns, ratios are medians of the rounds; "
+        "above 1 btjax is faster):\n",
+        "| case | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax | fastest Keras form "
+        "| its time over btjax |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for name, case in result["cases"].items():
+        if "forms" not in case:
+            notes.append(_speed_note(name, case))
+            continue
+        for suffix in ("", "_bfloat16"):
+            forms = {form: row for form, row in case["forms"].items() if form.endswith("_bfloat16") == bool(suffix)}
+            own = forms.get(f"btjax{suffix}")
+            if own is None:
+                continue
+            peers = [_fastest(forms, framework, suffix) for framework in ("torch", "keras")]
+            lines.append(
+                f"| {name}{', bfloat16' if suffix else ''} | {_short(own['ms_per_image'][1])} "
+                f"| {100 * own['share_of_matmul_peak']:.0f}% | {' | '.join(peers)} |"
+            )
+    return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def _fastest(forms: dict, framework: str, suffix: str) -> str:
+    """Two cells: the variant of a framework with the least time, and its time over btjax's."""
+    ratios = {
+        form.removesuffix(suffix).removeprefix(f"{framework}_"): row["time_over_btjax"]
+        for form, row in forms.items()
+        if form.startswith(framework)
+    }
+    if not ratios:
+        return "|"
+    fastest = min(ratios, key=ratios.get)
+    return f"{fastest} | {ratios[fastest]:.2f}"
+
+
+def _speed_note(name: str, case: dict) -> str:
+    """A line on what was measured of btjax alone."""
+    if name == "layers":
+        pieces = ("forward", "image_gradient", "kernel_gradient")
+        shares = [[100 * layer[piece]["share_of_matmul_peak"] for layer in case["layers"].values()] for piece in pieces]
+        parts = (
+            f"{piece.replace('_', ' ')} {min(values):.0f} to {max(values):.0f}%"
+            for piece, values in zip(pieces, shares, strict=True)
+        )
+        return f"- The paper's convolutions of 512 filters and more, of matmul peak: {', '.join(parts)}."
+    if name == "epoch":
+        return (
+            f"- An epoch of {case['steps']} steps by the training loop takes {100 * case['overhead']:+.1f}% over its "
+            "compiled steps."
+        )
+    return (
+        f"- {case['folds']} folds one after the other take {case['ratio']:.2f} times as long as in one program, "
+        f"{case['epoch_ratio']:.2f} times without compilation."
+    )
+
+
+def _short(milliseconds: float) -> str:
+    return f"{milliseconds:.1f}" if milliseconds >= 1 else f"{milliseconds:.3f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def _with_interval(scores: dict) -> str:
+    if scores["accuracy_ci95"] is None:
+        return f"**{_percent(scores['accuracy'])}**"
+    low, high = scores["accuracy_ci95"]
+    return f"**{_percent(scores['accuracy'])}** ({_percent(low)} to {_percent(high)})"
+
+
+def unet_table(result: dict) -> str:
+    """Markdown tables of a U-Net's scores on its test slices, and of what decides its output."""
+    lines = [
+        f"{result['test_slices']} test slices, protocol `{result['protocol']}`; the encoder classifier has "
+        f"**{_percent(result['classifier']['held_out']['accuracy'])}** of its "
+        f"{result['classifier']['held_out']['slices']} held-out slices right "
+        f"({_percent(result['classifier']['test']['accuracy'])} of the test slices; the paper's: 90.6 of 128).\n",
+        "| output | epoch | MAE | PSNR (dB) | SSIM |",
+        "|---|---|---|---|---|",
+    ]
+    for name, epochs in result["by_epoch"].items():
+        epoch, scores = list(epochs.items())[-1]
+        lines.append(f"| {name} | {epoch} | {scores['mae']:.4f} | {scores['psnr']:.1f} | {scores['ssim']:.3f} |")
+    for name, scores in (("full, best epoch", result["reconstruction"]), ("final", result["final"])):
+        lines.append(f"| {name} | | {scores['mae']:.4f} | {scores['psnr']:.1f} | {scores['ssim']:.3f} |")
+    lines += [
+        "\nWhat decides the output: its mean absolute change when a part is replaced, as a share of the difference "
+        "between two images' outputs.\n",
+        "| replaced | U-Net | final U-Net |",
+        "|---|---|---|",
+    ]
+    for name, scores in result["latent"].items():
+        if name != "full":
+            final = result["final_latent"][name]
+            lines.append(f"| {name} | {_percent(scores['share'])}% | {_percent(final['share'])}% |")
+    return "\n".join(lines)
+
+
+def saliency_table(result: dict, score: str = "average_precision") -> str:
+    """A Markdown table of the methods, best first, beside the best control, by one score."""
+    rows = [row for row in result["comparison"] if row["group"] == "all" and row["score"] == score]
+    rows.sort(key=lambda row: -row["mean"])
+    lines = [
+        f"{result['test_slices']} test slices, protocol `{result['protocol']}`, accuracy "
+        f"{_percent(result['accuracy'])}; {score.replace('_', ' ')} of pixels against the tumour mask, chance "
+        f"{result['chance'][score]:.3f}; intervals resample patients.\n",
+        "| method | slices | mean | best control | better by (95%) | beats it |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        low, high = row["difference_ci95"]
+        control = f"{row['best_control']} {row['control_mean']:.3f}"
+        verdict = f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}) | {'yes' if row['beats_best_control'] else 'no'}"
+        lines.append(f"| {row['method']} | {row['slices']} | {row['mean']:.3f} | {control} | {verdict} |")
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""The U-Net's experiment as its users run it: all stages on the phantom data set."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+
+import btjax
+from btjax.training.state import random_key
+from btjax.unet_report import load_composed
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = """
+--data_dir=phantom --phantom_patients=8 --phantom_slices=3 --image_size=32 --protocol=patient --width=4 --epochs=2
+--keep_every=1 --classifier_epochs=4 --batch_size=16 --seed=1 --flip --select=validation_accuracy
+""".split()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    return os.environ | {"BTJAX_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+def run(environment, folder, *flags) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "experiments.unet", *TINY, f"--workdir={folder}", *flags]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def finished(environment, tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("runs") / "unet"
+    done = run(environment, folder)
+    assert done.returncode == 0, done.stderr
+    assert "test MAE" in done.stdout and "final: " in done.stdout
+    return folder
+
+
+def test_both_trained_models_come_back(finished):
+    images = np.zeros((2, 32, 32), np.uint8)
+    assert btjax.restore(finished / "autoencoder").outputs(images).shape == (2, 32, 32, 3)
+    assert btjax.restore(finished / "classifier").probabilities(images).shape == (2, 3)
+    assert json.loads((finished / "classifier" / "report.json").read_text())["test"]["slices"] > 0
+
+
+def test_location_has_the_bytes_that_it_began_with(finished):
+    restored = btjax.restore(finished / "autoencoder")
+    key = random_key(jax.random.key(restored.config.seed), "init")
+    fresh = restored.config.task().initialise(key, 32)["params"]
+    trained = restored.variables["params"]
+    assert np.asarray(trained["location"]["kernel"]).tobytes() == np.asarray(fresh["location"]["kernel"]).tobytes()
+    assert not np.array_equal(trained["colorer"]["kernel"], fresh["colorer"]["kernel"])
+
+
+def test_composed_leaves_are_bit_equal_to_their_sources(finished):
+    origins = json.loads((finished / "composed" / "origins.json").read_text())
+    autoencoder, classifier = (btjax.restore(finished / name).variables for name in ("autoencoder", "classifier"))
+    sources = {
+        "autoencoder": traverse_util.flatten_dict(autoencoder, sep="/"),
+        "classifier": {
+            path.replace("/class_down", "/down"): leaf
+            for path, leaf in traverse_util.flatten_dict(classifier, sep="/").items()
+        },
+    }
+    for name in ("final", "left", "right"):
+        leaves = traverse_util.flatten_dict(load_composed(finished, name), sep="/")
+        assert leaves.keys() == origins[name].keys()
+        for path, origin in origins[name].items():
+            if origin != "fresh":
+                assert np.asarray(leaves[path]).tobytes() == np.asarray(sources[origin][path]).tobytes(), path
+    assert set(origins["final"].values()) == {"autoencoder", "classifier"}
+    assert {path for path, origin in origins["left"].items() if origin == "fresh"} == {"params/location/kernel"}
+    assert all(origin == "fresh" for path, origin in origins["right"].items() if "colorer" in path)
+
+
+def test_the_figures_are_drawn_anew_from_a_finished_folder(environment, finished):
+    for path in (finished / "figures").iterdir():
+        path.unlink()
+    before = json.loads((finished / "unet.json").read_text())
+    done = run(environment, finished, "--stage=figures")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (finished / "figures").iterdir()} == {f"figure_{n:02d}.png" for n in range(7, 15)}
+    assert json.loads((finished / "unet.json").read_text()) == before
+    assert set(before["by_epoch"]) == {"full", "left", "right"}
+    assert set(before["by_epoch"]["full"]) == {"1", "2"}
+    assert before["latent"]["full"]["effect"] == 0
+    page = (finished / "unet.html").read_text()
+    assert page.count("<img") == 8 and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_finished_stages_are_not_trained_again_when_resumed(environment, finished):
+    stamps = {path: path.stat().st_mtime_ns for path in finished.glob("*/checkpoints/best/*")}
+    done = run(environment, finished, "--resume", "--stage=classifier")
+    assert done.returncode == 0, done.stderr
+    assert stamps == {path: path.stat().st_mtime_ns for path in finished.glob("*/checkpoints/best/*")}
+
+
+def test_the_classifier_can_begin_with_the_autoencoders_encoder(environment, finished, tmp_path):
+    folder = tmp_path / "unet"
+    (folder).mkdir()
+    (folder / "autoencoder").symlink_to(finished / "autoencoder")
+    done = run(environment, folder, "--stage=classifier", "--classifier_start=autoencoder", "--classifier_epochs=1",
+               "--classifier_learning_rate=0")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    began = btjax.restore(folder / "classifier").variables["params"]
+    encoder = btjax.restore(folder / "autoencoder").variables["params"]
+    np.testing.assert_array_equal(began["class_down_2"]["conv"]["kernel"], encoder["down_2"]["conv"]["kernel"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--stage=compose"], "no autoencoder in {folder}; run --stage=autoencoder first"),
+        (["--stage=figures"], "no autoencoder in {folder}; run --stage=autoencoder first"),
+        (["--stage=classifier", "--classifier_start=autoencoder"], "no autoencoder in {folder}"),
+        (["--image_size=48"], "--image_size=48: the U-Net expects a power of two"),
+        (["--eval_only"], "--eval_only: the U-Net's is --stage=figures"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(environment, tmp_path, flags, message):
+    done = run(environment, tmp_path / "run", *flags)
+    assert done.returncode == 2
+    assert message.format(folder=tmp_path / "run") in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_parts_of_other_sizes_are_not_composed(environment, finished, tmp_path):
+    folder = tmp_path / "unet"
+    folder.mkdir()
+    (folder / "classifier").symlink_to(finished / "classifier")
+    assert run(environment, folder, "--stage=autoencoder", "--width=8", "--epochs=1").returncode == 0
+    done = run(environment, folder, "--stage=compose", "--width=8")
+    assert done.returncode == 2
+    assert "class_down_1" in done.stderr.splitlines()[-1] and "expected" in done.stderr.splitlines()[-1]
