@@ -179,6 +179,8 @@ def saliency_table(result: dict, score: str = "average_precision") -> str:
     for row in rows:
         low, high = row["difference_ci95"]
         control = f"{row['best_control']} {row['control_mean']:.3f}"
-        verdict = f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}) | {'yes' if row['beats_best_control'] else 'no'}"
+        verdict = (
+            f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}) | {'yes' if row['beats_best_control'] else 'no'}"
+        )
         lines.append(f"| {row['method']} | {row['slices']} | {row['mean']:.3f} | {control} | {verdict} |")
     return "\n".join(lines)

@@ -21,7 +21,9 @@ def fake_run(protocol="slice", seed=0, accuracy=0.9) -> dict:
 
 
 def test_the_table_has_a_row_for_each_run_and_the_mean_of_a_protocols_seeds():
-    table = tables.classifier_table([fake_run(seed=0, accuracy=0.9), fake_run(seed=1, accuracy=0.94), fake_run("patient")])
+    table = tables.classifier_table(
+        [fake_run(seed=0, accuracy=0.9), fake_run(seed=1, accuracy=0.94), fake_run("patient")]
+    )
     assert table.count("| slice |") == 2 and table.count("| patient, fold 0 |") == 1
     assert "| **94.0** (80.0 to 100.0) |" in table
     assert "Mean of the 2 `slice` runs: **92.0** test, 50.0 validation" in table

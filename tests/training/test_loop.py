@@ -216,3 +216,25 @@ def test_slices_large_enough_for_banded_convolutions_train(devices):
 def test_rbg_keys_train_and_differ_from_threefry():
     threefry, rbg = make_trainer(epochs=1), make_trainer(epochs=1, prng="rbg")
     assert threefry.fit().history[0]["train_loss"] != rbg.fit().history[0]["train_loss"]
+
+
+EIGHT = """
+import os, sys
+import jax
+jax.config.update("jax_num_cpu_devices", 8)
+from tests.training.test_loop import make_trainer
+
+with jax.numpy_dtype_promotion("standard"):
+    for devices in (1, 2, 8):
+        history = make_trainer(epochs=2, batch_size=16, devices=devices).fit().history
+        print(*(row[f"{side}_loss"] for row in history for side in ("train", "validation")))
+"""
+
+
+def test_eight_devices_give_the_losses_of_one():
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", EIGHT], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    losses = np.array([line.split() for line in done.stdout.splitlines()], float)
+    assert losses.shape == (3, 4)
+    np.testing.assert_allclose(losses[1:], np.broadcast_to(losses[0], (2, 4)), rtol=1e-4)

@@ -1,0 +1,263 @@
+"""Many runs in one program: the folds of a cross-validation, or an ensemble of seeds.
+
+The runs share a config, the images and labels on the device, and the compiled programs; each has its own rows, seed,
+random keys, optimizer state, schedule, best checkpoint and early stopping, and gives what it would give alone. Their
+states lie stacked on a leading axis. A program takes each run's first and last step, so that a run which has fewer
+steps in its epoch, or has stopped, takes none while the others go on.
+
+How the runs stand in the program depends on the platform. On CPU they take turns within it (`jax.lax.map`): one run's
+matrix products keep all cores busy, its working set fits in the caches, and the bits are those of the run alone; what
+is saved is compilation. Side by side a step of five small CNNs took 1.6 times as long on two cores. Elsewhere they go
+side by side (`jax.vmap`), which fills a device that one small model leaves idle; sums are then taken in another order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from btjax.errors import InputError
+from btjax.training import step as compiled
+from btjax.training.config import TrainingConfig
+from btjax.training.loop import Examples, Interrupted, NotFinite, Observer, Progress, StopRequest, Trainer, next_chunk
+from btjax.training.optimizers import make_optimizer
+
+
+class ManyTrainer:
+    """Trains several models of one config in one program.
+
+    Args:
+      task: see `btjax.training.tasks`.
+      config: the options; batches cannot be divided among devices.
+      examples: what each run trains on; images and labels are the same in all.
+      seeds: of each run.
+      checkpoints: where each run saves, or None to save nothing.
+      names: of each run, for errors; "run 0" and so on where there are none.
+      pretrained: layers of parameters to begin with, or None.
+      form: "map" (the runs take turns) or "vmap" (side by side); None for what suits the platform.
+
+    Attributes:
+      runs: a `Trainer` for each; their `state` and `progress` are current after every epoch and save.
+
+    Raises:
+      InputError: options that many runs cannot share, or examples of different images.
+      ValueError: arguments of different lengths.
+    """
+
+    def __init__(
+        self,
+        task,
+        config: TrainingConfig,
+        examples: Sequence[Examples],
+        seeds: Sequence[int],
+        checkpoints: Sequence | None = None,
+        names: Sequence[str] | None = None,
+        pretrained=None,
+        form: str | None = None,
+    ):
+        form = form or ("map" if jax.default_backend() == "cpu" else "vmap")
+        _check(config, examples, form)
+        self.names = list(names or (f"run {index}" for index in range(len(examples))))
+        self.runs: list[Trainer] = []
+        places = checkpoints or [None] * len(examples)
+        for one, seed, place, _ in zip(examples, seeds, places, self.names, strict=True):
+            like = self.runs[0] if self.runs else None
+            self.runs.append(Trainer(task, config, one, seed, place, pretrained, like))
+        self.dataset = self.runs[0].dataset
+        lengths = sorted({run.steps_per_epoch for run in self.runs})
+        self._which = _int32([lengths.index(run.steps_per_epoch) for run in self.runs])
+        self._validation = _stack_batches([run.validation for run in self.runs])
+        evaluate = compiled.make_evaluate(task)
+
+        def train_one(dataset, carry, which, *batches_start_stop):
+            train_step = compiled.make_train_step(task, make_optimizer(config, lengths, which))
+            return compiled.take_steps(train_step, *carry, dataset, *batches_start_stop)
+
+        def evaluate_one(dataset, variables, *batches):
+            return evaluate(variables, dataset, *batches)
+
+        self.train_chunk = jax.jit(_each(train_one, form), donate_argnums=1)
+        self.evaluate = jax.jit(_each(evaluate_one, form))
+        self._chunk = 1
+
+    def restore(self, index: int) -> None:
+        """`Trainer.restore` of one run; runs need not stand at the same epoch."""
+        self.runs[index].restore()
+
+    def fit(self, observers: Sequence[Observer] | None = None) -> list[Progress]:
+        """Trains every run to its last epoch, or until its early stopping.
+
+        Args:
+          observers: one for each run, told of its chunks and epochs.
+
+        Returns:
+          The runs' progress. A run's `seconds` are its share: the time divided by the number of runs that trained.
+
+        Raises:
+          Interrupted: SIGINT or SIGTERM came; a checkpoint of every run was saved.
+          NotFinite: a loss or gradient was not finite; the message begins with the run's name.
+          InputError: a checkpoint cannot be written.
+          ValueError: called outside the main thread, where signals cannot be handled.
+        """
+        observers = observers or [Observer()] * len(self.runs)
+        for run, observer in zip(self.runs, observers, strict=True):
+            observer.on_start(run.progress, run.steps_per_epoch)
+        with StopRequest() as stop:
+            while active := self._unfinished():
+                self._train_epoch(active, observers, stop)
+                for index, validation in zip(active, self._validate(active), strict=True):
+                    with self._named(index) as run:
+                        run.complete_epoch(validation)
+                    observers[index].on_epoch(run.progress)
+                if stop.signal is not None and (rest := self._unfinished()):
+                    self._save(rest)
+                    raise Interrupted(stop.signal, self.runs[rest[0]].progress)
+        return [run.progress for run in self.runs]
+
+    def _unfinished(self) -> list[int]:
+        return [index for index, run in enumerate(self.runs) if not run.finished()]
+
+    def _train_epoch(self, active: list[int], observers: Sequence[Observer], stop: StopRequest) -> None:
+        """Takes the remaining steps of each active run's epoch in chunks of about a second."""
+        batches = _stack_batches([run.batches() for run in self.runs])
+        carry = _stack([(run.state, run.sums) for run in self.runs])
+        starts = [run.progress.steps for run in self.runs]
+        ends = [run.steps_per_epoch if index in active else starts[index] for index, run in enumerate(self.runs)]
+        began = time.perf_counter()
+        while starts != ends:
+            stops = [min(start + self._chunk, end) for start, end in zip(starts, ends, strict=True)]
+            carry = self.train_chunk(self.dataset, carry, self._which, *batches, _int32(starts), _int32(stops))
+            sums = _rows(jax.device_get(carry[1]), len(self.runs))
+            seconds, began = time.perf_counter() - began, time.perf_counter()
+            taken = [stop - start for start, stop in zip(starts, stops, strict=True)]
+            self._chunk, starts = next_chunk(self._chunk, max(taken), seconds), stops
+            for index in active:
+                with self._named(index) as run:
+                    run.progress.seconds += seconds / len(active)
+                    run.progress.steps = stops[index]
+                    run.check_finite(sums[index])
+                if taken[index]:
+                    observers[index].on_steps(run.progress, compiled.means(sums[index]))
+            unfinished = starts != ends
+            if unfinished and (stop.signal is not None or self.runs[active[0]].save_is_due()):
+                self._take_apart(carry)
+                self._save(active)
+            if unfinished and stop.signal is not None:
+                raise Interrupted(stop.signal, self.runs[active[0]].progress)
+        self._take_apart(carry)
+
+    def _validate(self, active: list[int]) -> list[dict[str, float]]:
+        """The active runs' means over their validation rows."""
+        began = time.perf_counter()
+        variables = _stack([run.state.variables for run in self.runs])
+        sums = _rows(jax.device_get(self.evaluate(self.dataset, variables, *self._validation)), len(self.runs))
+        for index in active:
+            self.runs[index].progress.seconds += (time.perf_counter() - began) / len(active)
+        return [compiled.means(sums[index]) for index in active]
+
+    def _take_apart(self, carry) -> None:
+        """Gives every run its own state and sums."""
+        for run, own in zip(self.runs, _unstack(carry, len(self.runs)), strict=True):
+            run.state, run.sums = own
+
+    def _save(self, indices: list[int]) -> None:
+        for index in indices:
+            with self._named(index) as run:
+                run.save_last()
+
+    @contextlib.contextmanager
+    def _named(self, index: int) -> Iterator[Trainer]:
+        """One of the runs; what is not finite in it is told with its name."""
+        try:
+            yield self.runs[index]
+        except NotFinite as error:
+            raise NotFinite(f"{self.names[index]}: {error}") from None
+
+
+def compare_times(
+    task, config: TrainingConfig, examples: Sequence[Examples], seeds: Sequence[int], form: str | None = None
+) -> dict[str, float]:
+    """Trains the same runs in one program and one after the other, without checkpoints.
+
+    Args:
+      as `ManyTrainer`'s; `config.epochs` at least 2.
+
+    Returns:
+      Seconds of training: together_seconds and sequence_seconds with all compilation, together_epoch_seconds and
+      sequence_epoch_seconds of a later epoch of all runs, without; ratio and epoch_ratio, sequence over together.
+    """
+    began = time.perf_counter()
+    together = ManyTrainer(task, config, examples, seeds, form=form).fit()
+    between = time.perf_counter()
+    sequence = [Trainer(task, config, one, seed).fit() for one, seed in zip(examples, seeds, strict=True)]
+    seconds = {"together": between - began, "sequence": time.perf_counter() - between}
+
+    def epoch(runs: list[Progress]) -> float:
+        times = [run.history[-1]["seconds"] - run.history[0]["seconds"] for run in runs]
+        return sum(times) / (config.epochs - 1)
+
+    epochs = {"together": epoch(together), "sequence": epoch(sequence)}
+    return {
+        **{f"{name}_seconds": value for name, value in seconds.items()},
+        **{f"{name}_epoch_seconds": value for name, value in epochs.items()},
+        "ratio": seconds["sequence"] / seconds["together"],
+        "epoch_ratio": epochs["sequence"] / epochs["together"],
+    }
+
+
+def _check(config: TrainingConfig, examples: Sequence[Examples], form: str) -> None:
+    if config.devices > 1:
+        raise InputError(f"--devices={config.devices}: expected 1, several runs in one program are not divided")
+    if form == "vmap" and config.prng == "rbg":
+        raise InputError("--prng=rbg: gives other bits side by side than alone, expected threefry2x32 for several runs")
+    for one in examples[1:]:
+        for name in ("images", "labels"):
+            own, first = getattr(one, name), getattr(examples[0], name)
+            if own is not first and not (own.shape == first.shape and np.array_equal(own, first)):
+                raise InputError(f"several runs in one program share their {name}, found others; train them one by one")
+
+
+def _each(function: Callable, form: str) -> Callable:
+    """`function(dataset, *arguments)` for every run; the arguments are stacked, the data set is one."""
+
+    def each(dataset, *stacked):
+        if form == "vmap":
+            # A loop whose bounds differ goes on to the last run's; runs that are done keep their values.
+            return jax.vmap(partial(function, dataset))(*stacked)
+        return lax.map(lambda arguments: function(dataset, *arguments), stacked)
+
+    return each
+
+
+@jax.jit
+def _stack(trees: list):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@partial(jax.jit, static_argnums=1)
+def _unstack(tree, count: int) -> list:
+    return [jax.tree.map(lambda leaf, index=index: leaf[index], tree) for index in range(count)]
+
+
+@jax.jit
+def _stack_batches(batches: list[tuple[jax.Array, jax.Array]]) -> tuple[jax.Array, jax.Array]:
+    """Tables of several runs as one [runs, most steps, batch_size]; what is added is row 0, not counted."""
+    steps = max(len(table) for table, _ in batches)
+    padded = [[jnp.pad(part, ((0, steps - len(part)), (0, 0))) for part in pair] for pair in batches]
+    return tuple(jnp.stack(parts) for parts in zip(*padded, strict=True))
+
+
+def _rows(stacked: dict[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
+    """One dict for each run."""
+    return [{name: values[index] for name, values in stacked.items()} for index in range(count)]
+
+
+def _int32(values: list[int]) -> jax.Array:
+    return jnp.array(values, jnp.int32)
