@@ -11,21 +11,11 @@ def classifier_table(runs: list[dict]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for protocol in dict.fromkeys(run["protocol"] for run in runs):
-        folds = [run for run in runs if run["protocol"] == protocol and protocol != "slice"]
-        if len(folds) > 1:
-            lines.append(_fold_row(protocol, folds))
-    for run in runs:
-        counts, by_patient = run["counts"]["test"], run["test_by_patient"]
-        if run["protocol"] != "slice" and sum(other["protocol"] == run["protocol"] for other in runs) > 1:
-            continue
-        name = run["protocol"] if run["protocol"] == "slice" else f"{run['protocol']}, fold {run['split']['fold']}"
-        lines.append(
-            f"| {name} | {run['split']['seed']} | {counts['slices']} ({counts['patients']}) "
-            f"| {_with_interval(run['test'])} | {'' if by_patient is None else _percent(by_patient['accuracy'])} "
-            f"| {_percent(run['test']['macro_f1'])} | {_percent(run['validation']['accuracy'])} "
-            f"| {_percent(run['baselines']['linear_model'])} | {_percent(run['baselines']['class_prior'])} "
-            f"| {run['training']['seconds'] / 60:.0f} |"
-        )
+        group = [run for run in runs if run["protocol"] == protocol]
+        if protocol != "slice" and len(group) > 1:
+            lines.append(_fold_row(protocol, group))
+        else:
+            lines += [_run_row(run) for run in group]
     for protocol in dict.fromkeys(run["protocol"] for run in runs):
         group = [run for run in runs if run["protocol"] == protocol]
         if len(group) > 1 and protocol == "slice":
@@ -39,6 +29,19 @@ def classifier_table(runs: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def _run_row(run: dict) -> str:
+    """One row for one run."""
+    counts, by_patient = run["counts"]["test"], run["test_by_patient"]
+    name = run["protocol"] if run["protocol"] == "slice" else f"{run['protocol']}, fold {run['split']['fold']}"
+    return (
+        f"| {name} | {run['split']['seed']} | {counts['slices']} ({counts['patients']}) "
+        f"| {_with_interval(run['test'])} | {'' if by_patient is None else _percent(by_patient['accuracy'])} "
+        f"| {_percent(run['test']['macro_f1'])} | {_percent(run['validation']['accuracy'])} "
+        f"| {_percent(run['baselines']['linear_model'])} | {_percent(run['baselines']['class_prior'])} "
+        f"| {run['training']['seconds'] / 60:.0f} |"
+    )
+
+
 def _fold_row(protocol: str, runs: list[dict]) -> str:
     """One row for the folds of a protocol: every slice is tested once, accuracies are pooled over all of them."""
     slices = [run["test"]["slices"] for run in runs]
@@ -48,9 +51,11 @@ def _fold_row(protocol: str, runs: list[dict]) -> str:
         return _percent(sum(n * value for n, value in zip(slices, values, strict=True)) / sum(slices))
 
     accuracies = [run["test"]["accuracy"] for run in runs]
-    by_patient = sum(
-        run["counts"]["test"]["patients"] * run["test_by_patient"]["accuracy"] for run in runs
-    ) / patients  # fmt: skip
+    of_patients = [run["test_by_patient"] for run in runs]
+    by_patient = None
+    if None not in of_patients:
+        pairs = zip(runs, of_patients, strict=True)
+        by_patient = sum(run["counts"]["test"]["patients"] * scores["accuracy"] for run, scores in pairs) / patients
     baselines = (pooled(run["baselines"][name] for run in runs) for name in ("linear_model", "class_prior"))
     return (
         f"| {protocol}, {len(runs)} folds | {runs[0]['split']['seed']} | {sum(slices)} ({patients}) "

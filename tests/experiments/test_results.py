@@ -5,8 +5,8 @@ import pytest
 from experiments import results, tables
 
 
-def fake_run(protocol="slice", seed=0, accuracy=0.9) -> dict:
-    scores = {"slices": 10, "accuracy": accuracy, "accuracy_ci95": [0.8, 1.0], "macro_f1": 0.88, "roc_auc": 0.99}
+def fake_run(protocol="slice", seed=0, accuracy=0.9, slices=10) -> dict:
+    scores = {"slices": slices, "accuracy": accuracy, "accuracy_ci95": [0.8, 1.0], "macro_f1": 0.88, "roc_auc": 0.99}
     return {
         "protocol": protocol,
         "split": {"fold": 0, "seed": seed},
@@ -27,6 +27,17 @@ def test_the_table_has_a_row_for_each_run_and_the_mean_of_a_protocols_seeds():
     assert table.count("| slice |") == 2 and table.count("| patient, fold 0 |") == 1
     assert "| **94.0** (80.0 to 100.0) |" in table
     assert "Mean of the 2 `slice` runs: **92.0** test, 50.0 validation" in table
+
+
+def test_folds_are_pooled_by_their_slices():
+    table = tables.classifier_table([fake_run("family", accuracy=0.9), fake_run("family", accuracy=0.6, slices=20)])
+    assert table.count("\n") == 2
+    assert "| family, 2 folds | 0 | 30 (8) | **70.0** (folds 60.0 to 90.0) |" in table
+
+
+def test_a_config_is_kept_without_the_places_of_files():
+    config = {"seed": 1, "data": {"data_dir": "/home", "fold": 0}, "transfer": {"weights": "/home", "head": "dense"}}
+    assert results.without_paths(config) == {"seed": 1, "data": {"fold": 0}, "transfer": {"head": "dense"}}
 
 
 def test_the_readme_says_what_the_results_files_say():
