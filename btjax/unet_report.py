@@ -195,12 +195,12 @@ def _location(autoencoder: Restored) -> dict[str, Any]:
 
 
 def _confusions(folder, classifier: Restored, slices: Slices, split: Split) -> dict[int, list[list[int]]]:
-    """Confusion matrices of the held-out rows after the epochs of Figure 12 that the run has kept."""
+    """Confusion matrices of the held-out rows after the epochs of Figure 12 that the run has kept, and the last."""
     run, predict = Run(folder / CLASSIFIER), make_predict(classifier.config.task())
     rows = np.concatenate([split.validation, split.test])
     kept = _epochs(run.folder)
     matrices = {}
-    for epoch in [epoch for epoch in CONFUSION_EPOCHS if epoch in kept] or kept:
+    for epoch in [epoch for epoch in kept if epoch in CONFUSION_EPOCHS or epoch == kept[-1]]:
         variables, _ = run.checkpoints.load(kept_name(epoch), classifier.variables)
         predicted = predict(variables, slices.images[rows], _BATCH).argmax(axis=1)
         matrix = np.zeros((len(CLASSES), len(CLASSES)), int)

@@ -15,8 +15,10 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Many tests compile the same programs: within a session each is compiled once.
-jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="btjax-tests-"))
+# Many tests compile the same programs: within a session each is compiled once, whichever worker needs it first.
+if "BTJAX_TESTS_COMPILED" not in os.environ:
+    os.environ["BTJAX_TESTS_COMPILED"] = tempfile.mkdtemp(prefix="btjax-tests-")
+jax.config.update("jax_compilation_cache_dir", os.environ["BTJAX_TESTS_COMPILED"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
