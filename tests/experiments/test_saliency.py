@@ -1,0 +1,117 @@
+"""The saliency experiment as its users run it: on a tiny CNN and the phantom data set."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from btjax.data.phantom import make_phantom
+from btjax.data.slices import CLASSES
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DATA = "--data_dir=phantom --phantom_patients=8 --phantom_slices=4 --image_size=32 --protocol=patient".split()
+NETWORK = "--colour=grey --widths=4,8 --pools=2 --dense=16 --batch_size=16 --epochs=2 --seed=1".split()
+FEW = ["--costly_slices=6", "--checked_slices=3"]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    return os.environ | {"BTJAX_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+def run(environment, module, *flags) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"experiments.{module}", *map(str, flags)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def trained(environment, tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("runs") / "cnn"
+    done = run(environment, "cnn", *DATA, *NETWORK, f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def explained(environment, trained, tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("saliency") / "out"
+    methods = "--methods=gradient,grad_cam,guided_backprop,occlusion"
+    done = run(environment, "saliency", f"--checkpoint={trained}", f"--workdir={folder}", methods, *FEW)
+    assert done.returncode == 0, done.stderr
+    assert "average_precision" in done.stdout
+    return folder
+
+
+def test_every_score_of_every_method_stands_beside_chance_and_the_best_control(explained):
+    report = json.loads((explained / "saliency.json").read_text())
+    rows = [row for row in report["comparison"] if row["group"] == "all"]
+    assert {row["method"] for row in rows} == {"gradient", "grad_cam", "guided_backprop", "occlusion"}
+    assert {row["score"] for row in rows} == set(report["chance"])
+    assert {row["method"] for row in report["controls"]} >= {"noise", "centre", "edges", "head", "class_mean_mask"}
+    slices = {row["method"]: row["slices"] for row in rows}
+    assert slices["occlusion"] == 6 and slices["gradient"] == report["test_slices"]
+    assert {row["group"] for row in report["scores"]} >= {"all", "class", "size"}
+
+
+def test_randomisation_begins_with_the_trained_network(explained):
+    rows = json.loads((explained / "saliency.json").read_text())["randomisation"]
+    for method in ("gradient", "grad_cam", "guided_backprop"):
+        part = [row for row in rows if row["method"] == method]
+        assert [row["layer"] for row in part] == ["trained", "logits", "dense", "conv_2", "conv_1"]
+        assert part[0]["spearman"] == pytest.approx(1) and part[0]["ssim"] == pytest.approx(1)
+
+
+def test_the_page_and_the_figures_are_there(explained):
+    page = (explained / "saliency.html").read_text()
+    assert page.count("<img") == len(list((explained / "figures").iterdir())) >= 5
+    assert "better by (95%)" in page
+
+
+def test_maps_that_are_there_are_not_made_again(environment, trained, explained):
+    stamp = (explained / "maps" / "gradient.npy").stat().st_mtime_ns
+    flags = [f"--checkpoint={trained}", f"--workdir={explained}", "--methods=gradient", *FEW]
+    done = run(environment, "saliency", *flags)
+    assert done.returncode == 0, done.stderr
+    assert (explained / "maps" / "gradient.npy").stat().st_mtime_ns == stamp
+    refused = run(environment, "saliency", *flags, "--saliency_seed=3")
+    assert refused.returncode == 2 and "other settings" in refused.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--methods=magic"], "saliency method 'magic': expected all, or some of gradient"),
+        (["--methods=grad_cam", "--layer=conv_9"], "layer 'conv_9': expected one of conv_1"),
+        (["--checkpoint=nowhere"], "nowhere/config.json: not found"),
+        (["--data_dir=nowhere"], "nowhere"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(environment, trained, tmp_path, flags, message):
+    done = run(environment, "saliency", f"--checkpoint={trained}", f"--workdir={tmp_path / 'out'}", *FEW, *flags)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_slices_without_masks_give_maps_and_say_that_scores_need_masks(environment, tmp_path):
+    heads, data = make_phantom(8, 3, 32, 0), tmp_path / "data"
+    for name in CLASSES:
+        (data / name).mkdir(parents=True)
+    for image, label, identity in zip(heads.images, heads.labels, heads.ids, strict=True):
+        Image.fromarray(np.asarray(image)).save(data / CLASSES[label] / f"{identity}.png")
+    flags = [f"--data_dir={data}", "--image_size=32", *NETWORK, "--epochs=1", f"--workdir={tmp_path / 'run'}"]
+    done = run(environment, "cnn", *flags)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out"
+    flags = [f"--checkpoint={tmp_path / 'run'}", f"--workdir={out}", "--methods=gradient", *FEW]
+    done = run(environment, "saliency", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "scores need masks" in done.stdout
+    assert "comparison" not in json.loads((out / "saliency.json").read_text())
+    assert (out / "figures" / "gallery.png").exists()
