@@ -92,7 +92,7 @@ def open_subject(folder: pathlib.Path, slices: Slices, split: Split, restored: R
         }
     return Subject(
         restored=restored,
-        classifier=Classifier(restored.model, restored.variables),
+        classifier=Classifier(restored.model, {name: tree for name, tree in restored.variables.items() if tree}),
         extra=extra,
         tested=tested,
         trained=slices.take(split.train),

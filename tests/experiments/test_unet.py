@@ -137,4 +137,4 @@ def test_parts_of_other_sizes_are_not_composed(environment, finished, tmp_path):
     assert run(environment, folder, "--stage=autoencoder", "--width=8", "--epochs=1").returncode == 0
     done = run(environment, folder, "--stage=compose", "--width=8")
     assert done.returncode == 2
-    assert "class_down_1" in done.stderr.splitlines()[-1] and "expected" in done.stderr.splitlines()[-1]
+    assert "classifier: params/" in done.stderr.splitlines()[-1] and "expected" in done.stderr.splitlines()[-1]
