@@ -146,9 +146,11 @@ def unet_table(result: dict) -> str:
     """Markdown tables of a U-Net's scores on its test slices, and of what decides its output."""
     lines = [
         f"{result['test_slices']} test slices, protocol `{result['protocol']}`; the encoder classifier has "
-        f"**{_percent(result['classifier']['held_out']['accuracy'])}** of its "
-        f"{result['classifier']['held_out']['slices']} held-out slices right "
-        f"({_percent(result['classifier']['test']['accuracy'])} of the test slices; the paper's: 90.6 of 128).\n",
+        f"**{_percent(result['classifier']['held_out']['accuracy'])}%** of its "
+        f"{result['classifier']['held_out']['slices']} held-out slices right (95% "
+        f"{_percent(result['classifier']['held_out']['accuracy_ci95'][0])} to "
+        f"{_percent(result['classifier']['held_out']['accuracy_ci95'][1])}), "
+        f"{_percent(result['classifier']['test']['accuracy'])}% of the test slices alone.\n",
         "| output | epoch | MAE | PSNR (dB) | SSIM |",
         "|---|---|---|---|---|",
     ]
