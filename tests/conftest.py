@@ -7,6 +7,8 @@ import tempfile
 import warnings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests compile more than they compute: without LLVM's slow passes they take two thirds of the time.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 import jax
 import pytest
