@@ -21,7 +21,7 @@ from btjax.runs import Restored, restore
 from btjax.saliency.classifier import Classifier
 from btjax.saliency.controls import control_maps
 from btjax.saliency.faithfulness import deletion, insertion
-from btjax.saliency.methods import METHODS, Method, attribution_maps, find_methods
+from btjax.saliency.methods import Method, attribution_maps, find_methods
 from btjax.saliency.sanity import cascading_randomisation, map_similarity
 from btjax.saliency.scores import SCORES, chance_levels, score_maps
 from btjax.saliency.tables import comparison_rows, lesion_sizes, score_rows
@@ -262,8 +262,3 @@ def randomisation(config: SaliencyConfig, subject: Subject, methods: list[Method
                 row["average_precision"] = float(np.mean(score))
             found.append(row)
     return found
-
-
-def known_methods() -> str:
-    """The names of all methods, for a command's help."""
-    return ", ".join(METHODS)

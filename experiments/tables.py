@@ -184,7 +184,7 @@ def saliency_table(result: dict, score: str = "average_precision") -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        low, high = row["difference_ci95"]
+        low, high = row["difference_ci95"] or (float("nan"), float("nan"))
         control = f"{row['best_control']} {row['control_mean']:.3f}"
         verdict = (
             f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}) | {'yes' if row['beats_best_control'] else 'no'}"
