@@ -1,182 +1,90 @@
-"""Saliency of a trained classifier: maps of its test slices by every method, scored against the tumour masks."""
+"""The saliency report: maps scored against the tumour masks, and checked against the network that they explain."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from btjax.data.slices import CLASSES, Slices
-from btjax.data.splits import Split
+from btjax import options
+from btjax.data.slices import CLASSES
 from btjax.errors import InputError
-from btjax.models.compose import AUTOENCODER
-from btjax.options import option
-from btjax.runs import Restored, restore
+from btjax.explanation import Maps, SaliencyConfig, Subject, checked_rows, maps_of
 from btjax.saliency.classifier import Classifier
 from btjax.saliency.controls import control_maps
-from btjax.saliency.faithfulness import deletion, insertion
-from btjax.saliency.methods import Method, attribution_maps, find_methods
+from btjax.saliency.faithfulness import deletion, insertion, max_sensitivity, sensitivity_n
+from btjax.saliency.methods import Method, attribution_maps
 from btjax.saliency.sanity import cascading_randomisation, map_similarity
 from btjax.saliency.scores import SCORES, chance_levels, score_maps
 from btjax.saliency.tables import comparison_rows, lesion_sizes, score_rows
-from btjax.saliency.unet import final_output, output_difference
 from btjax.training.state import random_key
-from btjax.unet_report import load_composed
 
-_RANDOMISED = ("gradient", "guided_backprop", "grad_cam")
-_BASELINES = 16
+HEADLINE = "average_precision"
+"""The score that sorts the tables: it takes the whole map, and no threshold."""
 
+PERMUTED = "permuted labels"
+"""Stands for a layer in the rows of a network that was trained on permuted labels."""
 
-@dataclasses.dataclass(frozen=True)
-class SaliencyConfig:
-    """What is explained, and how much of it."""
-
-    methods: tuple[str, ...] = option(("all",), "saliency methods by name, or all")
-    layer: str = option("", "layer of the class activation maps; empty for the last convolution of at least 4x4")
-    costly_slices: int = option(48, "test slices for methods of hundreds of passes, drawn by class", minimum=3)
-    checked_slices: int = option(24, "test slices for insertion, deletion and randomisation, drawn by class", minimum=3)
-    batch_size: int = option(16, "slices at a time", minimum=1)
-    saliency_seed: int = option(0, "seed of noise, masks, baselines and of the drawn slices", minimum=0)
+_STEPS = 32
+_SUBSET = 0.1
+_RADIUS = 0.02
 
 
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """What is explained.
-
-    Attributes:
-      restored: the classifier's run.
-      classifier: its network.
-      extra: attributions of the run's own, such as the final U-Net's output, by name.
-      tested: the test slices.
-      trained: the training slices.
-      inputs: float32 [N, S, S, C], the network's inputs of the test slices.
-      predicted: int [N], the class with the highest logit, which is what is explained.
-      black: float32 [S, S, C], the network's input of a black slice.
-    """
-
-    restored: Restored
-    classifier: Classifier
-    extra: dict[str, Callable]
-    tested: Slices
-    trained: Slices
-    inputs: np.ndarray
-    predicted: np.ndarray
-    black: np.ndarray
+def describe(subject: Subject, config: SaliencyConfig) -> dict[str, Any]:
+    """What was explained and how, as JSON values, without the places of files."""
+    run = subject.restored.config.to_json()
+    run["data"].pop("data_dir")
+    run.get("transfer", {}).pop("weights", None)
+    return {"run": run, "saliency": options.to_dict(config)}
 
 
-def open_subject(folder: pathlib.Path, slices: Slices, split: Split, restored: Restored) -> Subject:
-    """Makes a run ready to be explained.
+def saliency_report(
+    config: SaliencyConfig,
+    subject: Subject,
+    methods: Sequence[Method],
+    maps: Mapping[str, Maps],
+    permuted: Classifier | None,
+) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
+    """Everything that is measured of the maps.
 
     Args:
-      folder: the run's folder; for the U-Net's classifier the composed final model beside it gives two more methods.
-      slices: the data set.
-      split: the run's split.
-      restored: the run's model.
-    """
-    prepare = jax.jit(restored.config.preprocessing)
-    tested = slices.take(split.test)
-    inputs = np.asarray(prepare(tested.images))
-    extra = {}
-    if (folder.parent / "composed" / "origins.json").exists():
-        autoencoder = restore(folder.parent / AUTOENCODER)
-        final = load_composed(folder.parent, "final")
-        extra = {
-            "final_output": final_output(autoencoder.model, final),
-            "final_difference": output_difference(autoencoder.model, final, autoencoder.variables),
-        }
-    return Subject(
-        restored=restored,
-        classifier=Classifier(restored.model, {name: tree for name, tree in restored.variables.items() if tree}),
-        extra=extra,
-        tested=tested,
-        trained=slices.take(split.train),
-        inputs=inputs,
-        predicted=restored.logits(tested.images).argmax(axis=1),
-        black=np.asarray(prepare(np.zeros_like(tested.images[:1])))[0],
-    )
-
-
-def chosen_methods(config: SaliencyConfig, subject: Subject) -> list[Method]:
-    """The methods, bound to the run: what stands for "nothing there" is its input of a black slice.
-
-    A method that does not fit the model is left out under "all", and an error where it was named.
-
-    Raises:
-      InputError: an unknown method or layer, or a method that does not fit the model.
-    """
-    random = np.random.default_rng(config.saliency_seed)
-    rows = random.choice(len(subject.trained), min(_BASELINES, len(subject.trained)), replace=False)
-    baselines = np.asarray(jax.jit(subject.restored.config.preprocessing)(subject.trained.images[rows]))
-    binding = {"expected_gradients": {"baselines": jnp.asarray(baselines)}}
-    for name in ("integrated_gradients", "occlusion", "rise", "score_cam"):
-        binding[name] = {"baseline": jnp.asarray(subject.black)}
-    if config.layer:
-        for name in ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam", "score_cam"):
-            binding[name] = binding.get(name, {}) | {"layer": config.layer}
-    chosen = []
-    shapes = jax.ShapeDtypeStruct((1, *subject.inputs.shape[1:]), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
-    for method in find_methods(config.methods):
-        bound = method.bind(**binding[method.name]) if method.name in binding else method
-        try:
-            jax.eval_shape(functools.partial(bound.attribute, subject.classifier), *shapes, jax.random.key(0))
-        except InputError:
-            if "all" not in config.methods or config.layer:
-                raise
-            continue
-        chosen.append(bound)
-    own = [Method(name, attribute, "the composed U-Net's", "the paper") for name, attribute in subject.extra.items()]
-    return chosen + (own if "all" in config.methods else [])
-
-
-def stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Row numbers, sorted: `count` in all (or all there are), as equally from each label as its rows allow."""
-    random = np.random.default_rng(seed)
-    queues = [list(random.permutation(np.flatnonzero(labels == label))) for label in np.unique(labels)]
-    taken = []
-    while len(taken) < min(count, len(labels)):
-        taken += [queue.pop() for queue in queues if queue]
-    return np.sort(np.array(taken[:count], np.int64))
-
-
-def compute_maps(
-    config: SaliencyConfig, subject: Subject, method: Method, folder: pathlib.Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """The maps of a method: of every test slice, or of a drawn part for a costly one; kept in `folder`.
+      config: how much is measured.
+      subject: what was explained.
+      methods: those of the maps.
+      maps: of each method, by name.
+      permuted: the same network trained on permuted labels, or None.
 
     Returns:
-      (row numbers among the test slices, float32 [rows, S, S])
+      The report as JSON values; and method -> score -> float64 [rows], empty where the data set has no masks.
     """
-    rows = np.arange(len(subject.tested))
-    if method.costly:
-        rows = stratified(subject.tested.labels, config.costly_slices, config.saliency_seed)
-    path = folder / f"{method.name}.npy"
-    if path.exists():
-        return rows, np.load(path)
-    key = random_key(jax.random.key(config.saliency_seed), method.name)
-    maps = attribution_maps(
-        subject.classifier, subject.inputs[rows], subject.predicted[rows], key, method, config.batch_size
-    )
-    beside = path.with_suffix(".part")
-    with open(beside, "wb") as file:
-        np.save(file, maps)
-    beside.replace(path)
-    return rows, maps
+    tested, values = subject.tested, {}
+    report: dict[str, Any] = {
+        "protocol": subject.restored.config.data.protocol,
+        "test_slices": len(tested),
+        "test_patients": None if tested.patients is None else len(np.unique(tested.patients)),
+        "classes": list(CLASSES),
+        "accuracy": float(np.mean(subject.predicted == tested.labels)),
+    }
+    if tested.masks is not None:
+        tables, values = score_all(subject, maps, config.saliency_seed)
+        report |= tables
+    report["faithfulness"] = faithfulness(config, subject, methods, maps)
+    report["randomisation"] = randomisation(config, subject, methods, maps, permuted)
+    return report, values
 
 
 def score_all(
-    subject: Subject, maps: Mapping[str, tuple[np.ndarray, np.ndarray]], seed: int
+    subject: Subject, maps: Mapping[str, Maps], seed: int
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Scores every method and control against the masks of the test slices.
 
     Args:
       subject: what was explained; its slices have masks.
-      maps: method -> (row numbers, maps).
+      maps: of each method, by name.
       seed: of the random control.
 
     Returns:
@@ -196,7 +104,7 @@ def score_all(
     groups = {"class": np.array(CLASSES)[tested.labels], "size": sizes}
     if tested.planes is not None:
         groups["plane"] = tested.planes
-    patients = tested.patients if tested.patients is not None else tested.ids
+    patients = _patients(subject)
     values = {
         name: score_maps(found, tested.masks[rows], area_share=area_share) for name, (rows, found) in maps.items()
     }
@@ -219,46 +127,94 @@ def score_all(
     return tables, values
 
 
-def faithfulness(config: SaliencyConfig, subject: Subject, maps) -> dict[str, dict[str, float]]:
-    """Mean insertion and deletion areas of every method on the same drawn slices (those of the costly methods)."""
-    rows = stratified(subject.tested.labels, config.costly_slices, config.saliency_seed)[: config.checked_slices]
-    key = random_key(jax.random.key(config.saliency_seed), "faithfulness")
-    found = {}
-    for name, (known, values) in maps.items():
-        part = values[np.searchsorted(known, rows)]
-        settings = (subject.classifier, subject.inputs[rows], subject.predicted[rows], part, key)
-        found[name] = {
-            "insertion": float(insertion(*settings, steps=32).mean()),
-            "deletion": float(deletion(*settings, steps=32, baseline=subject.black).mean()),
-        }
-    return found
+def faithfulness(
+    config: SaliencyConfig, subject: Subject, methods: Sequence[Method], maps: Mapping[str, Maps]
+) -> dict[str, Any]:
+    """Whether the maps say what the network does: the measures of `btjax.saliency.faithfulness` on the checked slices.
 
-
-def randomisation(config: SaliencyConfig, subject: Subject, methods: list[Method]) -> list[dict[str, Any]]:
-    """What is left of the maps when layers are made random, from the top down (Adebayo et al. 2018).
+    `noise` stands beside the methods as their chance level. Max-sensitivity, which makes the maps anew, is not measured
+    of methods of hundreds of passes.
 
     Returns:
-      A row for each method and layer (and "trained" first): `similarity` (Spearman, with and without sign, and SSIM,
-      means) to the trained network's maps, and the mean `average_precision` against the masks where there are any.
+      `slices`, and `rows`: a dict with `method` and the mean of each measure, or None.
     """
-    rows = stratified(subject.tested.labels, config.checked_slices, config.saliency_seed)
+    rows = checked_rows(config, subject)
+    key = random_key(jax.random.key(config.saliency_seed), "faithfulness")
+    about = subject.classifier, subject.inputs[rows], subject.predicted[rows]
+    found = {name: maps_of(known, rows) for name, known in maps.items()}
+    random = np.random.default_rng(config.saliency_seed)
+    found["noise"] = random.random((len(rows), *subject.inputs.shape[1:3]), np.float32)
+    subset = max(1, round(_SUBSET * found["noise"][0].size))
+    correlations = sensitivity_n(
+        *about, np.stack(list(found.values())), key, sizes=(subset,), subsets=_STEPS, baseline=subject.black
+    )
+    radius = _RADIUS * float(np.ptp(subject.inputs))
+    cheap = {method.name: method for method in methods if method.passes != "hundreds"}
+    measured = []
+    for (name, part), correlation in zip(found.items(), correlations, strict=True):
+        row = {
+            "method": name,
+            "insertion": float(insertion(*about, part, key, steps=_STEPS).mean()),
+            "deletion": float(deletion(*about, part, key, steps=_STEPS, baseline=subject.black).mean()),
+            "sensitivity_n": float(correlation.mean()),
+            "max_sensitivity": None,
+        }
+        if name in cheap:
+            moved = max_sensitivity(
+                cheap[name].attribute, about[0], *about[1:], key, radius=radius, samples=4, batch_size=config.batch_size
+            )
+            row["max_sensitivity"] = float(moved.mean()) if np.isfinite(moved).all() else None
+        measured.append(row)
+    return {"slices": len(rows), "rows": measured}
+
+
+def randomisation(
+    config: SaliencyConfig,
+    subject: Subject,
+    methods: Sequence[Method],
+    maps: Mapping[str, Maps],
+    permuted: Classifier | None,
+) -> dict[str, Any]:
+    """What is left of the maps when the network has learned nothing (Adebayo et al. 2018).
+
+    Layers are made random from the top down; and the network may be one that was trained on permuted labels. Methods of
+    one pass that ask the classifier are checked.
+
+    Returns:
+      `slices`, and `rows`, for each method and layer ("trained" first, `PERMUTED` last): `similarity` (Spearman with
+      and without sign, SSIM; means) to the trained network's maps, the mean `average_precision` against the masks
+      where there are any, and `lost`, by how much that fell, with `lost_ci95`, resampled by patient.
+    """
+    rows, network = checked_rows(config, subject), subject.classifier
     inputs, targets = subject.inputs[rows], subject.predicted[rows]
     masks = None if subject.tested.masks is None else subject.tested.masks[rows]
     key = random_key(jax.random.key(config.saliency_seed), "randomisation")
-    network = subject.classifier
-    stages = [("trained", network.variables)]
-    stages += cascading_randomisation(network.model, network.variables, jnp.asarray(inputs[:1]), key)
+    networks = {
+        layer: dataclasses.replace(network, variables=variables)
+        for layer, variables in cascading_randomisation(network.model, network.variables, jnp.asarray(inputs[:1]), key)
+    }
+    if permuted is not None:
+        networks[PERMUTED] = permuted
     found = []
-    for method in [method for method in methods if method.name in _RANDOMISED]:
-        trained = None
-        for layer, variables in stages:
-            changed = dataclasses.replace(network, variables=variables)
-            maps = attribution_maps(changed, inputs, targets, key, method, config.batch_size)
-            trained = maps if trained is None else trained
+    for method in methods:
+        if method.passes != "one" or method.name in subject.extra:
+            continue
+        trained = maps_of(maps[method.name], rows)
+        before = None if masks is None else SCORES[HEADLINE].function(trained, masks)
+        for layer, changed in {"trained": None, **networks}.items():
+            left = trained
+            if changed is not None:
+                left = attribution_maps(changed, inputs, targets, key, method, config.batch_size)
             row = {"method": method.name, "layer": layer}
-            row |= {name: float(np.mean(values)) for name, values in map_similarity(trained, maps).items()}
+            row |= {name: float(np.mean(values)) for name, values in map_similarity(trained, left).items()}
             if masks is not None:
-                score = SCORES["average_precision"].function(maps, masks)
-                row["average_precision"] = float(np.mean(score))
+                after = SCORES[HEADLINE].function(left, masks)
+                lost = score_rows({method.name: {HEADLINE: before - after}}, _patients(subject)[rows])[0]
+                row |= {HEADLINE: float(np.mean(after)), "lost": lost["mean"], "lost_ci95": lost["ci95"]}
             found.append(row)
-    return found
+    return {"slices": len(rows), "rows": found}
+
+
+def _patients(subject: Subject) -> np.ndarray:
+    """What is resampled together: patients, or slices where the data set does not know them."""
+    return subject.tested.ids if subject.tested.patients is None else subject.tested.patients

@@ -15,6 +15,7 @@ from btjax.config import StageConfig
 from btjax.data.slices import CLASSES, Slices
 from btjax.data.splits import Split
 from btjax.evaluation.reconstruction import latent_experiments, reconstruction_scores
+from btjax.figures import saliency
 from btjax.figures import unet as figures
 from btjax.figures.gallery import render_gallery
 from btjax.models.compose import compose_final, compose_left, compose_right
@@ -224,17 +225,17 @@ def _figures(folder, report, pictures, tested: Slices, inputs, full, final, clas
     drawn["figure_12"] = figures.confusion_by_epoch(report["confusion_by_epoch"], CLASSES)
     network = Classifier(classifier.model, classifier.variables)
     for number, step in (("13", 0), ("14", 1)):
-        rows = []
-        for label, name in enumerate(CLASSES):
-            row = np.flatnonzero(tested.labels == label)[step]
-            image = inputs[row : row + 1]
-            target = jnp.argmax(network(image), axis=-1)
-            found = f"{name}, called {CLASSES[int(target[0])]}\n{tested.ids[row]}"
-            heat = np.asarray(gradient(network, jnp.asarray(image), target, jax.random.key(0)))[0]
-            mask = None if tested.masks is None else tested.masks[row]
-            shown = {"image": image[0], "output": full[row], "final": final[row], "gradient": heat, "mask": mask}
-            rows.append(shown | {"title": found})
-        drawn[f"figure_{number}"] = figures.saliency_panels(rows)
+        rows = [np.flatnonzero(tested.labels == label)[step] for label in range(len(CLASSES))]
+        targets = jnp.argmax(network(inputs[rows]), axis=-1)
+        heat = saliency.heat(np.asarray(gradient(network, jnp.asarray(inputs[rows]), targets, jax.random.key(0))))
+        pictures = {"slice and tumour": inputs[rows], "U-Net's output": full[rows], "final U-Net's output": final[rows]}
+        pictures |= {"gradient": heat, "gradient over the slice": (inputs[rows] + heat) / 2}
+        titles = [
+            f"{CLASSES[tested.labels[row]]}, called {CLASSES[target]}\n{tested.ids[row]}"
+            for row, target in zip(rows, np.asarray(targets), strict=True)
+        ]
+        masks = None if tested.masks is None else tested.masks[rows]
+        drawn[f"figure_{number}"] = saliency.panels(titles, pictures, masks)
     return drawn
 
 

@@ -45,6 +45,8 @@ def run_head(config: Config) -> None:
         raise InputError(f"--head={config.transfer.head}: needs features: --weights, and --layer_rates=block*=0,*=1")
     run.start(config, split)
     began, examples = time.perf_counter(), prepared.examples
+    if config.training.permuted_labels:
+        examples = examples.with_permuted_labels(config.seed)
     logits, setting = fit_head(
         config.transfer.head, examples.images, examples.labels, np.concatenate(examples.train), split.validation
     )

@@ -49,6 +49,36 @@ def _coloured(values: np.ndarray) -> np.ndarray:
     return colormaps["inferno"](np.clip((values - low) / max(high - low, 1e-12), 0, 1))
 
 
+def panels(titles: Sequence[str], pictures: Mapping[str, np.ndarray], masks: np.ndarray | None) -> Figure:
+    """A row of pictures for each slice, as the paper's Figures 13 and 14; the tumour is outlined in the outer ones.
+
+    Args:
+      titles: N, one for each row.
+      pictures: name -> float [N, S, S, 3], drawn clipped to [0, 1].
+      masks: bool [N, S, S], or None.
+    """
+    figure = Figure(figsize=(2.2 * len(pictures), 2.35 * len(titles) + 0.25), layout="constrained")
+    grid = figure.subplots(len(titles), len(pictures), squeeze=False)
+    for row, line in enumerate(grid):
+        for panel, images in zip(line, pictures.values(), strict=True):
+            panel.imshow(np.clip(images[row], 0, 1))
+            panel.set_xticks([])
+            panel.set_yticks([])
+            panel.spines[:].set_visible(False)
+        for panel in (line[0], line[-1]) if masks is not None else ():
+            panel.contour(masks[row], levels=[0.5], colors="red", linewidths=0.8)
+        line[0].set_ylabel(titles[row], fontsize=8)
+    for panel, name in zip(grid[0], pictures, strict=True):
+        panel.set_title(name, fontsize=9)
+    return figure
+
+
+def heat(maps: np.ndarray) -> np.ndarray:
+    """Maps in the colours of viridis, each from its least to its largest value: float [N, S, S] -> [N, S, S, 3]."""
+    above = maps - maps.min(axis=(1, 2), keepdims=True)
+    return colormaps["viridis"](above / np.maximum(above.max(axis=(1, 2), keepdims=True), 1e-12))[..., :3]
+
+
 def score_bars(rows: Sequence[Mapping], score: str, chance: float, higher: bool) -> Figure:
     """Each method's and each control's mean of one score with its interval, the best above; a line marks chance.
 

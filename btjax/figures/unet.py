@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -107,32 +106,4 @@ def confusion_by_epoch(matrices: Mapping[int, np.ndarray], classes: Sequence[str
         panel.set_xlabel("predicted")
         panel.tick_params(length=0)
     panels[0].set_ylabel("true")
-    return figure
-
-
-def saliency_panels(rows: Sequence[Mapping[str, np.ndarray]]) -> Figure:
-    """Figures 13 and 14: image, U-Net output, final output, gradient, gradient over the image; one row for a slice.
-
-    Args:
-      rows: each with `title`, `image`, `output`, `final` (float32 [S, S, 3], drawn clipped to [0, 1]), `gradient`
-        (float32 [S, S], drawn from its least to its largest value) and `mask` (bool [S, S], outlined) or None.
-    """
-    titles = ("slice and tumour", "U-Net's output", "final U-Net's output", "gradient", "gradient over the slice")
-    figure = Figure(figsize=(11, 2.35 * len(rows) + 0.25), layout="constrained")
-    panels = figure.subplots(len(rows), 5, squeeze=False)
-    for line, row in zip(panels, rows, strict=True):
-        gradient = row["gradient"] - row["gradient"].min()
-        heat = colormaps["viridis"](gradient / max(float(gradient.max()), 1e-12))[..., :3]
-        shown = (row["image"], row["output"], row["final"], heat, 0.5 * row["image"] + 0.5 * heat)
-        for panel, image in zip(line, shown, strict=True):
-            panel.imshow(np.clip(image, 0, 1))
-            panel.set_xticks([])
-            panel.set_yticks([])
-            panel.spines[:].set_visible(False)
-        if row["mask"] is not None:
-            for place in (0, 4):
-                line[place].contour(row["mask"], levels=[0.5], colors="red", linewidths=0.8)
-        line[0].set_ylabel(row["title"], fontsize=8)
-    for panel, title in zip(panels[0], titles, strict=True):
-        panel.set_title(title, fontsize=9)
     return figure

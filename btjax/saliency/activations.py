@@ -66,6 +66,7 @@ def score_cam(
     key: jax.Array,
     *,
     layer: str | None = None,
+    channels: int = 0,
     baseline: jax.Array | float = 0.0,
     chunk: int = CHUNK,
 ) -> jax.Array:
@@ -76,11 +77,16 @@ def score_cam(
 
     Args:
       logits, images, targets, key, layer: see the module.
+      channels: how many channels of each image take part, those whose values vary most over places; 0, or more than
+        there are: all.
       baseline: what shows where the mask is 0: see `btjax.saliency.classifier.as_baseline`.
       chunk: images of one pass.
     """
     classifier = require_classifier(logits, "score_cam")
     activations = classifier.below(_map_layer(classifier, images, layer), images).astype(images.dtype)
+    if 0 < channels < activations.shape[-1]:
+        _, chosen = jax.lax.top_k(activations.var((1, 2)), channels)
+        activations = jnp.take_along_axis(activations, chosen[:, None, None], axis=-1)
     start = as_baseline(baseline, images)
 
     def sample(channel):

@@ -150,38 +150,44 @@ def sensitivity_n(
     """Whether the map's sum over random pixels tells what removing them takes from the output: Pearson's correlation.
 
     Args:
-      logits, images, targets, maps, baseline, output, batch_size: as in `deletion_curve`.
+      logits, images, targets, baseline, output, batch_size: as in `deletion_curve`.
+      maps: float [N, S, S], or [..., N, S, S] for several maps of each slice, which take no more passes than one.
       key: of the subsets, which are the same for all slices.
       sizes: n, the pixels in a subset; Ancona spaces them logarithmically up to 0.8 of the pixels.
       subsets: random subsets of each size, at least 2.
 
     Returns:
-      float64 [N, len(sizes)] in [-1, 1]: 1 for a map that is exact (input times gradient of a linear function, with
-      baseline 0); 0 where the sums or the outputs do not vary at all.
+      float64 [N, len(sizes)], or [..., N, len(sizes)], in [-1, 1]: 1 for a map that is exact (input times gradient of
+      a linear function, with baseline 0); 0 where the sums or the outputs do not vary at all.
 
     Raises:
       ValueError: a size not in 1 to the number of pixels, or shapes that disagree.
     """
-    images, targets, maps = _checked(images, targets, maps)
-    pixels = maps[0].size
+    maps = np.asarray(maps)
+    stack = maps.reshape(-1, *maps.shape[-3:])
+    for one in stack:
+        images, targets, _ = _checked(images, targets, one)
+    pixels = stack[0, 0].size
     if not all(1 <= size <= pixels for size in sizes):
         raise ValueError(f"sizes must lie in 1 to {pixels}, the number of pixels, found {sizes}")
     baseline = np.broadcast_to(np.asarray(baseline, images.dtype), images.shape)
 
     logits = _as_pytree(logits)
-    correlations = np.empty((len(images), len(sizes)))
+    correlations = np.empty((*stack.shape[:2], len(sizes)))
     for column, size in enumerate(sizes):
         # A pixel belongs to a subset if its place in a random order is below the size.
         places = np.asarray(_random_places(jax.random.split(jax.random.fold_in(key, size), subsets), pixels))
-        sums = maps.reshape(-1, pixels).astype(np.float64) @ (places < size).T.astype(np.float64)
-        places = places.reshape(subsets, 1, *maps.shape[1:])
+        sums = stack.reshape(-1, pixels).astype(np.float64) @ (places < size).T.astype(np.float64)
+        places = places.reshape(subsets, 1, *stack.shape[2:])
         outputs = [
             jnp.stack([_replaced(logits, *part, order, np.int32(size), output) for order in places], axis=1)
             for part in _batches(batch_size, images, baseline, targets)
         ]
         # The whole image's output is the same for every subset: what is lost correlates as what is left, negated.
-        correlations[:, column] = _correlation(sums, -np.concatenate(outputs).astype(np.float64)[: len(images)])
-    return correlations
+        left = np.concatenate(outputs).astype(np.float64)[: len(images)]
+        for index, part in enumerate(sums.reshape(len(stack), len(images), subsets)):
+            correlations[index, :, column] = _correlation(part, -left)
+    return correlations.reshape(*maps.shape[:-2], len(sizes))
 
 
 def max_sensitivity(

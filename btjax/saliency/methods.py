@@ -13,6 +13,9 @@ from btjax.errors import InputError
 from btjax.saliency import activations, gradients, perturbations, relevance
 from btjax.saliency.classifier import Classifier, Logits
 
+PASSES = ("one", "tens", "hundreds")
+"""How many passes through the network a method takes for an image."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Method:
@@ -24,7 +27,7 @@ class Method:
       description: one line.
       reference: authors and year.
       signed: whether the maps have negative values where something speaks against the class.
-      costly: whether it takes hundreds of forward passes for each image.
+      passes: how many passes through the network an image takes, by its default options: of `PASSES`.
       needs_classifier: whether `logits` must be a `Classifier`, not only a function.
       needs_options: options without which it does not run.
     """
@@ -34,7 +37,7 @@ class Method:
     description: str
     reference: str
     signed: bool = False
-    costly: bool = False
+    passes: str = "one"
     needs_classifier: bool = False
     needs_options: tuple[str, ...] = ()
 
@@ -68,20 +71,29 @@ _LIST = (
         gradients.smooth_grad,
         "magnitude of the mean gradient of noisy copies",
         "Smilkov et al. 2017",
+        passes="tens",
     ),
     Method(
         "smooth_grad_squared",
         gradients.smooth_grad_squared,
         "mean squared gradient of noisy copies",
         "Hooker et al. 2019",
+        passes="tens",
     ),
-    Method("var_grad", gradients.var_grad, "variance of the gradient over noisy copies", "Adebayo et al. 2018"),
+    Method(
+        "var_grad",
+        gradients.var_grad,
+        "variance of the gradient over noisy copies",
+        "Adebayo et al. 2018",
+        passes="tens",
+    ),
     Method(
         "integrated_gradients",
         gradients.integrated_gradients,
         "gradient integrated over the line from a baseline, times the way",
         "Sundararajan et al. 2017",
         signed=True,
+        passes="tens",
     ),
     Method(
         "expected_gradients",
@@ -89,6 +101,7 @@ _LIST = (
         "integrated gradients averaged over baselines",
         "Erion et al. 2021",
         signed=True,
+        passes="tens",
         needs_options=("baselines",),
     ),
     Method(
@@ -141,7 +154,7 @@ _LIST = (
         activations.score_cam,
         "channels weighed by the logit of the image seen through them",
         "Wang et al. 2020",
-        costly=True,
+        passes="hundreds",
         needs_classifier=True,
     ),
     Method(
@@ -150,14 +163,14 @@ _LIST = (
         "fall of the logit when a square is hidden",
         "Zeiler & Fergus 2014",
         signed=True,
-        costly=True,
+        passes="hundreds",
     ),
     Method(
         "rise",
         perturbations.rise,
         "random masks averaged by the probability under each",
         "Petsiuk et al. 2018",
-        costly=True,
+        passes="hundreds",
     ),
     Method(
         "lrp_epsilon",

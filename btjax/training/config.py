@@ -32,8 +32,13 @@ class TrainingConfig:
     patience: int = option(0, "stop after this many epochs without a better checkpoint; 0 never", minimum=0)
     select: str = option(
         "validation_loss",
-        "what the best checkpoint is chosen by, on validation rows",
-        choices=("validation_loss", "validation_accuracy"),
+        "what the best checkpoint is chosen by, on validation rows; last_epoch takes the last whatever it is",
+        choices=("validation_loss", "validation_accuracy", "last_epoch"),
+    )
+    permuted_labels: bool = option(
+        False,
+        "train on the training rows' labels in random order: a model that can only memorise, whose saliency maps show "
+        "what maps owe to learning",
     )
     checkpoint_every: int = option(1, "epochs between checkpoints to resume from", minimum=1)
     keep_every: int = option(
@@ -49,3 +54,5 @@ class TrainingConfig:
     def __post_init__(self):
         if self.weight_decay and self.optimizer != "adamw":
             raise InputError(f"--weight_decay={self.weight_decay}: works with --optimizer=adamw alone")
+        if self.patience and self.select == "last_epoch":
+            raise InputError(f"--patience={self.patience}: --select=last_epoch has no best epoch to wait for")

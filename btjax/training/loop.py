@@ -142,6 +142,13 @@ class Examples:
         labels = slices.labels.astype(np.int32)
         return Examples(slices.images, labels, split.train[None], split.validation, slices.images.shape[1])
 
+    def with_permuted_labels(self, seed: int) -> Examples:
+        """The same with the labels of the rows to train on in random order, the same order in every copy."""
+        order, labels = np.random.default_rng(seed).permutation(self.train.shape[1]), self.labels.copy()
+        for rows in self.train:
+            labels[rows] = self.labels[rows[order]]
+        return dataclasses.replace(self, labels=labels)
+
 
 class Trainer:
     """Trains one model on one split.
@@ -168,6 +175,8 @@ class Trainer:
         like: Trainer | None = None,
     ):
         self.task, self.config, self.checkpoints = task, config, checkpoints
+        if config.permuted_labels:
+            examples = examples.with_permuted_labels(seed)
         self.steps_per_epoch = compiled.steps_per_pass(examples.train.shape[1], config.batch_size)
         whole, divided = _shardings(config)
         put = partial(jax.device_put, device=whole)
@@ -312,6 +321,8 @@ class Trainer:
 
     def _is_better(self, row: dict[str, float]) -> bool:
         """Whether a row beats the best; equal accuracies are decided by the loss."""
+        if self.config.select == "last_epoch":
+            return True
 
         def score(row):
             loss = -row["validation_loss"]

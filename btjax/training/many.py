@@ -215,6 +215,8 @@ def compare_times(
 def _check(config: TrainingConfig, examples: Sequence[Examples], form: str) -> None:
     if config.devices > 1:
         raise InputError(f"--devices={config.devices}: expected 1, several runs in one program are not divided")
+    if config.permuted_labels:
+        raise InputError("--permuted_labels: gives each run labels of its own; train them one by one")
     if form == "vmap" and config.prng == "rbg":
         raise InputError("--prng=rbg: gives other bits side by side than alone, expected threefry2x32 for several runs")
     for one in examples[1:]:

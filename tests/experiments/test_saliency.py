@@ -16,7 +16,7 @@ from btjax.data.slices import CLASSES
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = "--data_dir=phantom --phantom_patients=8 --phantom_slices=4 --image_size=32 --protocol=patient".split()
 NETWORK = "--colour=grey --widths=4,8 --pools=2 --dense=16 --batch_size=16 --epochs=2 --seed=1".split()
-FEW = ["--costly_slices=6", "--checked_slices=3"]
+FEW = ["--samples=2", "--sampled_slices=8", "--costly_slices=6", "--checked_slices=3"]
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,19 @@ def trained(environment, tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def explained(environment, trained, tmp_path_factory) -> pathlib.Path:
+def permuted(environment, tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("runs") / "permuted"
+    done = run(environment, "cnn", *DATA, *NETWORK, "--permuted_labels", "--select=last_epoch", f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def explained(environment, trained, permuted, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("saliency") / "out"
-    methods = "--methods=gradient,grad_cam,guided_backprop,occlusion"
-    done = run(environment, "saliency", f"--checkpoint={trained}", f"--workdir={folder}", methods, *FEW)
+    methods = "--methods=gradient,smooth_grad,grad_cam,guided_backprop,occlusion"
+    flags = [f"--checkpoint={trained}", f"--permuted_checkpoint={permuted}", f"--workdir={folder}", methods, *FEW]
+    done = run(environment, "saliency", *flags)
     assert done.returncode == 0, done.stderr
     assert "average_precision" in done.stdout
     return folder
@@ -51,25 +60,39 @@ def explained(environment, trained, tmp_path_factory) -> pathlib.Path:
 def test_every_score_of_every_method_stands_beside_chance_and_the_best_control(explained):
     report = json.loads((explained / "saliency.json").read_text())
     rows = [row for row in report["comparison"] if row["group"] == "all"]
-    assert {row["method"] for row in rows} == {"gradient", "grad_cam", "guided_backprop", "occlusion"}
+    assert {row["method"] for row in rows} == {"gradient", "smooth_grad", "grad_cam", "guided_backprop", "occlusion"}
     assert {row["score"] for row in rows} == set(report["chance"])
     assert {row["method"] for row in report["controls"]} >= {"noise", "centre", "edges", "head", "class_mean_mask"}
     slices = {row["method"]: row["slices"] for row in rows}
-    assert slices["occlusion"] == 6 and slices["gradient"] == report["test_slices"]
+    assert slices["occlusion"] == 6 and slices["smooth_grad"] == 8 and slices["gradient"] == report["test_slices"] > 8
     assert {row["group"] for row in report["scores"]} >= {"all", "class", "size"}
 
 
-def test_randomisation_begins_with_the_trained_network(explained):
-    rows = json.loads((explained / "saliency.json").read_text())["randomisation"]
+def test_randomisation_begins_with_the_trained_network_and_ends_with_permuted_labels(explained):
+    found = json.loads((explained / "saliency.json").read_text())["randomisation"]
+    assert found["slices"] == 3
     for method in ("gradient", "grad_cam", "guided_backprop"):
-        part = [row for row in rows if row["method"] == method]
-        assert [row["layer"] for row in part] == ["trained", "logits", "dense", "conv_2", "conv_1"]
+        part = [row for row in found["rows"] if row["method"] == method]
+        assert [row["layer"] for row in part] == ["trained", "logits", "dense", "conv_2", "conv_1", "permuted labels"]
         assert part[0]["spearman"] == pytest.approx(1) and part[0]["ssim"] == pytest.approx(1)
+        for row in part:
+            assert row["lost"] == pytest.approx(part[0]["average_precision"] - row["average_precision"])
+
+
+def test_faithfulness_stands_beside_that_of_noise(explained):
+    found = json.loads((explained / "saliency.json").read_text())["faithfulness"]
+    rows = {row["method"]: row for row in found["rows"]}
+    assert found["slices"] == 3 and set(rows) == {
+        "gradient", "smooth_grad", "grad_cam", "guided_backprop", "occlusion", "noise"
+    }  # fmt: skip
+    for row in rows.values():
+        assert 0 <= row["insertion"] <= 1 and 0 <= row["deletion"] <= 1 and -1 <= row["sensitivity_n"] <= 1
+    assert {name for name, row in rows.items() if row["max_sensitivity"] is None} == {"occlusion", "noise"}
 
 
 def test_the_page_and_the_figures_are_there(explained):
     page = (explained / "saliency.html").read_text()
-    assert page.count("<img") == len(list((explained / "figures").iterdir())) >= 5
+    assert page.count("<img") == len(list((explained / "figures").iterdir())) >= 7
     assert "better by (95%)" in page
 
 
@@ -89,6 +112,8 @@ def test_maps_that_are_there_are_not_made_again(environment, trained, explained)
         (["--methods=magic"], "saliency method 'magic': expected all, or some of gradient"),
         (["--methods=grad_cam", "--layer=conv_9"], "layer 'conv_9': expected one of conv_1"),
         (["--checkpoint=nowhere"], "nowhere/config.json: not found"),
+        (["--permuted_checkpoint=nowhere"], "nowhere/config.json: not found"),
+        (["--slices=nobody", "--methods=gradient"], "--slices=nobody: no test slice of that id"),
         (["--data_dir=nowhere"], "nowhere"),
     ],
 )
@@ -97,6 +122,23 @@ def test_a_mistake_ends_in_one_line(environment, trained, tmp_path, flags, messa
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_permuted_checkpoint_must_be_the_same_model_with_permuted_labels(environment, trained, permuted, tmp_path):
+    flags = [f"--workdir={tmp_path / 'out'}", "--methods=gradient", *FEW]
+    done = run(environment, "saliency", f"--checkpoint={trained}", f"--permuted_checkpoint={trained}", *flags)
+    assert done.returncode == 2 and "trained on true labels" in done.stderr.splitlines()[-1]
+
+
+def test_bfloat16_arithmetic_gives_nearly_the_maps_of_float32(environment, trained, tmp_path):
+    maps = []
+    for arithmetic in ("float32", "bfloat16"):
+        flags = [f"--checkpoint={trained}", f"--workdir={tmp_path / arithmetic}", f"--arithmetic={arithmetic}"]
+        done = run(environment, "saliency", *flags, "--methods=grad_cam", *FEW)
+        assert done.returncode == 0, done.stderr
+        maps.append(np.load(tmp_path / arithmetic / "maps" / "grad_cam.npy"))
+    assert not np.array_equal(*maps)
+    np.testing.assert_allclose(*maps, atol=0.05 * np.abs(maps[0]).max())
 
 
 def test_slices_without_masks_give_maps_and_say_that_scores_need_masks(environment, tmp_path):

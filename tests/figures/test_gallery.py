@@ -60,12 +60,21 @@ def test_confusion_matrices_say_their_accuracy():
     assert texts(figure) == ["epoch 10: 100.0%", "epoch 20: 33.3%"]
 
 
-@pytest.mark.parametrize("mask", [None, np.eye(8, dtype=bool)])
-def test_saliency_panels_have_five_pictures_a_row(mask):
-    pictures = {name: RANDOM.random((8, 8, 3)) for name in ("image", "output", "final")}
-    row = pictures | {"gradient": np.zeros((8, 8)), "mask": mask, "title": "glioma"}
-    figure = unet.saliency_panels([row, row])
-    assert len(figure.axes) == 10 and texts(figure)[3] == "gradient"
+@pytest.mark.parametrize("masks", [None, np.repeat(np.eye(8, dtype=bool)[None], 2, axis=0)])
+def test_panels_stand_in_a_row_for_each_slice_the_tumour_outlined_in_the_outer_ones(masks):
+    pictures = {name: RANDOM.random((2, 8, 8, 3)) for name in ("slice", "output", "final", "gradient", "over")}
+    figure = saliency.panels(["a", "b"], pictures, masks)
+    assert len(figure.axes) == 10 and texts(figure)[:5] == list(pictures)
+    outlined = [bool(panel.collections) for panel in figure.axes[:5]]
+    assert outlined == [masks is not None, False, False, False, masks is not None]
+
+
+def test_heat_goes_from_the_least_to_the_largest_value_of_each_map():
+    maps = np.stack([np.linspace(-1, 1, 9).reshape(3, 3), np.zeros((3, 3))])
+    heat = saliency.heat(maps)
+    assert heat.shape == (2, 3, 3, 3)
+    np.testing.assert_allclose(heat[0, 0, 0], heat[1, 0, 0])
+    assert heat[0, 2, 2].sum() > heat[0, 0, 0].sum()
 
 
 def test_a_gallery_has_a_column_for_each_method():

@@ -70,6 +70,20 @@ def test_score_cam_weighs_channels_by_the_logits_of_the_masked_image(pooled):
             np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_score_cam_of_some_channels_takes_those_that_vary_most_in_each_image(pooled):
+    classifier, images, targets, maps, _ = pooled
+    found = activations.score_cam(classifier, images, targets, KEY, channels=2)
+    low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
+    masks = (maps - low) / (high - low)
+    for row in range(2):
+        chosen = np.argsort(-np.var(maps[row], axis=(0, 1)))[:2]
+        scores = [classifier(masks[row : row + 1, ..., [k]] * images[row : row + 1])[0, targets[row]] for k in chosen]
+        weights = np.exp(scores) / np.sum(np.exp(scores))
+        np.testing.assert_allclose(found[row], np.maximum(maps[row][..., chosen] @ weights, 0), atol=1e-5)
+    everything = activations.score_cam(classifier, images, targets, KEY)
+    np.testing.assert_array_equal(activations.score_cam(classifier, images, targets, KEY, channels=9), everything)
+
+
 def test_a_named_layer_is_looked_at_and_enlarged(small_classifier, small_images, small_targets):
     arguments = (small_classifier, small_images, small_targets, KEY)
     np.testing.assert_array_equal(activations.grad_cam(*arguments), activations.grad_cam(*arguments, layer="conv_2"))

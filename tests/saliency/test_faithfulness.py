@@ -117,6 +117,18 @@ def test_sensitivity_n_is_zero_for_a_constant_map_and_the_true_correlation_for_a
         assert found[row] == pytest.approx(expected, abs=0.12)
 
 
+def test_sensitivity_n_of_several_maps_is_that_of_each(linear):
+    logits, _, images, targets = linear
+    maps = np.random.default_rng(2).normal(size=(2, 3, SIDE, SIDE)).astype(np.float32)
+    settings = {"sizes": (4, 9), "subsets": 10}
+    together = faithfulness.sensitivity_n(logits, images, targets, maps, KEY, **settings)
+    assert together.shape == (2, 3, 2)
+    for one, found in zip(maps, together, strict=True):
+        np.testing.assert_allclose(
+            found, faithfulness.sensitivity_n(logits, images, targets, one, KEY, **settings), atol=1e-12
+        )
+
+
 def test_max_sensitivity_of_a_linear_functions_gradient_is_zero_and_of_its_product_is_the_moved_product(linear):
     logits, weights, images, targets = linear
 

@@ -140,6 +140,35 @@ def test_the_best_checkpoint_has_the_best_validation_score(tmp_path):
     assert float(sums["accuracy"] / sums["count"]) == pytest.approx(progress.best["validation_accuracy"])
 
 
+def test_the_last_epoch_is_kept_where_it_is_asked_for(tmp_path):
+    trainer = make_trainer(tmp_path, select="last_epoch", learning_rate=0.0)
+    assert trainer.fit().best["epoch"] == 3
+    with pytest.raises(InputError, match="--patience=2: --select=last_epoch"):
+        make_trainer(tmp_path, select="last_epoch", patience=2)
+
+
+def test_permuted_labels_change_the_rows_to_train_on_alone_and_are_harder_to_learn():
+    slices = make_blobs()
+    split = blob_split(slices)
+    examples = Examples.of(slices, split)
+    permuted = examples.with_permuted_labels(0)
+    assert np.array_equal(np.bincount(permuted.labels[split.train]), np.bincount(examples.labels[split.train]))
+    assert (permuted.labels[split.train] != examples.labels[split.train]).mean() > 0.3
+    for rows in (split.validation, split.test):
+        assert np.array_equal(permuted.labels[rows], examples.labels[rows])
+    copies = Examples(
+        examples.images,
+        np.tile(examples.labels, 2),
+        np.stack([split.train, split.train + len(slices)]),
+        split.validation,
+        1,
+    )
+    twice = copies.with_permuted_labels(0)
+    assert np.array_equal(twice.labels[twice.train[0]], twice.labels[twice.train[1]])
+    true, random = (make_trainer(epochs=6, permuted_labels=flag) for flag in (False, True))
+    assert true.fit().history[-1]["train_accuracy"] > random.fit().history[-1]["train_accuracy"] + 0.2
+
+
 def test_plateau_halves_the_learning_rate_when_validation_stalls():
     trainer = make_trainer(epochs=6, learning_rate=1e-12, schedule="plateau")
     rates = [row["learning_rate"] for row in trainer.fit().history]
