@@ -110,7 +110,7 @@ def open_subject(
         pictures["final U-Net's output"] = functools.partial(unet.apply, final)
     return Subject(
         restored=restored,
-        classifier=Classifier(model, {name: tree for name, tree in restored.variables.items() if tree}),
+        classifier=Classifier(model, _filled(restored.variables)),
         extra=extra,
         pictures=pictures,
         tested=tested,
@@ -127,16 +127,25 @@ def permuted_classifier(subject: Subject, folder: pathlib.Path) -> Classifier:
     Raises:
       InputError: no run there, another model or preprocessing, or labels that were not permuted.
     """
-    other, own = restore(folder), subject.restored.config
-    for group in ("experiment", "model", "preprocessing"):
-        found, expected = other.config.to_json()[group], own.to_json()[group]
-        if found != expected:
-            raise InputError(f"--permuted_checkpoint={folder}: its {group} is {found}, expected {expected}")
+    other, own = restore(folder), subject.restored
+    if other.config.preprocessing != own.config.preprocessing:
+        raise InputError(
+            f"--permuted_checkpoint={folder}: {other.config.preprocessing}, expected {own.config.preprocessing}"
+        )
+    if _shapes(other.variables) != _shapes(own.variables):
+        raise InputError(f"--permuted_checkpoint={folder}: another model than the one that is explained")
     if not other.config.training.permuted_labels:
         raise InputError(f"--permuted_checkpoint={folder}: trained on true labels, expected --permuted_labels")
-    return dataclasses.replace(
-        subject.classifier, variables={name: tree for name, tree in other.variables.items() if tree}
-    )
+    return dataclasses.replace(subject.classifier, variables=_filled(other.variables))
+
+
+def _filled(variables: dict) -> dict:
+    """The collections that hold something: what the model itself would make."""
+    return {name: tree for name, tree in variables.items() if tree}
+
+
+def _shapes(variables: dict) -> dict:
+    return jax.tree.map(jnp.shape, variables)
 
 
 def chosen_methods(config: SaliencyConfig, subject: Subject) -> tuple[list[Method], dict[str, str]]:

@@ -85,7 +85,7 @@ def speed_table(result: dict) -> str:
             own = forms.get(f"btjax{suffix}")
             if own is None:
                 continue
-            peers = [_fastest(forms, framework, suffix) for framework in ("torch", "keras")]
+            peers = [_fastest(forms, frameworks, suffix) for frameworks in (("torch", "captum"), ("keras",))]
             lines.append(
                 f"| {name}{', bfloat16' if suffix else ''} | {_short(own['ms_per_image'][1])} "
                 f"| {100 * own['share_of_matmul_peak']:.0f}% | {' | '.join(peers)} |"
@@ -93,12 +93,12 @@ def speed_table(result: dict) -> str:
     return "\n".join([*lines, "", *notes] if notes else lines)
 
 
-def _fastest(forms: dict, framework: str, suffix: str) -> str:
-    """Two cells: the variant of a framework with the least time, and its time over btjax's."""
+def _fastest(forms: dict, frameworks: tuple[str, ...], suffix: str) -> str:
+    """Two cells: the form of some frameworks with the least time, and its time over btjax's."""
     ratios = {
-        form.removesuffix(suffix).removeprefix(f"{framework}_"): row["time_over_btjax"]
+        form.removesuffix(suffix).removeprefix(f"{frameworks[0]}_"): row["time_over_btjax"]
         for form, row in forms.items()
-        if form.startswith(framework)
+        if form.startswith(frameworks)
     }
     if not ratios:
         return "|"

@@ -1,12 +1,13 @@
-"""Measures btjax against PyTorch and Keras on the same models, batches and data, and against itself.
+"""Measures btjax against PyTorch, Keras and captum on the same models, batches and data, and against itself.
 
     scripts/bench [--cases=small,vgg16] [--forms=torch,keras_jax] [--rounds=7]
 
 CNN and U-Net are measured by training steps as they train (slices as uint8 in memory, scaled inside the step, the
-model's loss, Adam), VGG16 by its forward pass. Each form runs in a process of its own; the processes take turns, so
-that a noisy machine is noisy for all. Of btjax alone: `layers`, the share of the rate of plain matrix products that the
-paper's wide convolutions reach; `epoch`, what the training loop takes over its compiled steps; `folds`, five folds
-trained in one program against the same runs one after the other.
+model's loss, Adam), VGG16 by its forward pass, SmoothGrad and integrated gradients by the maps of 64 slices. Each form
+runs in a process of its own; the processes take turns, so that a noisy machine is noisy for all. Of btjax alone:
+`layers`, the share of the rate of plain matrix products that the paper's wide convolutions reach; `epoch`, what the
+training loop takes over its compiled steps; `folds`, five folds trained in one program against the same runs one after
+the other.
 
 Prints tables and writes experiments/results/bench_DEVICE.json, where cases that are not asked for stay as they were.
 """
@@ -25,7 +26,7 @@ from experiments.bench.measure import ask_once, describe, measure_case, select_f
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
 WITHIN = ("layers", "epoch", "folds")
-FRAMEWORKS = ("btjax", "torch", "keras")
+FRAMEWORKS = ("btjax", "torch", "keras", "captum")
 
 
 def measure(name: str, device: dict, forms: list[str], rounds: int) -> dict | None:

@@ -19,7 +19,8 @@ class Case:
     """One model at one size.
 
     Attributes:
-      kind: `cnn` and `unet` are training steps, `vgg16` is a forward pass without dropout.
+      kind: `cnn` and `unet` are training steps, `vgg16` is a forward pass without dropout, `smooth_grad` and
+        `integrated_gradients` are maps of a CNN's decisions from SAMPLES gradients each.
       image_size: side of the slices in pixels.
       channels: channels of the network's input, 1 or 3.
       batch_size: slices in a step.
@@ -44,31 +45,44 @@ class Case:
         return Case(**values | {"widths": tuple(values["widths"])})
 
 
+SAMPLES = 32
+"""Noisy copies of SmoothGrad, steps of integrated gradients."""
+
 _PAPER = (64, 256, 512, 1024, 1024, 1024)
+_SMALL = (16, 32, 64, 128, 256, 256)
 
 CASES = {
-    "small": Case("cnn", 128, 1, 32, (16, 32, 64, 128, 256, 256), 256),
+    "small": Case("cnn", 128, 1, 32, _SMALL, 256),
     "paper64": Case("cnn", 64, 3, 32, _PAPER, 1024),
     "paper128": Case("cnn", 128, 3, 16, _PAPER, 1024),
     "paper512": Case("cnn", 512, 3, 32, _PAPER, 1024, "bfloat16", gpu_only=True),
     "vgg16": Case("vgg16", 224, 3, 16, dense=128),
     "unet_small": Case("unet", 128, 3, 16, (32,)),
     "unet128": Case("unet", 128, 3, 16, (64,)),
+    "smooth_grad": Case("smooth_grad", 128, 1, 64, _SMALL, 256),
+    "integrated_gradients": Case("integrated_gradients", 128, 1, 64, _SMALL, 256),
 }
 """The models that btjax, PyTorch and Keras run in turns."""
 
 _FLOAT32_FORMS = ("btjax", "torch_eager", "torch_channels_last", "torch_compile", "keras_jax", "keras_torch")
+_SALIENCY_FORMS = ("btjax", "captum_eager", "captum_channels_last")
 _BFLOAT16_FORMS = ("btjax", "torch_channels_last", "torch_compile", "keras_jax", "keras_torch")
 BFLOAT16 = "_bfloat16"
 """The suffix of a form that computes in bfloat16 what the case asks for in float32."""
 
-FORMS = (*_FLOAT32_FORMS, *(form + BFLOAT16 for form in _BFLOAT16_FORMS))
+SALIENCY = ("smooth_grad", "integrated_gradients")
+"""Kinds of cases whose peer is captum."""
+
+FORMS = (*_FLOAT32_FORMS, *_SALIENCY_FORMS[1:], *(form + BFLOAT16 for form in _BFLOAT16_FORMS))
 """Every way of running a model: framework, variant, and with the suffix in bfloat16."""
 
 
 def forms_of(case: Case, platform: str) -> list[str]:
     """The forms in which a case is measured on `platform` (`cpu` or `gpu`); bfloat16 beside float32 on a GPU alone."""
-    return list(FORMS if platform == "gpu" and case.dtype == "float32" else _FLOAT32_FORMS)
+    if case.kind in SALIENCY:
+        return list(_SALIENCY_FORMS)
+    bfloat16 = platform == "gpu" and case.dtype == "float32"
+    return [*_FLOAT32_FORMS, *(form + BFLOAT16 for form in _BFLOAT16_FORMS if bfloat16)]
 
 
 def reference_form(form: str) -> str:
@@ -87,6 +101,9 @@ def flops(case: Case) -> float:
     Taps that fall on padding count. A layer's backward pass takes twice its forward pass, once for the kernel and once
     for its input, which layers on the image do not need. The frozen `location` has no backward pass.
     """
+    if case.kind in SALIENCY:
+        # A forward pass and the gradient by each layer's input, for every sample.
+        return 2.0 * sum(2 * products for products, _ in _cnn_layers(case)) * SAMPLES
     layers = {"cnn": _cnn_layers, "vgg16": _vgg16_layers, "unet": _unet_layers}[case.kind](case)
     if case.kind == "vgg16":
         return 2.0 * sum(products for products, _ in layers)

@@ -14,12 +14,14 @@ from btjax.data.preprocess import Augmentation, Preprocessing
 from btjax.models.cnn import CNN
 from btjax.models.unet import UNet
 from btjax.models.vgg16 import VGG16
+from btjax.saliency.classifier import Classifier
+from btjax.saliency.methods import METHODS, attribution_maps
 from btjax.training import step as compiled
 from btjax.training.config import TrainingConfig
 from btjax.training.optimizers import make_optimizer
 from btjax.training.state import create_state
 from btjax.training.tasks import Classification, Reconstruction
-from experiments.bench.cases import Case, batches, dtype_of, random_inputs, random_slices
+from experiments.bench.cases import SALIENCY, SAMPLES, Case, batches, dtype_of, random_inputs, random_slices
 
 STEPS = 256
 """The most steps in one timing."""
@@ -27,7 +29,7 @@ STEPS = 256
 
 def make_model(case: Case, dtype: str = "float32"):
     """The Flax module of a case."""
-    if case.kind == "cnn":
+    if case.kind == "cnn" or case.kind in SALIENCY:
         return CNN(widths=case.widths, dense=case.dense, pools=len(case.widths), dtype=dtype)
     if case.kind == "unet":
         return UNet(width=case.widths[0], dtype=dtype)
@@ -37,6 +39,8 @@ def make_model(case: Case, dtype: str = "float32"):
 def prepare(case: Case, form: str) -> Callable[[int], None]:
     """`run(steps)`, which takes at most STEPS steps and waits for them."""
     model = make_model(case, dtype_of(case, form))
+    if case.kind in SALIENCY:
+        return _maps(case, model)
     return _forward(case, model) if case.kind == "vgg16" else _training(case, model)
 
 
@@ -82,6 +86,31 @@ def _forward(case: Case, model) -> Callable[[int], None]:
         for _ in range(steps):
             outputs = apply(variables, inputs)
         jax.block_until_ready(outputs)
+
+    return run
+
+
+def fresh_variables(case: Case, model) -> dict:
+    """The model's variables as it initialises them; every form of a saliency case has these."""
+    inputs = jnp.zeros((1, case.image_size, case.image_size, case.channels))
+    return jax.jit(model.init)(jax.random.key(0), inputs)
+
+
+def explain(case: Case, model) -> Callable[[], np.ndarray]:
+    """Makes the maps of a saliency case, float32 [B, S, S], as the saliency experiment does, of class 0's logit."""
+    inputs, targets = random_inputs(case), np.zeros(case.batch_size, np.int32)
+    classifier = Classifier(model, fresh_variables(case, model))
+    count = "steps" if case.kind == "integrated_gradients" else "samples"
+    method = METHODS[case.kind].bind(**{count: SAMPLES})
+    return partial(attribution_maps, classifier, inputs, targets, jax.random.key(0), method)
+
+
+def _maps(case: Case, model) -> Callable[[int], None]:
+    attribute = explain(case, model)
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            attribute()
 
     return run
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -36,6 +37,26 @@ def make_cnn(case: Case) -> nn.Sequential:
     layers.add_module("dropout", nn.Dropout(0.1))
     layers.add_module("logits", nn.Linear(case.dense, 3))
     return layers
+
+
+def load_cnn(model: nn.Sequential, params: dict, size: int) -> nn.Sequential:
+    """Puts the parameters of btjax's CNN into `make_cnn`'s.
+
+    Args:
+      model: what `make_cnn` made.
+      params: layer -> kernel and bias; convolutions [3, 3, I, O].
+      size: side of the last layer's maps, in pixels: btjax flattens [size, size, C], PyTorch [C, size, size].
+    """
+    for name, layer in model.named_children():
+        if name not in params:
+            continue
+        kernel = np.asarray(params[name]["kernel"])
+        if name == "dense":
+            kernel = kernel.reshape(size, size, -1, kernel.shape[1]).transpose(2, 0, 1, 3).reshape(kernel.shape)
+        kernel = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
+        layer.weight.data = torch.tensor(kernel.copy())
+        layer.bias.data = torch.tensor(np.asarray(params[name]["bias"]))
+    return model
 
 
 def make_vgg16(case: Case) -> nn.Sequential:

@@ -52,7 +52,7 @@ def device() -> dict:
     first = jax.devices()[0]
     name = "cpu" if first.platform == "cpu" else "-".join(first.device_kind.lower().split())
     versions = {}
-    for package in ("jax", "torch", "keras"):
+    for package in ("jax", "torch", "keras", "captum"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -67,6 +67,8 @@ def prepare(form: str, case: Case) -> Callable[[int], None]:
         from experiments.bench import forms_btjax as forms
     elif framework == "torch":
         from experiments.bench import forms_torch as forms
+    elif framework == "captum":
+        from experiments.bench import forms_captum as forms
     else:
         os.environ["KERAS_BACKEND"] = variant.split("_")[0]
         from experiments.bench import forms_keras as forms

@@ -91,6 +91,16 @@ def test_the_flops_are_those_that_xla_counts(case, native_convolutions):
     assert flops(case) == pytest.approx(counted, rel=0.12)
 
 
+def test_the_flops_of_maps_are_those_that_xla_counts(native_convolutions):
+    case = Case("smooth_grad", 64, 3, 1, (32, 64), 64)
+    model = make_model(case)
+    inputs = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    compute = jax.grad(lambda inputs, variables: jnp.sum(model.apply(variables, inputs)[:, 0]))
+    counted = jax.jit(compute).lower(inputs, variables).cost_analysis()["flops"]
+    assert flops(case) == pytest.approx(counted * cases.SAMPLES, rel=0.12)
+
+
 def answers(times):
     rows = [{"ms_per_image": time, "peak_memory_mib": 1.0} for time in times]
     return {"compile_seconds": 1.0, "rounds": rows}
@@ -349,3 +359,19 @@ def test_pytorch_takes_steps(torch, kind):
 def test_keras_takes_steps(keras):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         worker.prepare("keras_jax", Case("cnn", 8, 1, 4, (4,), 4))(2)
+
+
+def test_captum_makes_the_maps_of_btjax(torch, captum):
+    from experiments.bench import forms_btjax, forms_captum
+
+    case = Case("integrated_gradients", 32, 1, 4, (4, 8), 8)
+    own = forms_btjax.explain(case, make_model(case))()
+    for form in ("captum_eager", "captum_channels_last"):
+        found = forms_captum.explain(case, form)().sum(1).numpy()
+        # A unit within rounding of zero somewhere on the line may be on in one and off in the other.
+        assert np.linalg.norm(found - own) < 1e-3 * np.linalg.norm(own)
+        forms_captum.prepare(dataclasses.replace(case, kind="smooth_grad"), form)(1)
+    smooth = dataclasses.replace(case, kind="smooth_grad")
+    own = forms_btjax.explain(smooth, make_model(smooth))()
+    found = forms_captum.explain(smooth, "captum_eager")().norm(dim=1).numpy()
+    assert np.corrcoef(own.ravel(), found.ravel())[0, 1] > 0.8  # the noise is drawn differently

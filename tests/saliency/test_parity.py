@@ -1,4 +1,7 @@
-"""The methods against captum's, on one network with the same weights, on images whose black half is full of ties."""
+"""The methods against captum's, on one network with the same weights: small noisy images, and real slices.
+
+Both kinds of images have a black half or background, which is full of ties.
+"""
 
 import copy
 import dataclasses
@@ -6,59 +9,66 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
+from btjax.models.cnn import CNN
 from btjax.saliency import activations, gradients, perturbations, relevance
+from btjax.saliency.classifier import Classifier
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore::UserWarning")]
 KEY = jax.random.key(8)
 
 
-@pytest.fixture(scope="module")
-def network(torch, small_classifier):
-    """`small_classifier` in PyTorch, channels first."""
-    params = jax.tree.map(np.asarray, small_classifier.variables["params"])
-    height = width = 4
-    # The dense layer's inputs are flattened channels last there, channels first here.
-    kernel = params["dense"]["kernel"]
-    kernel = kernel.reshape(height, width, -1, kernel.shape[1]).transpose(2, 0, 1, 3).reshape(kernel.shape)
-    weights = {"conv_1": params["conv_1"]["kernel"].transpose(3, 2, 0, 1), "dense": kernel.T}
-    weights |= {"conv_2": params["conv_2"]["kernel"].transpose(3, 2, 0, 1), "logits": params["logits"]["kernel"].T}
+def real_case(folder):
+    """A CNN as it starts, its biases drawn as well, and four real slices of 64 pixels in [0, 1]."""
+    paths = sorted((folder / "images").iterdir())[5:3000:800]
+    images = np.stack([np.asarray(Image.open(path).convert("L").resize((64, 64)), np.float32) for path in paths])
+    images = images[..., None] / images.max()
+    model, random = CNN(widths=(8, 12, 16), pools=3, dense=32), np.random.default_rng(3)
+    variables = jax.tree.map(np.asarray, model.init(jax.random.key(2), images))
+    for layer in variables["params"].values():
+        layer["bias"] = (0.1 * random.standard_normal(layer["bias"].shape)).astype(np.float32)
+    return Classifier(model, variables), images, np.array([0, 1, 2, 1], np.int32)
 
-    def load(name, layer):
-        layer.weight.data = torch.tensor(weights[name].copy())
-        layer.bias.data = torch.tensor(params[name]["bias"])
-        return layer
 
-    nn = torch.nn
-    return nn.Sequential(
-        load("conv_1", nn.Conv2d(2, 8, 3, padding=1)),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        load("conv_2", nn.Conv2d(8, 12, 3, padding=1)),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        load("dense", nn.Linear(192, 32)),
-        nn.ReLU(),
-        load("logits", nn.Linear(32, 3)),
-    )
+@pytest.fixture(scope="module", params=["noise", "real slices"])
+def case(request):
+    """Classifier, images float32 [4, S, S, C] and targets."""
+    if request.param == "real slices":
+        return real_case(request.getfixturevalue("real_slices_dir"))
+    return tuple(request.getfixturevalue(f"small_{name}") for name in ("classifier", "images", "targets"))
 
 
 @pytest.fixture(scope="module")
-def theirs(torch, small_images, small_targets):
+def network(torch, case):
+    """The classifier in PyTorch, channels first."""
+    from experiments.bench import forms_torch
+    from experiments.bench.cases import Case
+
+    classifier, images, _ = case
+    model, size = classifier.model, images.shape[1]
+    like = Case("cnn", size, images.shape[3], len(images), model.widths, model.dense)
+    return forms_torch.load_cnn(
+        forms_torch.make_cnn(like), classifier.variables["params"], size // 2**model.pools
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def theirs(torch, case):
     """Calls a captum method; channels last, float32 [B, S, S, C]."""
+    _, images, targets = case
 
     def attribute(method, /, **options):
-        images = torch.tensor(small_images.transpose(0, 3, 1, 2).copy())
-        maps = method.attribute(images, target=torch.tensor(small_targets, dtype=torch.int64), **options)
+        inputs = torch.tensor(images.transpose(0, 3, 1, 2).copy())
+        maps = method.attribute(inputs, target=torch.tensor(targets, dtype=torch.int64), **options)
         return maps.detach().numpy().transpose(0, 2, 3, 1)
 
     return attribute
 
 
 @pytest.fixture
-def ours(small_classifier, small_images, small_targets):
-    return small_classifier, small_images, small_targets, KEY
+def ours(case):
+    return *case, KEY
 
 
 def assert_same(found, expected):
@@ -76,8 +86,8 @@ def test_the_gradient(captum, network, theirs, ours):
 
 def test_integrated_gradients(captum, network, theirs, ours):
     method = captum.attr.IntegratedGradients(network)
-    expected = theirs(method, n_steps=20, method="riemann_middle", baselines=0.1)
-    assert_same(gradients.integrated_gradients(*ours, steps=20, baseline=0.1), expected.sum(-1))
+    expected = theirs(method, n_steps=32, method="riemann_middle", baselines=0.0)
+    assert_same(gradients.integrated_gradients(*ours, steps=32, baseline=0.0), expected.sum(-1))
 
 
 def test_guided_backpropagation_and_deconvolution(captum, network, theirs, ours):
@@ -86,15 +96,20 @@ def test_guided_backpropagation_and_deconvolution(captum, network, theirs, ours)
 
 
 def test_grad_cam(captum, torch, network, theirs, ours):
-    expected = theirs(captum.attr.LayerGradCam(network, network[4]), relu_attributions=True)
-    expected = torch.nn.functional.interpolate(torch.tensor(expected[:, None, ..., 0]), size=(16, 16), mode="bilinear")
+    classifier, images, *_ = ours
+    layer = classifier.map_layer(images)
+    method = captum.attr.LayerGradCam(network, network.get_submodule(layer.replace("conv", "relu")))
+    expected = torch.tensor(theirs(method, relu_attributions=True)[:, None, ..., 0])
+    expected = torch.nn.functional.interpolate(expected, size=images.shape[1:3], mode="bilinear")
     assert_same(activations.grad_cam(*ours), expected[:, 0].numpy())
 
 
 def test_occlusion(captum, network, theirs, ours):
+    channels = ours[1].shape[3]
     for window, stride in [(4, 2), (5, 3)]:
         method = captum.attr.Occlusion(network)
-        expected = theirs(method, sliding_window_shapes=(2, window, window), strides=(2, stride, stride), baselines=0.2)
+        shapes = {"sliding_window_shapes": (channels, window, window), "strides": (channels, stride, stride)}
+        expected = theirs(method, **shapes, baselines=0.2)
         found = perturbations.occlusion(*ours, window=window, stride=stride, baseline=0.2)
         assert_same(found, expected[..., 0])
 
@@ -107,7 +122,7 @@ def test_layer_wise_relevance_propagation(captum, torch, network, theirs, ours):
         for layer in network:
             if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
                 layer.rule = rule()
-        network[6].rule = rules.EpsilonRule()  # Flatten, for which captum has no rule
+        network.flatten.rule = rules.EpsilonRule()  # Flatten, for which captum has no rule
         return theirs(captum.attr.LRP(network)).sum(-1)
 
     network = copy.deepcopy(network)
