@@ -13,7 +13,7 @@ import sys
 
 from btjax.errors import InputError
 from btjax.runs import read_json
-from experiments.tables import classifier_table, saliency_table, speed_table, unet_table
+from experiments.tables import classifier_table, saliency_table, speed_table, unet_table, variants_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -55,14 +55,29 @@ def unet_summary(folder: pathlib.Path) -> dict:
 
 
 def saliency_summary(folder: pathlib.Path) -> dict:
-    """A saliency report without the rows of single planes and sizes of scores other than the first."""
+    """A saliency report in four digits, without what its page alone is for.
+
+    Means with their own intervals are kept of all slices; comparisons with the best control also by class, lesion size
+    and plane, of the scores that the README speaks of; controls of all slices and by class.
+    """
     report = read_json(folder / "saliency.json")
-    kept = ("average_precision", "pointing", "energy", "roc_auc")
-    return report | {
-        name: [row for row in report[name] if row["score"] in kept or row["group"] == "all"]
-        for name in ("scores", "controls", "comparison")
-        if name in report
+    by_group = ("average_precision", "pointing")
+    kept = {
+        "scores": lambda row: row["group"] == "all",
+        "controls": lambda row: row["group"] == "all" or (row["group"] == "class" and row["score"] in by_group),
+        "comparison": lambda row: row["group"] == "all" or row["score"] in by_group,
     }
+    rows = {name: [row for row in report[name] if wanted(row)] for name, wanted in kept.items() if name in report}
+    return rounded(report | rows)
+
+
+def rounded(value):
+    """JSON values with numbers of four digits after the point."""
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def without_paths(config: dict) -> dict:
@@ -75,10 +90,18 @@ def without_paths(config: dict) -> dict:
     }
 
 
+def unet_variants(folders: list[pathlib.Path]) -> dict:
+    """The scores of several U-Nets, each under the name of its folder, without its classifier."""
+    kept = ("protocol", "test_slices", "reconstruction", "final", "latent", "final_latent", "config")
+    reports = {folder.name: read_json(folder / "unet.json") for folder in folders}
+    variants = {name: {key: report[key] for key in kept} for name, report in reports.items()}
+    return {"variants": {name: one | {"config": without_paths(one["config"])} for name, one in variants.items()}}
+
+
 def collect(folders: list[pathlib.Path]) -> dict:
-    """The contents of a results file: of classifiers' runs, or of one U-Net or saliency folder."""
+    """The contents of a results file: of classifiers' runs, of one U-Net or several, or of one saliency folder."""
     if (folders[0] / "unet.json").exists():
-        return unet_summary(folders[0])
+        return unet_summary(folders[0]) if len(folders) == 1 else unet_variants(folders)
     if (folders[0] / "saliency.json").exists():
         return saliency_summary(folders[0])
     return {"runs": [summary(folder) for folder in folders]}
@@ -86,19 +109,20 @@ def collect(folders: list[pathlib.Path]) -> dict:
 
 def readme_tables() -> str:
     """The README's part between the two marks, from every results file."""
-    parts = []
+    parts, explained = [], {}
     for path in sorted(RESULTS.glob("*.json")):
         result = read_json(path)
         if "runs" in result:
             parts.append(f"`{path.stem}.flags`, in percent:\n\n{classifier_table(result['runs'])}")
+        elif "variants" in result:
+            parts.append(variants_table(result["variants"]))
         elif "by_epoch" in result:
             parts.append(f"`{path.stem}.flags`:\n\n{unet_table(result)}")
         elif "comparison" in result:
-            title = path.stem.removeprefix("saliency_").replace("_", ", ")
-            parts.append(f"Saliency of `{title}`:\n\n{saliency_table(result)}")
+            explained[path.stem.removeprefix("saliency_").replace("_", ", ")] = result
         else:
             parts.append(speed_table(result))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, saliency_table(explained)] if explained else parts)
 
 
 def write_readme() -> None:

@@ -172,22 +172,61 @@ def unet_table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def saliency_table(result: dict, score: str = "average_precision") -> str:
-    """A Markdown table of the methods, best first, beside the best control, by one score."""
-    rows = [row for row in result["comparison"] if row["group"] == "all" and row["score"] == score]
-    rows.sort(key=lambda row: -row["mean"])
+def variants_table(variants: dict[str, dict]) -> str:
+    """A Markdown table of U-Nets that differ in their dropout: what they make, and what decides it."""
+    first = next(iter(variants.values()))
     lines = [
-        f"{result['test_slices']} test slices, protocol `{result['protocol']}`, accuracy "
-        f"{_percent(result['accuracy'])}; {score.replace('_', ' ')} of pixels against the tumour mask, chance "
-        f"{result['chance'][score]:.3f}; intervals resample patients.\n",
-        "| method | slices | mean | best control | better by (95%) | beats it |",
-        "|---|---|---|---|---|---|",
+        f"U-Nets at {first['config']['data']['image_size']} px after {first['config']['training']['epochs']} epochs, "
+        f"{first['test_slices']} test slices, protocol `{first['protocol']}`: dropout in the decoder, and the share of "
+        "training images whose location channel is blanked (`--dropout`, `--skip_dropout`). Shares as above; the final "
+        "U-Nets have one encoder, trained to classify.\n",
+        "| dropout | skip dropout | MAE | PSNR (dB) | SSIM | latent of another class | location of another class "
+        "| final: latent | final: location |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        low, high = row["difference_ci95"] or (float("nan"), float("nan"))
-        control = f"{row['best_control']} {row['control_mean']:.3f}"
-        verdict = (
-            f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}) | {'yes' if row['beats_best_control'] else 'no'}"
+    for one in variants.values():
+        model, scores = one["config"]["model"], one["reconstruction"]
+        shares = [
+            f"{_percent(one[table][f'{part} of another class']['share'])}%"
+            for table in ("latent", "final_latent")
+            for part in ("latent", "location")
+        ]
+        lines.append(
+            f"| {model['dropout']} | {model['skip_dropout']} | {scores['mae']:.4f} | {scores['psnr']:.1f} "
+            f"| {scores['ssim']:.3f} | {' | '.join(shares)} |"
         )
-        lines.append(f"| {row['method']} | {row['slices']} | {row['mean']:.3f} | {control} | {verdict} |")
     return "\n".join(lines)
+
+
+def saliency_table(results: dict[str, dict], score: str = "average_precision") -> str:
+    """A Markdown table of saliency runs: for all test slices and each class the best method beside the best control."""
+    lines = [
+        f"Saliency: {score.replace('_', ' ')} of the map's pixels against the tumour mask, mean over test slices; "
+        "`gradient` is the paper's map, noise is chance. The best of the methods is named after the fact, on these "
+        "slices, which flatters it; methods of hundreds of passes explain a drawn part of them. Intervals are of the "
+        "difference to the best control on the same slices.\n",
+        "| run | slices | noise | gradient | best method | its slices | mean | best control | better by (95%) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, result in results.items():
+        title = f"{name}: {result['test_slices']} slices, accuracy {_percent(result['accuracy'])}%"
+        for group, value in (("all", "all"), *(("class", label) for label in result["classes"])):
+            lines.append(f"| {title} | {_saliency_row(result, score, group, value)} |")
+            title = ""
+    return "\n".join(lines)
+
+
+def _saliency_row(result: dict, score: str, group: str, value: str) -> str:
+    def of(table):
+        keys = {"score": score, "group": group, "value": value}
+        return [row for row in result[table] if all(row[key] == wanted for key, wanted in keys.items())]
+
+    noise = next(row["mean"] for row in of("controls") if row["method"] == "noise")
+    gradient = next((f"{row['mean']:.3f}" for row in of("comparison") if row["method"] == "gradient"), "")
+    best = max(of("comparison"), key=lambda row: row["mean"])
+    low, high = best["difference_ci95"] or (float("nan"), float("nan"))
+    return (
+        f"{value} | {noise:.3f} | {gradient} | {best['method']} | {best['slices']} ({best['patients']} patients) "
+        f"| {best['mean']:.3f} | {best['best_control']} {best['control_mean']:.3f} "
+        f"| {best['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+    )

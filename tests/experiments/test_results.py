@@ -35,6 +35,59 @@ def test_folds_are_pooled_by_their_slices():
     assert "| family, 2 folds | 0 | 30 (8) | **70.0** (folds 60.0 to 90.0) |" in table
 
 
+def fake_comparison(method, mean, slices=20, interval=(0.01, 0.2), **place) -> dict:
+    return {
+        "method": method, "mean": mean, "slices": slices, "patients": 9, "best_control": "centre", "control_mean": 0.2,
+        "difference": mean - 0.2, "difference_ci95": interval, "beats_best_control": True,
+        "score": "average_precision", "group": "all", "value": "all",
+    } | place  # fmt: skip
+
+
+def test_the_saliency_table_names_the_best_method_of_each_class_beside_noise_and_the_papers_gradient():
+    glioma = {"group": "class", "value": "glioma"}
+    noise = {"method": "noise", "mean": 0.02, "score": "average_precision", "group": "all", "value": "all"}
+    result = {
+        "test_slices": 20,
+        "accuracy": 0.95,
+        "classes": ["glioma"],
+        "controls": [noise, noise | glioma | {"mean": 0.03}],
+        "comparison": [
+            fake_comparison("gradient", 0.15),
+            fake_comparison("occlusion", 0.34, slices=6),
+            fake_comparison("occlusion", 0.99, score="pointing"),
+            fake_comparison("gradient", 0.3, interval=None, **glioma),
+        ],
+    }
+    lines = tables.saliency_table({"cnn, slice": result}).splitlines()[-2:]
+    assert lines[0] == (
+        "| cnn, slice: 20 slices, accuracy 95.0% | all | 0.020 | 0.150 | occlusion | 6 (9 patients) | 0.340 "
+        "| centre 0.200 | +0.140 (+0.010 to +0.200) |"
+    )
+    assert lines[1].startswith("|  | glioma | 0.030 | 0.300 | gradient |") and "nan" in lines[1]
+
+
+def test_the_variants_table_has_a_row_for_each_unet():
+    shares = {f"{part} of another class": {"share": share} for part, share in (("latent", 0.25), ("location", 0.9))}
+    one = {
+        "protocol": "slice",
+        "test_slices": 20,
+        "reconstruction": {"mae": 0.012, "psnr": 32.0, "ssim": 0.9},
+        "latent": shares,
+        "final_latent": shares,
+        "config": {
+            "data": {"image_size": 64},
+            "training": {"epochs": 10},
+            "model": {"dropout": 0.5, "skip_dropout": 0.0},
+        },
+    }
+    table = tables.variants_table({"base": one, "other": one})
+    assert table.count("| 0.5 | 0.0 | 0.0120 | 32.0 | 0.900 | 25.0% | 90.0% | 25.0% | 90.0% |") == 2
+
+
+def test_results_are_kept_in_four_digits():
+    assert results.rounded({"a": [0.123456, 3, None, "x"], "b": True}) == {"a": [0.1235, 3, None, "x"], "b": True}
+
+
 def test_a_config_is_kept_without_the_places_of_files():
     config = {"seed": 1, "data": {"data_dir": "/home", "fold": 0}, "transfer": {"weights": "/home", "head": "dense"}}
     assert results.without_paths(config) == {"seed": 1, "data": {"fold": 0}, "transfer": {"head": "dense"}}
