@@ -24,7 +24,7 @@ class Checkpoints:
         self.folder = pathlib.Path(folder)
 
     def save(self, which: str, tree: Any, step: int, progress: dict[str, Any]) -> None:
-        """Saves a tree of arrays under a name.
+        """Saves a tree of arrays under a name; several processes with the same tree call it together, one writes.
 
         Args:
           which: the name: "last", "best" or what the caller calls it.
@@ -63,7 +63,7 @@ class Checkpoints:
           InputError: there is no checkpoint, or it is of another architecture.
         """
         folder = self.folder / which
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
         def describe(leaf):
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or device)

@@ -18,6 +18,7 @@ from btjax.checkpoints import Checkpoints
 from btjax.config import Config
 from btjax.data.splits import Split
 from btjax.errors import InputError
+from btjax.training.hosts import leads
 from btjax.training.step import make_predict
 
 # What may change when a run is resumed: the same data set can stand elsewhere (the split's fingerprint is compared),
@@ -26,7 +27,7 @@ _FREE = {("data", "data_dir"), ("training", "devices"), ("transfer", "weights")}
 
 
 class Run:
-    """The folder of one run.
+    """The folder of one run; of several processes that train it together the first alone writes files.
 
     Attributes:
       folder: the path.
@@ -97,6 +98,8 @@ class Run:
         self._write(f"figures/{name}.png", lambda path: figure.savefig(path, format="png", dpi=120))
 
     def _write(self, name: str, write) -> None:
+        if not leads():
+            return
         path = self.folder / name
         beside = path.with_name(path.name + ".part")
         try:

@@ -16,6 +16,7 @@ from btjax.data.splits import Split, make_split
 from btjax.errors import InputError
 from btjax.report import Record, classifier_report, write_classifier_report
 from btjax.runs import Run, read_json, restore
+from btjax.training.hosts import leads
 from btjax.training.loop import Examples, Trainer
 from btjax.training.many import ManyTrainer
 from btjax.training.step import make_predict
@@ -96,6 +97,9 @@ def train(run: Run, config: Config, prepared: Prepared, split: Split) -> None:
     run.start(config, split)
     if FLAGS.resume and run.checkpoints.exists("last"):
         trainer.restore()  # a run that was stopped before its first checkpoint begins anew
+    if not leads():
+        trainer.fit()
+        return
     with Console(config.training.epochs, run) as console:
         trainer.fit(console)
 

@@ -18,6 +18,7 @@ from btjax.data.splits import Split
 from btjax.errors import InputError
 from btjax.training import step as compiled
 from btjax.training.config import TrainingConfig
+from btjax.training.hosts import agree, replicate
 from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
 from btjax.training.state import create_state
 
@@ -71,13 +72,17 @@ class Observer:
 
 
 class StopRequest:
-    """Context in which SIGINT and SIGTERM only leave a note; a second SIGINT interrupts at once."""
+    """Context in which SIGINT and SIGTERM only leave a note; a second SIGINT interrupts at once.
+
+    Attributes:
+      signal: the signal's number, 0 where none came.
+    """
 
     def __init__(self):
-        self.signal = None
+        self.signal = 0
 
     def _handle(self, number, frame):
-        if self.signal is not None and number == signal.SIGINT:
+        if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
 
@@ -98,6 +103,9 @@ def _shardings(config: TrainingConfig) -> tuple[NamedSharding, NamedSharding | N
     """
     if not 1 <= config.devices <= jax.device_count():
         raise InputError(f"--devices={config.devices}: expected 1 to {jax.device_count()}, the devices that JAX sees")
+    several = jax.process_count()
+    if several > 1 and config.devices != jax.device_count():
+        raise InputError(f"--devices={config.devices}: expected {jax.device_count()}, those of all {several} processes")
     if config.batch_size % config.devices:
         raise InputError(f"--batch_size={config.batch_size}: expected a multiple of --devices={config.devices}")
     mesh = jax.make_mesh(
@@ -179,7 +187,7 @@ class Trainer:
             examples = examples.with_permuted_labels(seed)
         self.steps_per_epoch = compiled.steps_per_pass(examples.train.shape[1], config.batch_size)
         whole, divided = _shardings(config)
-        put = partial(jax.device_put, device=whole)
+        put = partial(replicate, sharding=whole)
         self.dataset = like.dataset if like else put({"images": examples.images, "labels": examples.labels})
         self.train_rows = [put(rows) for rows in examples.train]
         self.validation = put(compiled.batch_table(examples.validation, config.batch_size))
@@ -190,7 +198,7 @@ class Trainer:
         rates = (*(f"{name}/*=0" for name in getattr(task.model, "frozen", ())), *config.layer_rates)
         key = jax.random.key(seed, impl=config.prng)
         self.state = put(create_state(*self._fresh, key, rates, pretrained))
-        self._zero_sums = partial(compiled.zero_sums, task, self.dataset, self.state)
+        self._zero_sums = lambda: put(compiled.zero_sums(task, self.dataset, self.state))
         self.sums = self._zero_sums()
         self.train_chunk = compiled.make_train_chunk(task, optimizer, divided)
         self.evaluate = compiled.make_evaluate(task, divided)
@@ -228,9 +236,10 @@ class Trainer:
                 self._train_epoch(observer, stop)
                 self._finish_epoch()
                 observer.on_epoch(self.progress)
-                if stop.signal is not None and not self.finished():
+                (number,) = agree(stop.signal)
+                if number and not self.finished():
                     self.save_last()
-                    raise Interrupted(stop.signal, self.progress)
+                    raise Interrupted(number, self.progress)
         return self.progress
 
     def finished(self) -> bool:
@@ -256,15 +265,16 @@ class Trainer:
             sums = jax.device_get(self.sums)
             seconds, began = time.perf_counter() - began, time.perf_counter()
             progress.seconds += seconds
-            self._chunk = next_chunk(self._chunk, until - progress.steps, seconds)
+            chunk = next_chunk(self._chunk, until - progress.steps, seconds)
             progress.steps = until
             self.check_finite(sums)
             observer.on_steps(progress, compiled.means(sums))
+            self._chunk, number, due = agree(chunk, stop.signal, self.save_is_due())
             unfinished = until < self.steps_per_epoch
-            if unfinished and (stop.signal is not None or self.save_is_due()):
+            if unfinished and (number or due):
                 self.save_last()
-            if unfinished and stop.signal is not None:
-                raise Interrupted(stop.signal, progress)
+            if unfinished and number:
+                raise Interrupted(number, progress)
 
     def check_finite(self, sums: dict[str, np.ndarray]) -> None:
         """Raises NotFinite where the epoch's sums so far tell of a loss or gradient that was not."""

@@ -116,7 +116,7 @@ class ManyTrainer:
                     with self._named(index) as run:
                         run.complete_epoch(validation)
                     observers[index].on_epoch(run.progress)
-                if stop.signal is not None and (rest := self._unfinished()):
+                if stop.signal and (rest := self._unfinished()):
                     self._save(rest)
                     raise Interrupted(stop.signal, self.runs[rest[0]].progress)
         return [run.progress for run in self.runs]
@@ -146,10 +146,10 @@ class ManyTrainer:
                 if taken[index]:
                     observers[index].on_steps(run.progress, compiled.means(sums[index]))
             unfinished = starts != ends
-            if unfinished and (stop.signal is not None or self.runs[active[0]].save_is_due()):
+            if unfinished and (stop.signal or self.runs[active[0]].save_is_due()):
                 self._take_apart(carry)
                 self._save(active)
-            if unfinished and stop.signal is not None:
+            if unfinished and stop.signal:
                 raise Interrupted(stop.signal, self.runs[active[0]].progress)
         self._take_apart(carry)
 

@@ -1,0 +1,70 @@
+"""Several processes, on one host or many, that train one run together: who they are, and what they agree on.
+
+Every process runs the same program on the same data; each batch is divided among all their devices, and XLA exchanges
+the gradients. What depends on a clock or a signal would differ between them, so they agree on it; the first process
+alone writes files.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
+
+from btjax.errors import InputError
+
+AUTO = "auto"
+
+
+def join(coordinator: str, processes: int = 0, process: int = 0) -> None:
+    """Makes this process one of several; call it before anything asks JAX for a device.
+
+    Args:
+      coordinator: HOST:PORT of the first process, or "auto" where Slurm, Open MPI or a cloud's environment tells it.
+      processes: how many there are; not needed with "auto".
+      process: which one this is, from 0; not needed with "auto".
+
+    Raises:
+      InputError: numbers that do not fit, or a coordinator that does not answer.
+    """
+    known = {}
+    if coordinator != AUTO:
+        if not 0 <= process < processes:
+            raise InputError(
+                f"--processes={processes}, --process={process}: expected --process from 0 to processes - 1"
+            )
+        known = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
+    try:
+        jax.distributed.initialize(**known, initialization_timeout=int(os.environ.get("BTJAX_JOIN_SECONDS", "300")))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"--coordinator={coordinator}: could not join: {' '.join(str(error).split())}") from error
+
+
+def leads() -> bool:
+    """Whether this process is the first: the one that writes files and reports."""
+    return jax.process_index() == 0
+
+
+def agree(*values: int) -> list[int]:
+    """The largest of each value over all processes, the same in each: int32, at least 0."""
+    if jax.process_count() == 1:
+        return list(values)
+    return multihost_utils.process_allgather(np.array(values, np.int32)).reshape(-1, len(values)).max(axis=0).tolist()
+
+
+def replicate(tree: Any, sharding: NamedSharding) -> Any:
+    """Puts arrays that every process has whole on all devices of a sharding, those of other processes among them."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def put(leaf):
+        if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+            numbers = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
+            return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaf))
+        return jax.device_put(np.asarray(leaf), sharding)
+
+    return jax.tree.map(put, tree)
