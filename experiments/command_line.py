@@ -20,6 +20,7 @@ def define_flags(experiment: str) -> None:
     """Defines a flag for every option of the experiment's config, with its default and its help."""
     for kind in config_groups(experiment).values():
         define_group(kind)
+    flags.DEFINE_alias("mesh", "devices")
     help_text = "seed of the split, the parameters, the data order, the augmentation, the dropout"
     flags.DEFINE_integer("seed", 0, help_text, lower_bound=0, upper_bound=2**32 - 1)
     flags.DEFINE_string("workdir", None, "folder for the run: config, metrics, checkpoints, report, figures")

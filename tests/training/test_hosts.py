@@ -18,7 +18,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRAIN = """
 import pathlib, sys
 import jax
-jax.config.update("jax_num_cpu_devices", 1)
 from btjax.training.hosts import join
 from btjax.training.loop import Interrupted, Observer
 address, process, folder, epochs, resume, stop = sys.argv[1:]
@@ -45,7 +44,7 @@ def free_port() -> int:
 
 def together(commands: list[list[str]]) -> list[subprocess.CompletedProcess]:
     """Runs commands side by side; fails with what they said where one does not end well."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
     started = [
         subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for command in commands
@@ -55,8 +54,9 @@ def together(commands: list[list[str]]) -> list[subprocess.CompletedProcess]:
     finally:
         for process in started:
             process.kill()
-    results = zip(commands, started, ended, strict=True)
-    return [subprocess.CompletedProcess(command, process.returncode, *texts) for command, process, texts in results]
+    for process, (_, errors) in zip(started, ended, strict=True):
+        assert process.returncode == 0, errors
+    return [subprocess.CompletedProcess(process.args, 0, *texts) for process, texts in zip(started, ended, strict=True)]
 
 
 def train(folder, epochs=3, resume="", stop="") -> list[list[str]]:
@@ -64,8 +64,6 @@ def train(folder, epochs=3, resume="", stop="") -> list[list[str]]:
     address = f"localhost:{free_port()}"
     arguments = [str(folder), str(epochs), resume, stop]
     done = together([[sys.executable, "-c", TRAIN, address, process, *arguments] for process in "01"])
-    for one in done:
-        assert one.returncode == 0, one.stderr
     return [one.stdout.splitlines()[-1].split() for one in done]
 
 
@@ -82,6 +80,21 @@ def test_two_processes_give_the_losses_of_one_device_and_a_signal_to_one_stops_b
         np.testing.assert_allclose(np.array(losses, float), expected, rtol=1e-4)
     for which in ("last", "best"):
         assert len(list((tmp_path / which).iterdir())) == 1
+
+
+def test_a_command_in_two_processes_writes_one_run_and_the_first_alone_speaks(tmp_path):
+    flags = (
+        "--data_dir=phantom --phantom_patients=8 --phantom_slices=4 --image_size=32 --protocol=patient --colour=grey"
+    )
+    flags += f" --widths=4,8 --pools=2 --dense=16 --batch_size=16 --epochs=2 --workdir={tmp_path / 'run'}"
+    command = [sys.executable, "-m", "experiments.cnn", *flags.split(), f"--cache_dir={tmp_path / 'cache'}"]
+    several = ["--mesh=2", f"--coordinator=localhost:{free_port()}", "--processes=2"]
+    first, second = together([[*command, *several, f"--process={process}"] for process in "01"])
+    assert second.stdout.replace("[Gloo]", "").count("accuracy") == 0
+    (alone,) = together([[*command, "--eval_only"]])
+    assert alone.stdout.splitlines()[-2:] == first.stdout.splitlines()[-2:]
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
 
 
 @pytest.mark.parametrize("numbers", [(0, 0), (2, 2)])
