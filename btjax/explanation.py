@@ -14,14 +14,13 @@ import numpy as np
 from btjax.data.slices import Slices
 from btjax.data.splits import Split
 from btjax.errors import InputError
-from btjax.models.compose import AUTOENCODER
 from btjax.options import option
-from btjax.runs import Restored, restore
+from btjax.runs import Restored, Run, read_json, restore
 from btjax.saliency.classifier import Classifier
 from btjax.saliency.methods import Method, attribution_maps, find_methods
 from btjax.saliency.unet import final_output, output_difference
 from btjax.training.state import random_key
-from btjax.unet_report import load_composed
+from btjax.unet_report import AUTOENCODER, COMPOSED, load_composed
 
 _CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam", "score_cam")
 _BLACK = ("integrated_gradients", "occlusion", "rise", "score_cam")
@@ -63,6 +62,8 @@ class Subject:
       classifier: its network.
       extra: attributions of the run's own, such as the final U-Net's output, by name.
       pictures: what the run's own models make of a slice, [B, S, S, C] -> [B, S, S, 3], by name.
+      origins: of the composed models whose attributions are in `extra`, where each leaf came from.
+      split: the run's.
       tested: the test slices.
       trained: the training slices.
       inputs: float32 [N, S, S, C], the network's inputs of the test slices.
@@ -74,6 +75,8 @@ class Subject:
     classifier: Classifier
     extra: dict[str, Callable]
     pictures: dict[str, Callable]
+    origins: dict[str, dict[str, str]]
+    split: Split
     tested: Slices
     trained: Slices
     inputs: np.ndarray
@@ -100,8 +103,10 @@ def open_subject(
     prepare = jax.jit(restored.config.preprocessing)
     tested = slices.take(split.test)
     model = restored.model if arithmetic == "as_trained" else restored.model.clone(dtype=arithmetic)
-    extra, pictures = {}, {}
-    if (folder.parent / "composed" / "origins.json").exists():
+    extra, pictures, origins = {}, {}, {}
+    composed = folder.parent / COMPOSED / "origins.json"
+    if composed.exists():
+        origins = read_json(composed)
         autoencoder = restore(folder.parent / AUTOENCODER)
         unet, final = autoencoder.model, load_composed(folder.parent, "final")
         extra["final_output"] = final_output(unet, final)
@@ -113,19 +118,35 @@ def open_subject(
         classifier=Classifier(model, _filled(restored.variables)),
         extra=extra,
         pictures=pictures,
+        origins=origins,
+        split=split,
         tested=tested,
         trained=slices.take(split.train),
         inputs=np.asarray(prepare(tested.images)),
-        predicted=restored.logits(tested.images).argmax(axis=1),
+        predicted=dataclasses.replace(restored, model=model).outputs(tested.images).argmax(axis=1),
         black=np.asarray(prepare(np.zeros_like(tested.images[:1])))[0],
     )
 
 
-def permuted_classifier(subject: Subject, folder: pathlib.Path) -> Classifier:
-    """The network of a run that was trained on permuted labels, to compare its maps with the subject's.
+@dataclasses.dataclass(frozen=True)
+class Permuted:
+    """A network that was trained on permuted labels.
+
+    Attributes:
+      classifier: the network.
+      train_accuracy: the share of its training slices that it came to call by their permuted labels, 0 to 1.
+    """
+
+    classifier: Classifier
+    train_accuracy: float
+
+
+def open_permuted(subject: Subject, folder: pathlib.Path) -> Permuted:
+    """Makes a run that was trained on permuted labels ready to have its maps compared with the subject's.
 
     Raises:
-      InputError: no run there, another model or preprocessing, or labels that were not permuted.
+      InputError: no run there, another model or preprocessing, labels that were not permuted, or an epoch that was
+        chosen by true labels.
     """
     other, own = restore(folder), subject.restored
     if other.config.preprocessing != own.config.preprocessing:
@@ -134,9 +155,15 @@ def permuted_classifier(subject: Subject, folder: pathlib.Path) -> Classifier:
         )
     if _shapes(other.variables) != _shapes(own.variables):
         raise InputError(f"--permuted_checkpoint={folder}: another model than the one that is explained")
-    if not other.config.training.permuted_labels:
-        raise InputError(f"--permuted_checkpoint={folder}: trained on true labels, expected --permuted_labels")
-    return dataclasses.replace(subject.classifier, variables=_filled(other.variables))
+    training = other.config.training
+    if not training.permuted_labels or training.select != "last_epoch":
+        raise InputError(
+            f"--permuted_checkpoint={folder}: permuted_labels={training.permuted_labels}, select={training.select}; "
+            "expected a run with --permuted_labels --select=last_epoch"
+        )
+    row = Run(folder).checkpoints.progress("best")["best"]
+    classifier = dataclasses.replace(subject.classifier, variables=_filled(other.variables))
+    return Permuted(classifier, row["train_accuracy"])
 
 
 def _filled(variables: dict) -> dict:
@@ -165,7 +192,7 @@ def chosen_methods(config: SaliencyConfig, subject: Subject) -> tuple[list[Metho
         try:
             jax.eval_shape(functools.partial(bound.attribute, subject.classifier), *shapes, jax.random.key(0))
         except InputError as error:
-            if "all" not in config.methods or config.layer:
+            if "all" not in config.methods or (config.layer and method.name in _CAMS):
                 raise
             left_out[method.name] = str(error)
             continue

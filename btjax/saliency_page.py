@@ -18,15 +18,37 @@ from btjax.saliency.scores import SCORES
 from btjax.saliency_report import HEADLINE, PERMUTED
 
 
+def drawn_rows(subject: Subject, explained: Sequence[np.ndarray], slices: Sequence[str]) -> list[int]:
+    """Row numbers of the named test slices, or of two of each class of those that every method explains.
+
+    Args:
+      subject: what is explained.
+      explained: the rows that each method explains.
+      slices: ids; none for two of each class.
+
+    Raises:
+      InputError: an id that is no test slice's, or one that a method does not explain.
+    """
+    tested = subject.tested
+    common = sorted(set.intersection(*(set(rows.tolist()) for rows in explained)))
+    if not slices:
+        return [common[place] for place in stratified(tested.labels[common], 2 * len(CLASSES), 0)]
+    unknown = set(slices) - set(tested.ids[common])
+    if unknown:
+        known = "a test slice that every method explains" if set(slices) <= set(tested.ids) else "a test slice's id"
+        raise InputError(f"--slices={min(unknown)}: expected {known}, such as {tested.ids[common[0]]}")
+    return [row for row in common if tested.ids[row] in slices]
+
+
 def write_saliency_report(
     run: Run,
     report: dict[str, Any],
     values: Mapping[str, Mapping[str, np.ndarray]],
     subject: Subject,
     maps: Mapping[str, Maps],
-    slices: Sequence[str],
+    rows: list[int],
 ) -> None:
-    """Writes saliency.json, saliency.html and figures/ into the folder.
+    """Writes saliency.html and figures/ into the folder.
 
     Args:
       run: the folder.
@@ -34,12 +56,8 @@ def write_saliency_report(
       values: of `saliency_report`.
       subject: what was explained.
       maps: of each method, by name.
-      slices: ids of the test slices to draw; none for two of each class.
-
-    Raises:
-      InputError: an id that is no test slice's, or of which a method has no map.
+      rows: numbers of the test slices to draw, of `drawn_rows`.
     """
-    rows = _drawn_rows(subject, maps, slices)
     drawn = {"gallery": _gallery(subject, maps, rows)}
     if "gradient" in maps:
         drawn["panels"] = _panels(subject, maps, rows)
@@ -49,20 +67,7 @@ def write_saliency_report(
         drawn["randomisation"] = figures.randomisation_curves(report["randomisation"]["rows"])
     for name, figure in drawn.items():
         run.write_figure(name, figure)
-    run.write_json("saliency.json", report)
     run.write_text("saliency.html", _page(report, drawn))
-
-
-def _drawn_rows(subject: Subject, maps: Mapping[str, Maps], slices: Sequence[str]) -> list[int]:
-    """The named slices, or two of each class of those that every method has a map of."""
-    tested = subject.tested
-    common = sorted(set.intersection(*(set(rows.tolist()) for rows, _ in maps.values())))
-    if not slices:
-        return [common[place] for place in stratified(tested.labels[common], 2 * len(CLASSES), 0)]
-    unknown = set(slices) - set(tested.ids[common])
-    if unknown:
-        raise InputError(f"--slices={min(unknown)}: no test slice of that id has a map by every method")
-    return [row for row in common if tested.ids[row] in slices]
 
 
 def _titles(subject: Subject, rows: list[int]) -> list[str]:
@@ -81,10 +86,10 @@ def _gallery(subject: Subject, maps: Mapping[str, Maps], rows: list[int]):
 
 
 def _panels(subject: Subject, maps: Mapping[str, Maps], rows: list[int]):
-    """The paper's Figures 13 and 14: five panels for each slice.
+    """The panels of the paper's Figures 13 and 14, a row for each slice.
 
     Image, U-Net's output, final U-Net's output, gradient, gradient over the image; of a network beside which no final
-    U-Net stands, Grad-CAM and Grad-CAM over the image take the place of the two outputs.
+    U-Net stands, Grad-CAM and Grad-CAM over the image stand at the end in the place of the two outputs.
     """
     grey = np.repeat(subject.tested.images[rows, ..., None] / np.float32(255), 3, axis=-1)
     pictures = {"slice and tumour": grey}
@@ -99,27 +104,28 @@ def _panels(subject: Subject, maps: Mapping[str, Maps], rows: list[int]):
 
 
 def _score_figures(report: dict, values: Mapping[str, Mapping[str, np.ndarray]], subject: Subject) -> dict:
-    drawn = {}
+    drawn, whole = {}, len(subject.tested)
     for score in (HEADLINE, "pointing", "energy"):
-        rows = [
-            row | {"control": kind == "controls"}
-            for kind in ("scores", "controls")
-            for row in report[kind]
-            if row["group"] == "all" and row["score"] == score
-        ]
+        rows = []
+        for kind in ("scores", "controls"):
+            for row in report[kind]:
+                if row["group"] == "all" and row["score"] == score:
+                    part = f" ({row['slices']} slices)" if row["slices"] < whole else ""
+                    rows.append(row | {"control": kind == "controls", "method": row["method"] + part})
         drawn[f"scores_{score}"] = figures.score_bars(
             rows, score, report["chance"][score], SCORES[score].higher_is_better
         )
-    areas = subject.tested.masks.mean(axis=(1, 2))
-    best = sorted(values, key=lambda name: -values[name][HEADLINE].mean())
-    whole = [name for name in best if len(values[name][HEADLINE]) == len(areas)][:6]
-    of_whole = {name: values[name][HEADLINE] for name in whole}
-    return drawn | {"by_size": figures.score_by_size(areas, of_whole, HEADLINE)}
+    complete = [name for name, scores in values.items() if len(scores[HEADLINE]) == whole]
+    best = sorted(complete, key=lambda name: -values[name][HEADLINE].mean())[:6]
+    if best:
+        areas = subject.tested.masks.mean(axis=(1, 2))
+        drawn["by_size"] = figures.score_by_size(areas, {name: values[name][HEADLINE] for name in best}, HEADLINE)
+    return drawn
 
 
 _CAPTIONS = {
     "gallery": "Maps of test slices, the tumour outlined in green.",
-    "panels": "As the paper's Figures 13 and 14; the tumour is outlined in red.",
+    "panels": "Slices as the paper shows them in its Figures 13 and 14; the tumour is outlined in red.",
     "by_size": "Average precision by lesion size.",
     "randomisation": "What is left of the maps when layers are made random, from the top down.",
 }
@@ -134,7 +140,13 @@ def _page(report: dict, drawn: Mapping) -> str:
         {"title": "Figures", "tables": [], "figures": shown},
         {"title": "Scores", "tables": tables, "figures": []},
     ]
-    lead = [f"Accuracy on these slices: {report['accuracy']:.3f}. {report['data']}."]
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in report["saliency"].items())
+    lead = [f"Accuracy on these slices: {report['accuracy']:.3f}. {report['data']}.", f"Settings: {settings}."]
+    if any(row["slices"] < report["test_slices"] for row in report.get("scores", ()) if row["group"] == "all"):
+        lead.append(
+            "Methods of many passes explain a drawn part of the slices, as many of each class: compare them by their "
+            "difference to the best control, which is of the same slices."
+        )
     lead += [f"Left out: {name}: {reason}" for name, reason in report["left_out"].items()]
     title = f"Saliency of {report['run']['experiment']}: {report['test_slices']} test slices, "
     return render_gallery(f"{title}protocol {report['protocol']}", sections, lead)
@@ -171,14 +183,19 @@ def _comparison_table(report: dict, score: str) -> dict:
 
 
 def _faithfulness_table(found: dict) -> dict:
+    measured = {(row["method"], row["score"]): row for row in found["rows"]}
+    body = []
+    for method in dict.fromkeys(row["method"] for row in found["rows"]):
+        cells = [measured.get((method, name)) for name in MEASURES]
+        body.append([method, *("" if row is None else _number(row["mean"]) + _interval(row["ci95"]) for row in cells)])
     head = [
         f"{name.replace('_', ' ')} ({'higher' if measure.higher_is_better else 'lower'} is better)"
         for name, measure in MEASURES.items()
     ]
     return {
-        "title": f"What the network does with the map's pixels, on {found['slices']} slices; noise is chance",
+        "title": f"What the network does with the map's pixels, on {found['slices']} slices; noise: random maps",
         "head": ["method", *head],
-        "rows": [[row["method"], *(_number(row[name]) for name in MEASURES)] for row in found["rows"]],
+        "rows": body,
     }
 
 
@@ -197,8 +214,11 @@ def _randomisation_table(found: dict) -> dict:
         ]
         for row in rows
     ]
+    title = f"Maps of networks that have not learned the task, beside the trained one's, on {found['slices']} slices"
+    if "permuted_train_accuracy" in found:
+        title += f"; of its permuted labels the network knows {found['permuted_train_accuracy']:.1%}"
     return {
-        "title": f"Maps of networks that have learned nothing, beside the trained one's, on {found['slices']} slices",
+        "title": title,
         "head": ["method", "network", "Spearman", "SSIM", "average precision", "lost (95%)"],
         "rows": body,
     }

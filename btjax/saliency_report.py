@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 from btjax import options
 from btjax.data.slices import CLASSES
 from btjax.errors import InputError
-from btjax.explanation import Maps, SaliencyConfig, Subject, checked_rows, maps_of
-from btjax.saliency.classifier import Classifier
+from btjax.explanation import Maps, Permuted, SaliencyConfig, Subject, checked_rows, maps_of
+from btjax.runs import Run
 from btjax.saliency.controls import control_maps
 from btjax.saliency.faithfulness import deletion, insertion, max_sensitivity, sensitivity_n
 from btjax.saliency.methods import Method, attribution_maps
@@ -34,12 +35,24 @@ _SUBSET = 0.1
 _RADIUS = 0.02
 
 
-def describe(subject: Subject, config: SaliencyConfig) -> dict[str, Any]:
-    """What was explained and how, as JSON values, without the places of files."""
+_SUBSETS = 64
+_NOISES = 4
+
+
+def describe(subject: Subject, config: SaliencyConfig, folder: pathlib.Path) -> dict[str, Any]:
+    """What is explained and how, as JSON values, without the places of files: equal values, equal maps.
+
+    Args:
+      subject: what is explained.
+      config: how.
+      folder: the run's.
+    """
     run = subject.restored.config.to_json()
     run["data"].pop("data_dir")
     run.get("transfer", {}).pop("weights", None)
-    return {"run": run, "saliency": options.to_dict(config)}
+    best = Run(folder).checkpoints.progress("best")["best"]
+    about = {"run": run, "epoch": best["epoch"], "step": best["step"], "split": subject.split.fingerprint}
+    return about | {"composed": subject.origins, "saliency": options.to_dict(config)}
 
 
 def saliency_report(
@@ -47,7 +60,7 @@ def saliency_report(
     subject: Subject,
     methods: Sequence[Method],
     maps: Mapping[str, Maps],
-    permuted: Classifier | None,
+    permuted: Permuted | None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Everything that is measured of the maps.
 
@@ -104,7 +117,7 @@ def score_all(
     groups = {"class": np.array(CLASSES)[tested.labels], "size": sizes}
     if tested.planes is not None:
         groups["plane"] = tested.planes
-    patients = _patients(subject)
+    patients = _clusters(subject)
     values = {
         name: score_maps(found, tested.masks[rows], area_share=area_share) for name, (rows, found) in maps.items()
     }
@@ -120,9 +133,9 @@ def score_all(
         "size_edges": edges,
         "chance": chance,
         "directions": {name: "higher" if score.higher_is_better else "lower" for name, score in SCORES.items()},
-        "scores": scores,
-        "controls": score_rows(of_controls, patients, groups),
-        "comparison": comparison,
+        "scores": _rows(subject, scores),
+        "controls": _rows(subject, score_rows(of_controls, patients, groups)),
+        "comparison": _rows(subject, comparison),
     }
     return tables, values
 
@@ -132,39 +145,36 @@ def faithfulness(
 ) -> dict[str, Any]:
     """Whether the maps say what the network does: the measures of `btjax.saliency.faithfulness` on the checked slices.
 
-    `noise` stands beside the methods as their chance level. Max-sensitivity, which makes the maps anew, is not measured
-    of methods of hundreds of passes.
+    `noise` stands beside the methods as their chance level, the mean of some random maps of each slice.
+    Max-sensitivity, which makes the maps anew, is not measured of methods of hundreds of passes.
 
     Returns:
-      `slices`, and `rows`: a dict with `method` and the mean of each measure, or None.
+      `slices`, and `rows` as of `btjax.saliency.tables.score_rows`, with the measures for scores.
     """
     rows = checked_rows(config, subject)
     key = random_key(jax.random.key(config.saliency_seed), "faithfulness")
     about = subject.classifier, subject.inputs[rows], subject.predicted[rows]
-    found = {name: maps_of(known, rows) for name, known in maps.items()}
-    random = np.random.default_rng(config.saliency_seed)
-    found["noise"] = random.random((len(rows), *subject.inputs.shape[1:3]), np.float32)
-    subset = max(1, round(_SUBSET * found["noise"][0].size))
-    correlations = sensitivity_n(
-        *about, np.stack(list(found.values())), key, sizes=(subset,), subsets=_STEPS, baseline=subject.black
-    )
+    shape, batch = (_NOISES, len(rows), *subject.inputs.shape[1:3]), {"batch_size": config.batch_size}
+    found = {name: maps_of(known, rows)[None] for name, known in maps.items()}
+    found["noise"] = np.asarray(jax.random.uniform(random_key(key, "noise"), shape))
+    subset = max(1, round(_SUBSET * found["noise"][0, 0].size))
+    removed = {"baseline": subject.black, **batch}
+    together = np.concatenate(list(found.values()))
+    correlations = sensitivity_n(*about, together, key, sizes=(subset,), subsets=_SUBSETS, **removed)[..., 0]
     radius = _RADIUS * float(np.ptp(subject.inputs))
     cheap = {method.name: method for method in methods if method.passes != "hundreds"}
-    measured = []
-    for (name, part), correlation in zip(found.items(), correlations, strict=True):
-        row = {
-            "method": name,
-            "insertion": float(insertion(*about, part, key, steps=_STEPS).mean()),
-            "deletion": float(deletion(*about, part, key, steps=_STEPS, baseline=subject.black).mean()),
-            "sensitivity_n": float(correlation.mean()),
-            "max_sensitivity": None,
+    measured, first = [], 0
+    for name, several in found.items():
+        values = {
+            "insertion": np.mean([insertion(*about, one, key, steps=_STEPS, **batch) for one in several], axis=0),
+            "deletion": np.mean([deletion(*about, one, key, steps=_STEPS, **removed) for one in several], axis=0),
+            "sensitivity_n": correlations[first : first + len(several)].mean(axis=0),
         }
+        first += len(several)
         if name in cheap:
-            moved = max_sensitivity(
-                cheap[name].attribute, about[0], *about[1:], key, radius=radius, samples=4, batch_size=config.batch_size
-            )
-            row["max_sensitivity"] = float(moved.mean()) if np.isfinite(moved).all() else None
-        measured.append(row)
+            moved = max_sensitivity(cheap[name].attribute, *about, key, radius=radius, samples=_NOISES, **batch)
+            values |= {"max_sensitivity": moved} if np.isfinite(moved).all() else {}
+        measured += _rows(subject, score_rows({name: values}, _clusters(subject)[rows]))
     return {"slices": len(rows), "rows": measured}
 
 
@@ -173,7 +183,7 @@ def randomisation(
     subject: Subject,
     methods: Sequence[Method],
     maps: Mapping[str, Maps],
-    permuted: Classifier | None,
+    permuted: Permuted | None,
 ) -> dict[str, Any]:
     """What is left of the maps when the network has learned nothing (Adebayo et al. 2018).
 
@@ -181,9 +191,10 @@ def randomisation(
     one pass that ask the classifier are checked.
 
     Returns:
-      `slices`, and `rows`, for each method and layer ("trained" first, `PERMUTED` last): `similarity` (Spearman with
-      and without sign, SSIM; means) to the trained network's maps, the mean `average_precision` against the masks
-      where there are any, and `lost`, by how much that fell, with `lost_ci95`, resampled by patient.
+      `slices`; of the permuted network `permuted_train_accuracy`; and `rows`, for each method and layer ("trained"
+      first, `PERMUTED` last): `similarity` (Spearman with and without sign, SSIM; means) to the trained network's
+      maps, the mean `average_precision` against the masks where there are any, and `lost`, by how much that fell, with
+      `lost_ci95`, resampled by patient.
     """
     rows, network = checked_rows(config, subject), subject.classifier
     inputs, targets = subject.inputs[rows], subject.predicted[rows]
@@ -194,7 +205,7 @@ def randomisation(
         for layer, variables in cascading_randomisation(network.model, network.variables, jnp.asarray(inputs[:1]), key)
     }
     if permuted is not None:
-        networks[PERMUTED] = permuted
+        networks[PERMUTED] = permuted.classifier
     found = []
     for method in methods:
         if method.passes != "one" or method.name in subject.extra:
@@ -209,12 +220,18 @@ def randomisation(
             row |= {name: float(np.mean(values)) for name, values in map_similarity(trained, left).items()}
             if masks is not None:
                 after = SCORES[HEADLINE].function(left, masks)
-                lost = score_rows({method.name: {HEADLINE: before - after}}, _patients(subject)[rows])[0]
+                lost = score_rows({method.name: {HEADLINE: before - after}}, _clusters(subject)[rows])[0]
                 row |= {HEADLINE: float(np.mean(after)), "lost": lost["mean"], "lost_ci95": lost["ci95"]}
             found.append(row)
-    return {"slices": len(rows), "rows": found}
+    accuracy = {} if permuted is None else {"permuted_train_accuracy": permuted.train_accuracy}
+    return {"slices": len(rows), "rows": found} | accuracy
 
 
-def _patients(subject: Subject) -> np.ndarray:
+def _clusters(subject: Subject) -> np.ndarray:
     """What is resampled together: patients, or slices where the data set does not know them."""
     return subject.tested.ids if subject.tested.patients is None else subject.tested.patients
+
+
+def _rows(subject: Subject, rows: list[dict]) -> list[dict]:
+    """Rows of a table, without a number of patients where the data set does not know them."""
+    return rows if subject.tested.patients is not None else [row | {"patients": None} for row in rows]

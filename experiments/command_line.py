@@ -21,6 +21,14 @@ def define_flags(experiment: str) -> None:
     for kind in config_groups(experiment).values():
         define_group(kind)
     flags.DEFINE_alias("mesh", "devices")
+    flags.DEFINE_string(
+        "coordinator",
+        "",
+        "HOST:PORT of the first of several processes that train one run, with one --workdir that all of them see; auto "
+        "where Slurm, Open MPI or a cloud's environment tells it",
+    )
+    flags.DEFINE_integer("processes", 0, "how many processes train the run", lower_bound=0)
+    flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0)
     help_text = "seed of the split, the parameters, the data order, the augmentation, the dropout"
     flags.DEFINE_integer("seed", 0, help_text, lower_bound=0, upper_bound=2**32 - 1)
     flags.DEFINE_string("workdir", None, "folder for the run: config, metrics, checkpoints, report, figures")

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
 
 import jax
-from absl import app, flags, logging
+from absl import app, logging
 
 from btjax.cache import cache_folder
 from btjax.errors import InputError
-from btjax.training.hosts import join, leads
 from btjax.training.loop import Interrupted
 from experiments.command_line import FLAGS
-
-_AUTO = "; auto where Slurm, Open MPI or a cloud's environment tells all three"
-flags.DEFINE_string("coordinator", "", f"HOST:PORT of the first of several processes that train one run{_AUTO}")
-flags.DEFINE_integer("processes", 0, "how many processes train the run together", lower_bound=0)
-flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0)
 
 
 def run_guarded(name: str, main: Callable[[], None]) -> None:
@@ -37,7 +30,6 @@ def run_guarded(name: str, main: Callable[[], None]) -> None:
         try:
             if arguments[1:]:
                 raise InputError(f"{arguments[1]}: found a word that is no flag, expected --name=value")
-            join_others()
             main()
         except (InputError, OSError) as error:
             sys.exit(_fail(f"{name}: {error}", 2))
@@ -51,17 +43,6 @@ def run_guarded(name: str, main: Callable[[], None]) -> None:
             sys.exit(_fail(f"{name}: interrupted", 128 + signal.SIGINT))
 
     app.run(guarded)
-
-
-def join_others() -> None:
-    """Joins the processes that --coordinator names; the first alone goes on speaking."""
-    if not FLAGS.coordinator:
-        if FLAGS.processes or FLAGS.process:
-            raise InputError("--processes, --process: expected with --coordinator=HOST:PORT")
-        return
-    join(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
-    if not leads():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
 
 
 def _fail(message: str, status: int) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import statistics
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +18,7 @@ from btjax.data.splits import Split, make_split
 from btjax.errors import InputError
 from btjax.report import Record, classifier_report, write_classifier_report
 from btjax.runs import Run, read_json, restore
-from btjax.training.hosts import leads
+from btjax.training.hosts import agree, join, leads
 from btjax.training.loop import Examples, Trainer
 from btjax.training.many import ManyTrainer
 from btjax.training.step import make_predict
@@ -38,9 +40,20 @@ def run_experiment(experiment: str, main: Callable[[Config], None]) -> None:
     def work():
         if not FLAGS.workdir:
             raise InputError("--workdir is missing: expected a folder for the run")
+        join_others()
         main(config_from_flags(experiment))
 
     run_guarded(experiment, work)
+
+
+def join_others() -> None:
+    """Joins the processes that --coordinator names; the first alone goes on speaking."""
+    if FLAGS.coordinator:
+        join(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
+        if not leads():
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
+    elif FLAGS.processes or FLAGS.process:
+        raise InputError("--processes, --process: expected with --coordinator=HOST:PORT")
 
 
 Prepare = Callable[[Config, Slices, Split], Prepared]
@@ -95,7 +108,12 @@ def train(run: Run, config: Config, prepared: Prepared, split: Split) -> None:
         prepared.task, config.training, prepared.examples, config.seed, run.checkpoints, prepared.pretrained
     )
     run.start(config, split)
-    if FLAGS.resume and run.checkpoints.exists("last"):
+    begun = FLAGS.resume and run.checkpoints.exists("last")
+    if all(agree(begun, not begun)):
+        raise InputError(
+            f"--workdir={FLAGS.workdir}: some processes see a checkpoint there, others none; share the folder"
+        )
+    if begun:
         trainer.restore()  # a run that was stopped before its first checkpoint begins anew
     if not leads():
         trainer.fit()
@@ -107,6 +125,8 @@ def train(run: Run, config: Config, prepared: Prepared, split: Split) -> None:
 def run_several(configs: dict[str, Config], prepare: Prepare) -> None:
     """`run_classifier` of several configs that differ in seed and fold, by the names of their folders in --workdir."""
     folder = pathlib.Path(FLAGS.workdir)
+    if FLAGS.coordinator:
+        raise InputError("--coordinator: several processes train one run; leave out --all_folds and --seeds")
     if folder.is_file() or (folder / "config.json").exists():
         raise InputError(f"--workdir={folder}: found a file or a single run, expected a folder for several runs")
     runs = {name: Run(folder / name) for name in configs}

@@ -61,14 +61,17 @@ def saliency_summary(folder: pathlib.Path) -> dict:
     and plane, of the scores that the README speaks of; controls of all slices and by class.
     """
     report = read_json(folder / "saliency.json")
+    if "comparison" not in report:
+        raise InputError(f"{folder}/saliency.json: has no scores, since its data set has no masks")
     by_group = ("average_precision", "pointing")
     kept = {
         "scores": lambda row: row["group"] == "all",
         "controls": lambda row: row["group"] == "all" or (row["group"] == "class" and row["score"] in by_group),
         "comparison": lambda row: row["group"] == "all" or row["score"] in by_group,
     }
-    rows = {name: [row for row in report[name] if wanted(row)] for name, wanted in kept.items() if name in report}
-    return rounded(report | rows)
+    rows = {name: [row for row in report[name] if wanted(row)] for name, wanted in kept.items()}
+    exact = {name: report[name] for name in ("run", "saliency")}
+    return rounded(report | rows) | exact
 
 
 def rounded(value):
@@ -94,6 +97,11 @@ def unet_variants(folders: list[pathlib.Path]) -> dict:
     """The scores of several U-Nets, each under the name of its folder, without its classifier."""
     kept = ("protocol", "test_slices", "reconstruction", "final", "latent", "final_latent", "config")
     reports = {folder.name: read_json(folder / "unet.json") for folder in folders}
+    first = next(iter(reports.values()))
+    for name, report in reports.items():
+        for group in ("data", "training"):
+            if report["config"][group] != first["config"][group]:
+                raise InputError(f"{name}: its {group} options differ from those of {folders[0].name}")
     variants = {name: {key: report[key] for key in kept} for name, report in reports.items()}
     return {"variants": {name: one | {"config": without_paths(one["config"])} for name, one in variants.items()}}
 
@@ -103,6 +111,8 @@ def collect(folders: list[pathlib.Path]) -> dict:
     if (folders[0] / "unet.json").exists():
         return unet_summary(folders[0]) if len(folders) == 1 else unet_variants(folders)
     if (folders[0] / "saliency.json").exists():
+        if len(folders) > 1:
+            raise InputError(f"{folders[1]}: expected one saliency folder for a results file")
         return saliency_summary(folders[0])
     return {"runs": [summary(folder) for folder in folders]}
 

@@ -22,11 +22,11 @@ from btjax.explanation import (
     chosen_methods,
     compute_maps,
     explained_rows,
+    open_permuted,
     open_subject,
-    permuted_classifier,
 )
 from btjax.runs import Run, read_json, restore
-from btjax.saliency_page import write_saliency_report
+from btjax.saliency_page import drawn_rows, write_saliency_report
 from btjax.saliency_report import HEADLINE, describe, saliency_report
 from experiments.command_line import FLAGS, define_group, group_from_flags
 from experiments.console import DataBars
@@ -79,7 +79,9 @@ def claim(out: Run, about: dict) -> None:
       InputError: the folder holds something else.
     """
     path = out.folder / "settings.json"
-    kept = {**about, "saliency": {**about["saliency"], "methods": []}}
+    # What changes no map may change: maps that are there stay true.
+    free = ("methods", "batch_size", "checked_slices")
+    kept = about | {"saliency": {name: value for name, value in about["saliency"].items() if name not in free}}
     if path.exists() and read_json(path) != kept:
         raise InputError(f"--workdir={out.folder}: holds maps of another run or of other settings; name another folder")
     if not path.exists() and out.folder.exists() and any(out.folder.iterdir()):
@@ -92,37 +94,39 @@ def main() -> None:
     """Maps, scores, checks, figures and the page."""
     config = group_from_flags(SaliencyConfig)
     subject, form = open_checkpoint(config.arithmetic)
-    permuted = (
-        permuted_classifier(subject, pathlib.Path(FLAGS.permuted_checkpoint)) if FLAGS.permuted_checkpoint else None
-    )
+    permuted = open_permuted(subject, pathlib.Path(FLAGS.permuted_checkpoint)) if FLAGS.permuted_checkpoint else None
     methods, left_out = chosen_methods(config, subject)
     if not methods:
         raise InputError(f"--methods={','.join(config.methods)}: none fits the model")
-    out, about = Run(FLAGS.workdir), describe(subject, config)
+    explained = [explained_rows(config, subject, method) for method in methods]
+    rows = drawn_rows(subject, explained, FLAGS.slices)
+    out, about = Run(FLAGS.workdir), describe(subject, config, pathlib.Path(FLAGS.checkpoint))
     claim(out, about)
     print(f"{len(methods)} methods, {len(subject.tested)} test slices, {form}")
-    print("\n".join(f"left out: {name}: {reason}" for name, reason in left_out.items()), end="\n" * bool(left_out))
+    for name, reason in left_out.items():
+        print(f"left out: {name}: {reason}")
     if subject.tested.masks is None:
         print("this form of the data set has no masks: maps and gallery only, scores need masks")
     maps = {}
     with tqdm(methods, unit="method", dynamic_ncols=True) as bar:
-        for method in bar:
-            bar.set_postfix_str(f"{method.name}, {len(explained_rows(config, subject, method))} slices")
+        for method, part in zip(bar, explained, strict=True):
+            bar.set_postfix_str(f"{method.name}, {len(part)} slices")
             maps[method.name] = compute_maps(config, subject, method, out.folder / "maps")
     measured, values = saliency_report(config, subject, methods, maps, permuted)
     report = about | {"data": form, "left_out": left_out} | measured
-    write_saliency_report(out, report, values, subject, maps, FLAGS.slices)
+    out.write_json("saliency.json", report)
+    write_saliency_report(out, report, values, subject, maps, rows)
     _print_result(report, out)
 
 
 def _print_result(report: dict, out: Run) -> None:
-    """The five methods of the highest score, each beside its best control, and the page."""
+    """The five methods that beat their best control by most, and the page."""
     rows = [row for row in report.get("comparison", ()) if row["group"] == "all" and row["score"] == HEADLINE]
-    for row in sorted(rows, key=lambda row: -row["mean"])[:5]:
+    for row in sorted(rows, key=lambda row: -row["difference"])[:5]:
         low, high = row["difference_ci95"] or (float("nan"), float("nan"))
         print(
-            f"{row['method']:22s} {HEADLINE} {row['mean']:.3f}, {row['difference']:+.3f} ({low:.3f} to {high:.3f}) "
-            f"over {row['best_control']}"
+            f"{row['method']:22s} {HEADLINE} {row['mean']:.3f} on {row['slices']} slices, {row['difference']:+.3f} "
+            f"({low:.3f} to {high:.3f}) over {row['best_control']}"
         )
     print(out.folder / "saliency.html")
 

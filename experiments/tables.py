@@ -202,15 +202,16 @@ def saliency_table(results: dict[str, dict], score: str = "average_precision") -
     """A Markdown table of saliency runs: for all test slices and each class the best method beside the best control."""
     lines = [
         f"Saliency: {score.replace('_', ' ')} of the map's pixels against the tumour mask, mean over test slices; "
-        "`gradient` is the paper's map, noise is chance. The best of the methods is named after the fact, on these "
-        "slices, which flatters it; methods of hundreds of passes explain a drawn part of them. Intervals are of the "
-        "difference to the best control on the same slices.\n",
+        "`gradient` is the paper's map, noise is chance. The method that beats its best control by most is named after "
+        "the fact, on these slices, which flatters it. Methods of many passes explain a drawn part of the slices, as "
+        "many of each class; the difference and its interval are always of the same slices.\n",
         "| run | slices | noise | gradient | best method | its slices | mean | best control | better by (95%) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, result in results.items():
         title = f"{name}: {result['test_slices']} slices, accuracy {_percent(result['accuracy'])}%"
-        for group, value in (("all", "all"), *(("class", label) for label in result["classes"])):
+        tested = {row["value"] for row in result["comparison"] if row["group"] == "class"}
+        for group, value in (("all", "all"), *(("class", label) for label in result["classes"] if label in tested)):
             lines.append(f"| {title} | {_saliency_row(result, score, group, value)} |")
             title = ""
     return "\n".join(lines)
@@ -223,10 +224,11 @@ def _saliency_row(result: dict, score: str, group: str, value: str) -> str:
 
     noise = next(row["mean"] for row in of("controls") if row["method"] == "noise")
     gradient = next((f"{row['mean']:.3f}" for row in of("comparison") if row["method"] == "gradient"), "")
-    best = max(of("comparison"), key=lambda row: row["mean"])
+    best = max(of("comparison"), key=lambda row: row["difference"])
+    patients = "" if best["patients"] is None else f" ({best['patients']} patients)"
     low, high = best["difference_ci95"] or (float("nan"), float("nan"))
     return (
-        f"{value} | {noise:.3f} | {gradient} | {best['method']} | {best['slices']} ({best['patients']} patients) "
+        f"{value} | {noise:.3f} | {gradient} | {best['method']} | {best['slices']}{patients} "
         f"| {best['mean']:.3f} | {best['best_control']} {best['control_mean']:.3f} "
         f"| {best['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
     )

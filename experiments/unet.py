@@ -63,6 +63,8 @@ def train_classifier(config: Config, slices: Slices, split: Split, form: str) ->
 def main(config: Config) -> None:
     """Runs the stages that --stage names."""
     chosen = STAGES if FLAGS.stage == "all" else (FLAGS.stage,)
+    if FLAGS.coordinator and {"compose", "figures"} & {*chosen}:
+        raise InputError("--coordinator: expected with --stage=autoencoder or --stage=classifier; run the others alone")
     if FLAGS.eval_only:
         raise InputError("--eval_only: the U-Net's is --stage=figures")
     if "autoencoder" not in chosen:

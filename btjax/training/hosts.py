@@ -7,7 +7,6 @@ alone writes files.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import jax
@@ -20,13 +19,14 @@ from btjax.errors import InputError
 AUTO = "auto"
 
 
-def join(coordinator: str, processes: int = 0, process: int = 0) -> None:
+def join(coordinator: str, processes: int = 0, process: int = 0, *, timeout: int = 300) -> None:
     """Makes this process one of several; call it before anything asks JAX for a device.
 
     Args:
       coordinator: HOST:PORT of the first process, or "auto" where Slurm, Open MPI or a cloud's environment tells it.
       processes: how many there are; not needed with "auto".
       process: which one this is, from 0; not needed with "auto".
+      timeout: seconds to wait for the others.
 
     Raises:
       InputError: numbers that do not fit, or a coordinator that does not answer.
@@ -39,7 +39,8 @@ def join(coordinator: str, processes: int = 0, process: int = 0) -> None:
             )
         known = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
     try:
-        jax.distributed.initialize(**known, initialization_timeout=int(os.environ.get("BTJAX_JOIN_SECONDS", "300")))
+        # One that has failed waits for the others at its end: not for long, since they wait for it.
+        jax.distributed.initialize(**known, initialization_timeout=timeout, shutdown_timeout_seconds=30)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"--coordinator={coordinator}: could not join: {' '.join(str(error).split())}") from error
 

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from btjax.errors import InputError
 from experiments import results, tables
 
 
@@ -82,6 +83,16 @@ def test_the_variants_table_has_a_row_for_each_unet():
     }
     table = tables.variants_table({"base": one, "other": one})
     assert table.count("| 0.5 | 0.0 | 0.0120 | 32.0 | 0.900 | 25.0% | 90.0% | 25.0% | 90.0% |") == 2
+
+
+def test_a_saliency_folder_without_scores_or_beside_another_is_refused(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saliency.json").write_text("{}")
+    with pytest.raises(InputError, match="has no scores"):
+        results.collect([tmp_path / "a"])
+    with pytest.raises(InputError, match="expected one saliency folder"):
+        results.collect([tmp_path / "a", tmp_path / "b"])
 
 
 def test_results_are_kept_in_four_digits():
