@@ -175,8 +175,9 @@ def unet_table(result: dict) -> str:
 def variants_table(variants: dict[str, dict]) -> str:
     """A Markdown table of U-Nets that differ in their dropout: what they make, and what decides it."""
     first = next(iter(variants.values()))
+    size, epochs = first["config"]["data"]["image_size"], first["config"]["training"]["epochs"]
     lines = [
-        f"U-Nets at {first['config']['data']['image_size']} px after {first['config']['training']['epochs']} epochs, "
+        f"`unet_cpu.flags` with `--image_size={size} --epochs={epochs}`, "
         f"{first['test_slices']} test slices, protocol `{first['protocol']}`: dropout in the decoder, and the share of "
         "training images whose location channel is blanked (`--dropout`, `--skip_dropout`). Shares as above; the final "
         "U-Nets have one encoder, trained to classify.\n",
