@@ -1,15 +1,15 @@
-"""Two-dimensional convolution: matrix products over bands that stay in the cache on CPU, the platform's own elsewhere.
+"""Two-dimensional convolution: on CPU the faster of XLA's own and matrix products, elsewhere the platform's own.
 
-Why not XLA's own convolution on CPU: inside a compiled loop (`lax.scan`, `lax.fori_loop`) it runs on one thread, and
-its gradients are slow everywhere. Here a convolution is `patches @ kernel` (im2col), whose products run on all cores in
-loops too. The patches of a 3x3 kernel take nine times the image's memory, and for few channels on large maps writing
-them costs more than the product. So they are made for a few rows at a time, `_BAND_BYTES` of them, and used while they
-are in the cache.
+Only three maps exist: the convolution, and its two gradients (for the image it is again a convolution).
+`jax.custom_vjp` keeps them apart, so that the backward pass saves the image and not its patches, and so that XLA's own
+gradients, which are slow on a CPU, are never asked for. Second derivatives work in reverse mode over reverse mode;
+forward mode (`jax.jvp`, `jax.hessian`) does not pass through.
 
-Only three maps exist, each with a CPU lowering and a native one: the convolution, and its two gradients (for the image
-it is again a convolution). `jax.custom_vjp` keeps them apart, so that the backward pass saves the image and not its
-patches. Second derivatives work in reverse mode over reverse mode; forward mode (`jax.jvp`, `jax.hessian`) does not
-pass through.
+On CPU a convolution of float32 images of some size with stride 1 is XLA's own. On small maps with many channels that
+one is slow (two hundred times, for 2x2 pixels and 1024 channels), with a stride not faster, and for the kernel's
+gradient there is none. These are `patches @ kernel` (im2col). The patches of a 3x3 kernel take nine times the image's
+memory, and for few channels on large maps writing them costs more than the product. So they are made for a few rows at
+a time, `_BAND_BYTES` of them, and used while they are in the cache.
 """
 
 import functools
@@ -22,6 +22,7 @@ from jax import lax
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _BAND_BYTES = 1 << 20  # within the second-level cache of a core
+_NATIVE_SIDE = 8  # pixels; on smaller maps XLA's own convolution is the slower one on a CPU
 _KERNEL_SHARE = 4  # a band's patches take at least this many times the kernel, which every band reads again
 
 
@@ -193,10 +194,12 @@ def _native_kernel(image, cotangent, kernel_shape, strides, padding, dilation, p
 
 
 def _product(image, kernel, strides, padding, dilation, precision):
-    """The convolution [N, H_out, W_out, O] as matrix products, band by band."""
+    """The convolution [N, H_out, W_out, O] on a CPU: XLA's own, or matrix products band by band."""
     if dilation != (1, 1):
         return _dilated_product(image, kernel, padding, dilation, precision)
     height, width = _output_sizes(image.shape, kernel.shape, strides, padding, dilation)
+    if strides == (1, 1) and min(height, width) >= _NATIVE_SIDE and image.dtype.itemsize >= 4:
+        return _native(image, kernel, strides, padding, dilation, precision)
     bands = _Bands(image, kernel.shape, strides, padding, height, width)
     matrix = kernel.reshape(-1, kernel.shape[3])
 

@@ -237,7 +237,8 @@ def test_slices_large_enough_for_banded_convolutions_train(devices):
     slices = make_blobs(48, 96)
     config = TrainingConfig(epochs=1, batch_size=16, devices=devices)
     trainer = Trainer(tiny_task(), config, Examples.of(slices, blob_split(slices)), 0)
-    program = str(jax.make_jaxpr(trainer.task.outputs)(trainer.state.variables, slices.images[:16]))
+    batch = {"images": slices.images[:16], "labels": slices.labels[:16].astype(np.int32), "counted": np.ones(16, bool)}
+    program = str(jax.make_jaxpr(jax.grad(trainer.task.loss, has_aux=True))(trainer.state.params, trainer.state, batch))
     assert "scan[" in program  # a loop over bands
     assert np.isfinite(trainer.fit().history[0]["train_loss"])
 
