@@ -133,7 +133,7 @@ def randomisation_curves(rows: Sequence[Mapping]) -> Figure:
       rows: with `method`, `layer`, `spearman`, `ssim` and perhaps `average_precision`, in order.
     """
     quantities = [name for name in ("spearman", "ssim", "average_precision") if name in rows[0]]
-    figure = Figure(figsize=(4.2 * len(quantities), 3.8), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(quantities) + 1.8, 3.8), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(quantities)))
     for panel, quantity in zip(panels, quantities, strict=True):
         for method in dict.fromkeys(row["method"] for row in rows):
@@ -144,5 +144,5 @@ def randomisation_curves(rows: Sequence[Mapping]) -> Figure:
         panel.set_title(quantity.replace("_", " "), fontsize=10)
         panel.grid(color="0.9", linewidth=0.8)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False, fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     return figure
