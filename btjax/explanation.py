@@ -145,8 +145,8 @@ def open_permuted(subject: Subject, folder: pathlib.Path) -> Permuted:
     """Makes a run that was trained on permuted labels ready to have its maps compared with the subject's.
 
     Raises:
-      InputError: no run there, another model or preprocessing, labels that were not permuted, or an epoch that was
-        chosen by true labels.
+      InputError: no run there, another model, preprocessing or split, labels that were not permuted, or an epoch that
+        was chosen by true labels.
     """
     other, own = restore(folder), subject.restored
     if other.config.preprocessing != own.config.preprocessing:
@@ -155,6 +155,9 @@ def open_permuted(subject: Subject, folder: pathlib.Path) -> Permuted:
         )
     if _shapes(other.variables) != _shapes(own.variables):
         raise InputError(f"--permuted_checkpoint={folder}: another model than the one that is explained")
+    held = read_json(folder / "config.json").get("split")
+    if held != subject.split.fingerprint:
+        raise InputError(f"--permuted_checkpoint={folder}: its split is {held}, expected {subject.split.fingerprint}")
     training = other.config.training
     if not training.permuted_labels or training.select != "last_epoch":
         raise InputError(

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -132,6 +133,12 @@ def test_a_permuted_checkpoint_must_be_the_same_model_with_permuted_labels(envir
     flags = [f"--workdir={tmp_path / 'out'}", "--methods=gradient", *FEW]
     done = run(environment, "saliency", f"--checkpoint={trained}", f"--permuted_checkpoint={trained}", *flags)
     assert done.returncode == 2 and "expected a run with --permuted_labels" in done.stderr.splitlines()[-1]
+    other = tmp_path / "other"
+    shutil.copytree(permuted, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"split": "another"}))
+    done = run(environment, "saliency", f"--checkpoint={trained}", f"--permuted_checkpoint={other}", *flags)
+    assert done.returncode == 2 and "its split is another, expected" in done.stderr.splitlines()[-1]
 
 
 def test_bfloat16_arithmetic_gives_nearly_the_maps_of_float32(environment, trained, tmp_path):
