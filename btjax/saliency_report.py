@@ -37,6 +37,7 @@ _RADIUS = 0.02
 
 _SUBSETS = 64
 _NOISES = 4
+_PERTURBATIONS = 4
 
 
 def describe(subject: Subject, config: SaliencyConfig, folder: pathlib.Path) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def faithfulness(
         }
         first += len(several)
         if name in cheap:
-            moved = max_sensitivity(cheap[name].attribute, *about, key, radius=radius, samples=_NOISES, **batch)
+            moved = max_sensitivity(cheap[name].attribute, *about, key, radius=radius, samples=_PERTURBATIONS, **batch)
             values |= {"max_sensitivity": moved} if np.isfinite(moved).all() else {}
         measured += _rows(subject, score_rows({name: values}, _clusters(subject)[rows]))
     return {"slices": len(rows), "rows": measured}

@@ -6,8 +6,8 @@ gradients, which are slow on a CPU, are never asked for. Second derivatives work
 forward mode (`jax.jvp`, `jax.hessian`) does not pass through.
 
 On CPU a convolution of float32 images of some size with stride 1 is XLA's own. On small maps with many channels that
-one is slow (two hundred times, for 2x2 pixels and 1024 channels), with a stride not faster, and for the kernel's
-gradient there is none. These are `patches @ kernel` (im2col). The patches of a 3x3 kernel take nine times the image's
+one is slow (by far, for 2x2 pixels and 1024 channels), with a stride it is rarely faster, and its gradient for the
+kernel is slow. These are `patches @ kernel` (im2col). The patches of a 3x3 kernel take nine times the image's
 memory, and for few channels on large maps writing them costs more than the product. So they are made for a few rows at
 a time, `_BAND_BYTES` of them, and used while they are in the cache.
 """

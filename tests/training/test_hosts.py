@@ -90,7 +90,7 @@ def test_a_command_in_two_processes_writes_one_run_and_the_first_alone_speaks(tm
     command = [sys.executable, "-m", "experiments.cnn", *flags.split(), f"--cache_dir={tmp_path / 'cache'}"]
     several = ["--mesh=2", f"--coordinator=localhost:{free_port()}", "--processes=2"]
     first, second = together([[*command, *several, f"--process={process}"] for process in "01"])
-    assert second.stdout.replace("[Gloo]", "").count("accuracy") == 0
+    assert "accuracy" not in second.stdout
     (alone,) = together([[*command, "--eval_only"]])
     assert alone.stdout.splitlines()[-2:] == first.stdout.splitlines()[-2:]
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
