@@ -10,6 +10,9 @@ one is slow (by far, for 2x2 pixels and 1024 channels), with a stride it is rare
 kernel is slow. These are `patches @ kernel` (im2col). The patches of a 3x3 kernel take nine times the image's
 memory, and for few channels on large maps writing them costs more than the product. So they are made for a few rows at
 a time, `_BAND_BYTES` of them, and used while they are in the cache.
+
+Few channels leave a core's vectors, and its products, mostly empty. Neighbouring pixels of a row then count as further
+channels: the image is only reshaped, and the kernel is repeated for each of them, with zeros between.
 """
 
 import functools
@@ -21,9 +24,12 @@ import jax.numpy as jnp
 from jax import lax
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
-_BAND_BYTES = 1 << 20  # within the second-level cache of a core
+_BAND_BYTES = 1 << 22  # within the caches of a core
 _NATIVE_SIDE = 8  # pixels; on smaller maps XLA's own convolution is the slower one on a CPU
 _KERNEL_SHARE = 4  # a band's patches take at least this many times the kernel, which every band reads again
+_JOINED = 4  # pixels at most
+_JOINED_CHANNELS, _JOINED_KERNEL = 16, 512  # channels before, channels in times channels out after they are joined
+_JOINED_FEATURES = 128  # channels of the output after they are joined, in the kernel's gradient
 
 
 def conv_general_dilated(
@@ -141,6 +147,12 @@ def _mirrored(kernel):
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
+def _pad(image, padding):
+    """The image with zeros around it; cropped where the padding is negative."""
+    spatial = [(low, high, 0) for low, high in padding]
+    return lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), *spatial, (0, 0, 0)])
+
+
 def _native(image, kernel, strides, padding, dilation, precision):
     return lax.conv_general_dilated(image, kernel, strides, padding, dilation, None, _NHWC, precision=precision)
 
@@ -199,7 +211,12 @@ def _product(image, kernel, strides, padding, dilation, precision):
         return _dilated_product(image, kernel, padding, dilation, precision)
     height, width = _output_sizes(image.shape, kernel.shape, strides, padding, dilation)
     if strides == (1, 1) and min(height, width) >= _NATIVE_SIDE and image.dtype.itemsize >= 4:
-        return _native(image, kernel, strides, padding, dilation, precision)
+        features = kernel.shape[3]
+        # XLA's CPU convolution is wrong for some negative paddings (jax 0.10): the image is cropped beforehand.
+        image = _pad(image, [(min(low, 0), min(high, 0)) for low, high in padding])
+        padding = tuple((max(low, 0), max(high, 0)) for low, high in padding)
+        image, kernel, padding = _join(image, kernel, padding, width)
+        return _native(image, kernel, strides, padding, dilation, precision).reshape(-1, height, width, features)
     bands = _Bands(image, kernel.shape, strides, padding, height, width)
     matrix = kernel.reshape(-1, kernel.shape[3])
 
@@ -217,16 +234,48 @@ def _product(image, kernel, strides, padding, dilation, precision):
     return output.reshape(-1, *shape[2:])
 
 
+def _join(image, kernel, padding, width):
+    """A convolution of few channels, to `width` columns, as one of more channels and fewer columns.
+
+    Returns:
+      The image [N, H, W / p, p * C], the kernel [h, w', p * C, p * O] and the padding; p is 1 where this is no gain.
+    """
+    kernel_height, kernel_width, channels, features = kernel.shape
+    pixels = _JOINED if max(channels, features) <= _JOINED_CHANNELS else 1
+    while image.shape[2] % pixels or width % pixels or (pixels > 1 and pixels**2 * channels * features > _JOINED_KERNEL):
+        pixels //= 2
+    if pixels == 1:
+        return image, kernel, padding
+    low = padding[1][0]
+    first, last = -low // pixels, (pixels + kernel_width - 2 - low) // pixels  # the blocks that a block's windows meet
+    blocks = last - first + 1
+    starts = [pixel - low - first * pixels for pixel in range(pixels)]
+    kernels = [
+        jnp.pad(kernel, ((0, 0), (start, blocks * pixels - kernel_width - start), (0, 0), (0, 0))) for start in starts
+    ]
+    kernel = jnp.stack(kernels, axis=3).reshape(kernel_height, blocks, pixels * channels, pixels * features)
+    columns = image.shape[2] // pixels
+    # Were the reshape compiled into what makes the image, its indices would be computed anew for every pixel.
+    image = lax.optimization_barrier(image).reshape(*image.shape[:2], columns, pixels * channels)
+    return image, kernel, (padding[0], (-first, width // pixels + blocks - 1 + first - columns))
+
+
 def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, precision):
     """The gradient for the kernel [h, w, C, O]: patches transposed times the output's cotangent, summed over bands."""
     if dilation != (1, 1):
         return _dilated_kernel_product(image, cotangent, kernel_shape, padding, dilation, precision)
     _, height, width, features = cotangent.shape
-    bands = _Bands(image, kernel_shape, strides, padding, height, width)
-    cotangent = cotangent.reshape(bands.images, bands.groups, height, width, features)
+    # Pixels of a row, taken together, meet one wider window: fewer bytes of patches, and a larger product.
+    pixels = _JOINED if kernel_shape[1] > 1 else 1
+    while width % pixels or (pixels > 1 and pixels * features > _JOINED_FEATURES):
+        pixels //= 2
+    stride = strides[1]
+    window = (kernel_shape[0], kernel_shape[1] + (pixels - 1) * stride, kernel_shape[2], pixels * features)
+    bands = _Bands(image, window, (strides[0], pixels * stride), padding, height, width // pixels)
+    cotangent = cotangent.reshape(bands.images, bands.groups, height, width // pixels, pixels * features)
 
     def multiply(index):
-        size = (bands.images, 1, bands.rows, width, features)
+        size = (bands.images, 1, bands.rows, *cotangent.shape[3:])
         band = lax.dynamic_slice(cotangent, bands.start(index), size)[:, 0]
         # Bands are added up in float32: in bfloat16 a sum over many bands would lose what each adds.
         wide = jnp.float32 if image.dtype.itemsize < 4 else image.dtype
@@ -236,7 +285,9 @@ def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, 
         total = multiply(0)
     else:
         total = lax.fori_loop(1, bands.count, lambda index, total: total + multiply(index), multiply(0))
-    return total.astype(image.dtype).reshape(kernel_shape)
+    total = total.reshape(*window[:3], pixels, features)
+    taps = [total[:, i * stride : i * stride + kernel_shape[1], :, i] for i in range(pixels)]
+    return sum(taps).astype(image.dtype)
 
 
 class _Bands:
@@ -259,8 +310,7 @@ class _Bands:
         self.bands = height // self.rows
         self.count = self.groups * self.bands
         self.kernel, self.strides, self.width = (kernel_height, kernel_width), strides, width
-        spatial = [(low, high, 0) for low, high in padding]
-        image = lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), *spatial, (0, 0, 0)])
+        image = _pad(image, padding)
         self.image = image.reshape(self.images, self.groups, *image.shape[1:])
 
     def start(self, index):

@@ -96,6 +96,30 @@ def test_any_shape_kernel_stride_and_padding_equals_lax(batch, height, width, ke
         )
 
 
+@settings(max_examples=12, deadline=None, derandomize=True, phases=(Phase.generate,))
+@given(
+    width=st.sampled_from([8, 10, 12, 13, 16]),
+    kernel=st.sampled_from([(3, 3), (1, 1), (3, 2), (5, 5)]),
+    stride=st.sampled_from([(1, 1), (1, 2)]),
+    padding=st.sampled_from(["SAME", "VALID", ((2, 1), (0, 3)), ((0, 4), (4, 0)), ((0, 0), (-3, 2))]),
+    channels=st.sampled_from([(1, 16), (16, 1), (3, 3), (8, 8), (3, 40)]),
+)
+def test_few_channels_whose_pixels_are_joined_equal_lax(width, kernel, stride, padding, channels):
+    assert_same(
+        functools.partial(conv_general_dilated, window_strides=stride, padding=padding, dimension_numbers=NHWC),
+        functools.partial(plain, strides=stride, padding=padding),
+        *draw(3, (2, 14, width, channels[0]), (*kernel, *channels)),
+    )
+
+
+def test_few_channels_become_more_and_the_image_fewer_columns():
+    image, kernel = draw(4, (2, 9, 16, 1), (3, 3, 1, 16))
+    joined, wide, padding = convolution._join(image, kernel, ((1, 1), (1, 1)), 16)
+    assert (joined.shape, wide.shape, padding) == ((2, 9, 4, 4), (3, 3, 4, 64), ((1, 1), (1, 1)))
+    image, kernel = draw(4, (2, 9, 16, 32), (3, 3, 32, 16))
+    assert convolution._join(image, kernel, ((1, 1), (1, 1)), 16)[0] is image
+
+
 @settings(max_examples=7, deadline=None, derandomize=True, phases=(Phase.generate,))
 @given(
     size=st.integers(2, 6),
