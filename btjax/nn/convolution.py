@@ -24,12 +24,13 @@ import jax.numpy as jnp
 from jax import lax
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
-_BAND_BYTES = 1 << 22  # within the caches of a core
+_BAND_BYTES = 1 << 23  # about what the caches of a few cores hold
 _NATIVE_SIDE = 8  # pixels; on smaller maps XLA's own convolution is the slower one on a CPU
 _KERNEL_SHARE = 4  # a band's patches take at least this many times the kernel, which every band reads again
-_JOINED = 4  # pixels at most
+_LARGE_MAP = 1024  # pixels
+_IMAGES = 4  # of a band of large maps, at least
+_JOINED = (4, 2)  # pixels
 _JOINED_CHANNELS, _JOINED_KERNEL = 16, 512  # channels before, channels in times channels out after they are joined
-_JOINED_FEATURES = 128  # channels of the output after they are joined, in the kernel's gradient
 
 
 def conv_general_dilated(
@@ -241,10 +242,11 @@ def _join(image, kernel, padding, width):
       The image [N, H, W / p, p * C], the kernel [h, w', p * C, p * O] and the padding; p is 1 where this is no gain.
     """
     kernel_height, kernel_width, channels, features = kernel.shape
-    pixels = _JOINED if max(channels, features) <= _JOINED_CHANNELS else 1
-    while image.shape[2] % pixels or width % pixels or (pixels > 1 and pixels**2 * channels * features > _JOINED_KERNEL):
-        pixels //= 2
-    if pixels == 1:
+    for pixels in _JOINED:
+        whole = image.shape[2] % pixels == 0 and width % pixels == 0
+        if whole and max(channels, features) <= _JOINED_CHANNELS and pixels**2 * channels * features <= _JOINED_KERNEL:
+            break
+    else:
         return image, kernel, padding
     low = padding[1][0]
     first, last = -low // pixels, (pixels + kernel_width - 2 - low) // pixels  # the blocks that a block's windows meet
@@ -265,29 +267,27 @@ def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, 
     if dilation != (1, 1):
         return _dilated_kernel_product(image, cotangent, kernel_shape, padding, dilation, precision)
     _, height, width, features = cotangent.shape
-    # Pixels of a row, taken together, meet one wider window: fewer bytes of patches, and a larger product.
-    pixels = _JOINED if kernel_shape[1] > 1 else 1
-    while width % pixels or (pixels > 1 and pixels * features > _JOINED_FEATURES):
-        pixels //= 2
-    stride = strides[1]
-    window = (kernel_shape[0], kernel_shape[1] + (pixels - 1) * stride, kernel_shape[2], pixels * features)
-    bands = _Bands(image, window, (strides[0], pixels * stride), padding, height, width // pixels)
-    cotangent = cotangent.reshape(bands.images, bands.groups, height, width // pixels, pixels * features)
+    # On large maps with the channels first, the pixels that a product sums over lie side by side, as do those that
+    # patches copy; products of several images are computed at once. On small ones these would be small.
+    channels_first = height * width >= _LARGE_MAP
+    bands = _Bands(image, kernel_shape, strides, padding, height, width, channels_first)
+    cotangent = cotangent.reshape(bands.images, bands.groups, height, width, features)
+    # Bands are added up in float32: in bfloat16 a sum over many bands would lose what each adds.
+    wide = jnp.float32 if image.dtype.itemsize < 4 else image.dtype
+    multiply_add = functools.partial(jnp.einsum, precision=precision, preferred_element_type=wide)
 
     def multiply(index):
-        size = (bands.images, 1, bands.rows, *cotangent.shape[3:])
+        size = (bands.images, 1, bands.rows, width, features)
         band = lax.dynamic_slice(cotangent, bands.start(index), size)[:, 0]
-        # Bands are added up in float32: in bfloat16 a sum over many bands would lose what each adds.
-        wide = jnp.float32 if image.dtype.itemsize < 4 else image.dtype
-        return jnp.einsum("nhwk,nhwo->ko", bands.patches(index), band, precision=precision, preferred_element_type=wide)
+        if channels_first:
+            return multiply_add("nkhw,nhwo->nko", bands.patches(index), band).sum(axis=0)
+        return multiply_add("nhwk,nhwo->ko", bands.patches(index), band)
 
     if bands.count == 1:
         total = multiply(0)
     else:
         total = lax.fori_loop(1, bands.count, lambda index, total: total + multiply(index), multiply(0))
-    total = total.reshape(*window[:3], pixels, features)
-    taps = [total[:, i * stride : i * stride + kernel_shape[1], :, i] for i in range(pixels)]
-    return sum(taps).astype(image.dtype)
+    return total.astype(image.dtype).reshape(kernel_shape)
 
 
 class _Bands:
@@ -298,19 +298,25 @@ class _Bands:
     devices stays spread, and nothing is gathered in the loop.
     """
 
-    def __init__(self, image, kernel_shape, strides, padding, height, width):
+    def __init__(self, image, kernel_shape, strides, padding, height, width, channels_first=False):
         kernel_height, kernel_width, channels, features = kernel_shape
         patch_bytes = kernel_height * kernel_width * channels * image.dtype.itemsize
         row_bytes = width * patch_bytes
         limit = max(_BAND_BYTES, _KERNEL_SHARE * patch_bytes * features)
         spread = math.gcd(image.shape[0], jax.device_count())
-        self.images = spread * _largest_divisor(image.shape[0] // spread, limit // (row_bytes * spread))
+        fitting = limit // row_bytes
+        if channels_first:
+            fitting = max(_IMAGES, fitting // height)
+        self.images = spread * _largest_divisor(image.shape[0] // spread, fitting // spread)
         self.groups = image.shape[0] // self.images
         self.rows = _largest_divisor(height, limit // (row_bytes * self.images))
         self.bands = height // self.rows
         self.count = self.groups * self.bands
         self.kernel, self.strides, self.width = (kernel_height, kernel_width), strides, width
         image = _pad(image, padding)
+        self.channels_first = channels_first
+        if channels_first:
+            image = lax.optimization_barrier(image.transpose(0, 3, 1, 2))
         self.image = image.reshape(self.images, self.groups, *image.shape[1:])
 
     def start(self, index):
@@ -318,20 +324,24 @@ class _Bands:
         return 0, index // self.bands, index % self.bands * self.rows, 0, 0
 
     def patches(self, index):
-        """Every window of band `index` as a row: [images, rows, width, kernel height * kernel width * channels]."""
-        zero, group, row, *_ = self.start(index)
-        images, _, _, columns, channels = self.image.shape
-        size = (images, 1, (self.rows - 1) * self.strides[0] + self.kernel[0], columns, channels)
-        band = lax.dynamic_slice(self.image, (zero, group, row * self.strides[0], 0, 0), size)[:, 0]
+        """Every window of band `index`: [images, rows, width, kernel height * kernel width * channels].
+
+        With `channels_first`: [images, kernel height * kernel width * channels, rows, width].
+        """
+        _, group, row, *_ = self.start(index)
+        rows = lax.dynamic_index_in_dim(self.image, group, axis=1, keepdims=False)
+        axis = 2 if self.channels_first else 1
+        taken = (self.rows - 1) * self.strides[0] + self.kernel[0]
+        rows = lax.dynamic_slice_in_dim(rows, row * self.strides[0], taken, axis)
         reach = (self.rows - 1) * self.strides[0] + 1, (self.width - 1) * self.strides[1] + 1
-        return jnp.concatenate(
-            [
-                lax.slice(band, (0, i, j, 0), (images, i + reach[0], j + reach[1], channels), (1, *self.strides, 1))
-                for i in range(self.kernel[0])
-                for j in range(self.kernel[1])
-            ],
-            axis=-1,
-        )
+        windows = [
+            (slice(i, i + reach[0], self.strides[0]), slice(j, j + reach[1], self.strides[1]))
+            for i in range(self.kernel[0])
+            for j in range(self.kernel[1])
+        ]
+        if self.channels_first:
+            return jnp.concatenate([rows[:, :, *window] for window in windows], axis=1)
+        return jnp.concatenate([rows[:, *window] for window in windows], axis=-1)
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -20,9 +20,11 @@ from btjax.nn.pooling import max_pool
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-@pytest.fixture
-def small_bands(monkeypatch):
+@pytest.fixture(params=[1024, 0], ids=["small_maps", "large_maps"])
+def small_bands(request, monkeypatch):
     """Matrix products at any size, in bands of at most 2000 bytes: small images are cut along rows and images."""
+    monkeypatch.setattr(convolution, "_LARGE_MAP", request.param)
+    monkeypatch.setattr(convolution, "_IMAGES", 2)
     monkeypatch.setattr(convolution, "_BAND_BYTES", 2000)
     monkeypatch.setattr(convolution, "_KERNEL_SHARE", 0)
     monkeypatch.setattr(convolution, "_NATIVE_SIDE", 10**6)
@@ -71,7 +73,7 @@ def plain(image, kernel, strides=(1, 1), padding="VALID", dilation=(1, 1)):
 paddings = st.sampled_from(["SAME", "VALID", ((2, 1), (0, 3)), ((0, 0), (4, 1))])
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, phases=(Phase.generate,))
+@settings(max_examples=16, deadline=None, derandomize=True, phases=(Phase.generate,))
 @given(
     batch=st.sampled_from([1, 3, 4]),
     height=st.integers(5, 9),
@@ -80,13 +82,19 @@ paddings = st.sampled_from(["SAME", "VALID", ((2, 1), (0, 3)), ((0, 0), (4, 1))]
     stride=st.sampled_from([(1, 1), (2, 2), (1, 2)]),
     padding=paddings,
     channels=st.sampled_from([1, 3]),
+    large=st.booleans(),
     bands=st.booleans(),
 )
-def test_any_shape_kernel_stride_and_padding_equals_lax(batch, height, width, kernel, stride, padding, channels, bands):
+def test_any_shape_kernel_stride_and_padding_equals_lax(
+    batch, height, width, kernel, stride, padding, channels, large, bands
+):
     with pytest.MonkeyPatch.context() as patch:
+        if large:
+            patch.setattr(convolution, "_LARGE_MAP", 0)
         if bands:
             patch.setattr(convolution, "_BAND_BYTES", 300)
             patch.setattr(convolution, "_KERNEL_SHARE", 0)
+            patch.setattr(convolution, "_IMAGES", 2)
         image, kernel = draw(0, (batch, height, width, channels), (kernel, kernel, channels, 4))
         assert_same(
             functools.partial(conv_general_dilated, window_strides=stride, padding=padding, dimension_numbers=NHWC),
