@@ -115,18 +115,23 @@ def _score_figures(report: dict, values: Mapping[str, Mapping[str, np.ndarray]],
         drawn[f"scores_{score}"] = figures.score_bars(
             rows, score, report["chance"][score], SCORES[score].higher_is_better
         )
-    complete = [name for name, scores in values.items() if len(scores[HEADLINE]) == whole]
-    best = sorted(complete, key=lambda name: -values[name][HEADLINE].mean())[:6]
-    if best:
+    of_all = {name: scores[HEADLINE] for name, scores in values.items() if len(scores[HEADLINE]) == whole}
+    best = sorted(of_all, key=lambda name: -of_all[name].mean())
+    controls = {row["method"] for row in report["controls"]}
+    methods = [name for name in best if name not in controls][:6]
+    if methods:
+        beside = [next(name for name in best if name in controls), "noise"]
         areas = subject.tested.masks.mean(axis=(1, 2))
-        drawn["by_size"] = figures.score_by_size(areas, {name: values[name][HEADLINE] for name in best}, HEADLINE)
+        drawn["by_size"] = figures.score_by_size(
+            areas, {name: of_all[name] for name in methods}, {name: of_all[name] for name in beside}, HEADLINE
+        )
     return drawn
 
 
 _CAPTIONS = {
     "gallery": "Maps of test slices, the tumour outlined in green.",
     "panels": "Slices as the paper shows them in its Figures 13 and 14; the tumour is outlined in red.",
-    "by_size": "Average precision by lesion size.",
+    "by_size": "Average precision by lesion size, beside the best control and noise, which is chance.",
     "randomisation": "What is left of the maps when layers are made random, from the top down.",
 }
 

@@ -73,7 +73,7 @@ def saliency_report(
       permuted: the same network trained on permuted labels, or None.
 
     Returns:
-      The report as JSON values; and method -> score -> float64 [rows], empty where the data set has no masks.
+      The report as JSON values; and method or control -> score -> float64 [rows], empty where there are no masks.
     """
     tested, values = subject.tested, {}
     report: dict[str, Any] = {
@@ -103,7 +103,7 @@ def score_all(
 
     Returns:
       The tables as JSON values (`chance`, `scores`, `controls`, `comparison`, `area_share`, `size_edges`), and
-      method -> score -> float64 [rows].
+      method or control -> score -> float64 [rows].
 
     Raises:
       InputError: the data set has no masks.
@@ -138,7 +138,7 @@ def score_all(
         "controls": _rows(subject, score_rows(of_controls, patients, groups)),
         "comparison": _rows(subject, comparison),
     }
-    return tables, values
+    return tables, values | of_controls
 
 
 def faithfulness(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib import colormaps
@@ -104,23 +105,29 @@ def score_bars(rows: Sequence[Mapping], score: str, chance: float, higher: bool)
     return figure
 
 
-def score_by_size(areas: np.ndarray, values: Mapping[str, np.ndarray], score: str) -> Figure:
+def score_by_size(
+    areas: np.ndarray, values: Mapping[str, np.ndarray], controls: Mapping[str, np.ndarray], score: str
+) -> Figure:
     """A score against the lesion's size: means over five groups of equal number.
 
     Args:
       areas: float [N], the tumour's share of the slice.
       values: method -> float [N].
+      controls: control -> float [N], drawn in grey.
       score: its name.
     """
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4), layout="constrained")
     panel = figure.subplots()
     groups = np.array_split(np.argsort(areas, kind="stable"), min(5, len(areas)))
     places = [100 * areas[rows].mean() for rows in groups]
-    for name, numbers in values.items():
-        panel.plot(places, [numbers[rows].mean() for rows in groups], marker="o", markersize=3.5, label=name)
+    styles = {name: {} for name in values}
+    styles |= {name: {"color": "0.5", "linestyle": dashes} for name, dashes in zip(controls, cycle(("--", ":")))}
+    for name, numbers in {**values, **controls}.items():
+        means = [numbers[rows].mean() for rows in groups]
+        panel.plot(places, means, marker="o", markersize=3.5, label=name.replace("_", " "), **styles[name])
     panel.set_xlabel("tumour's share of the slice (%), mean of each fifth of the slices")
     panel.set_ylabel(score.replace("_", " "))
-    panel.legend(frameon=False, fontsize=8, ncols=2)
+    figure.legend(frameon=False, fontsize=8, loc="outside right center")
     panel.grid(color="0.9", linewidth=0.8)
     panel.spines[["top", "right"]].set_visible(False)
     return figure

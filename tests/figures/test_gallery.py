@@ -100,8 +100,11 @@ def test_the_best_score_stands_at_the_top(higher):
 
 def test_scores_by_size_are_means_of_fifths():
     areas = np.arange(10) / 10
-    line = saliency.score_by_size(areas, {"gradient": areas}, "pointing").axes[0].get_lines()[0]
+    panel = saliency.score_by_size(areas, {"gradient": areas}, {"noise": 0 * areas}, "pointing").axes[0]
+    line, control = panel.get_lines()
     np.testing.assert_allclose(line.get_ydata(), [0.05, 0.25, 0.45, 0.65, 0.85])
+    np.testing.assert_array_equal(control.get_ydata(), 0)
+    assert control.get_linestyle() == "--" and line.get_linestyle() == "-"
 
 
 def test_randomisation_has_a_panel_for_each_quantity():
