@@ -120,7 +120,7 @@ def _score_figures(report: dict, values: Mapping[str, Mapping[str, np.ndarray]],
     controls = {row["method"] for row in report["controls"]}
     methods = [name for name in best if name not in controls][:6]
     if methods:
-        beside = [next(name for name in best if name in controls), "noise"]
+        beside = [next(name for name in best if name in controls - {"noise"}), "noise"]
         areas = subject.tested.masks.mean(axis=(1, 2))
         drawn["by_size"] = figures.score_by_size(
             areas, {name: of_all[name] for name in methods}, {name: of_all[name] for name in beside}, HEADLINE

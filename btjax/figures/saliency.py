@@ -120,17 +120,20 @@ def score_by_size(
     panel = figure.subplots()
     groups = np.array_split(np.argsort(areas, kind="stable"), min(5, len(areas)))
     places = [100 * areas[rows].mean() for rows in groups]
-    styles = {name: {} for name in values}
-    styles |= {name: {"color": "0.5", "linestyle": dashes} for name, dashes in zip(controls, cycle(("--", ":")))}
-    for name, numbers in {**values, **controls}.items():
-        means = [numbers[rows].mean() for rows in groups]
-        panel.plot(places, means, marker="o", markersize=3.5, label=name.replace("_", " "), **styles[name])
+    for name, numbers in values.items():
+        panel.plot(places, _means(numbers, groups), marker="o", markersize=3.5, label=name.replace("_", " "))
+    for (name, numbers), dashes in zip(controls.items(), cycle(("--", ":")), strict=False):
+        panel.plot(places, _means(numbers, groups), color="0.5", linestyle=dashes, label=name.replace("_", " "))
     panel.set_xlabel("tumour's share of the slice (%), mean of each fifth of the slices")
     panel.set_ylabel(score.replace("_", " "))
     figure.legend(frameon=False, fontsize=8, loc="outside right center")
     panel.grid(color="0.9", linewidth=0.8)
     panel.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _means(values: np.ndarray, groups: Sequence[np.ndarray]) -> list[float]:
+    return [float(values[rows].mean()) for rows in groups]
 
 
 def randomisation_curves(rows: Sequence[Mapping]) -> Figure:

@@ -7,28 +7,24 @@ forward mode (`jax.jvp`, `jax.hessian`) does not pass through.
 
 On CPU a convolution of float32 images of some size with stride 1 is XLA's own. On small maps with many channels that
 one is slow (by far, for 2x2 pixels and 1024 channels), with a stride it is rarely faster, and its gradient for the
-kernel is slow. These are `patches @ kernel` (im2col). The patches of a 3x3 kernel take nine times the image's
-memory, and for few channels on large maps writing them costs more than the product. So they are made for a few rows at
-a time, `_BAND_BYTES` of them, and used while they are in the cache.
+kernel is slow. These are `patches @ kernel` (im2col), band by band: see `btjax.nn.bands`.
 
 Few channels leave a core's vectors, and its products, mostly empty. Neighbouring pixels of a row then count as further
 channels: the image is only reshaped, and the kernel is repeated for each of them, with zeros between.
 """
 
 import functools
-import math
 from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from btjax.nn.bands import Bands, pad
+
 _NHWC = ("NHWC", "HWIO", "NHWC")
-_BAND_BYTES = 1 << 23  # about what the caches of a few cores hold
 _NATIVE_SIDE = 8  # pixels; on smaller maps XLA's own convolution is the slower one on a CPU
-_KERNEL_SHARE = 4  # a band's patches take at least this many times the kernel, which every band reads again
-_LARGE_MAP = 1024  # pixels
-_IMAGES = 4  # of a band of large maps, at least
+_LARGE_MAP, _MANY_TAPS = 1024, 5  # pixels of the output, of the kernel: from here on the channels go first
 _JOINED = (4, 2)  # pixels
 _JOINED_CHANNELS, _JOINED_KERNEL = 16, 512  # channels before, channels in times channels out after they are joined
 
@@ -148,12 +144,6 @@ def _mirrored(kernel):
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def _pad(image, padding):
-    """The image with zeros around it; cropped where the padding is negative."""
-    spatial = [(low, high, 0) for low, high in padding]
-    return lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), *spatial, (0, 0, 0)])
-
-
 def _native(image, kernel, strides, padding, dilation, precision):
     return lax.conv_general_dilated(image, kernel, strides, padding, dilation, None, _NHWC, precision=precision)
 
@@ -213,12 +203,12 @@ def _product(image, kernel, strides, padding, dilation, precision):
     height, width = _output_sizes(image.shape, kernel.shape, strides, padding, dilation)
     if strides == (1, 1) and min(height, width) >= _NATIVE_SIDE and image.dtype.itemsize >= 4:
         features = kernel.shape[3]
-        # XLA's CPU convolution is wrong for some negative paddings (jax 0.10): the image is cropped beforehand.
-        image = _pad(image, [(min(low, 0), min(high, 0)) for low, high in padding])
-        padding = tuple((max(low, 0), max(high, 0)) for low, high in padding)
+        if min(*padding[0], *padding[1]) < 0:  # XLA's CPU convolution is wrong for some of these (jax 0.10)
+            image, padding = pad(image, padding), ((0, 0), (0, 0))
         image, kernel, padding = _join(image, kernel, padding, width)
-        return _native(image, kernel, strides, padding, dilation, precision).reshape(-1, height, width, features)
-    bands = _Bands(image, kernel.shape, strides, padding, height, width)
+        output = _native(image, kernel, strides, padding, dilation, precision)
+        return output.reshape(image.shape[0], height, width, features)
+    bands = Bands(image, kernel.shape, strides, padding, height, width)
     matrix = kernel.reshape(-1, kernel.shape[3])
 
     def multiply(index):
@@ -242,7 +232,7 @@ def _join(image, kernel, padding, width):
       The image [N, H, W / p, p * C], the kernel [h, w', p * C, p * O] and the padding; p is 1 where this is no gain.
     """
     kernel_height, kernel_width, channels, features = kernel.shape
-    for pixels in _JOINED:
+    for pixels in _JOINED if kernel_height * kernel_width > 1 else ():
         whole = image.shape[2] % pixels == 0 and width % pixels == 0
         if whole and max(channels, features) <= _JOINED_CHANNELS and pixels**2 * channels * features <= _JOINED_KERNEL:
             break
@@ -267,10 +257,11 @@ def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, 
     if dilation != (1, 1):
         return _dilated_kernel_product(image, cotangent, kernel_shape, padding, dilation, precision)
     _, height, width, features = cotangent.shape
-    # On large maps with the channels first, the pixels that a product sums over lie side by side, as do those that
-    # patches copy; products of several images are computed at once. On small ones these would be small.
-    channels_first = height * width >= _LARGE_MAP
-    bands = _Bands(image, kernel_shape, strides, padding, height, width, channels_first)
+    # With the channels first, the pixels that a product sums over lie side by side, as do those that patches copy, and
+    # products of several images are computed at once. Small maps make them too small, and for few taps the image's
+    # transposition costs more than it wins.
+    channels_first = height * width >= _LARGE_MAP and kernel_shape[0] * kernel_shape[1] >= _MANY_TAPS
+    bands = Bands(image, kernel_shape, strides, padding, height, width, channels_first)
     cotangent = cotangent.reshape(bands.images, bands.groups, height, width, features)
     # Bands are added up in float32: in bfloat16 a sum over many bands would lose what each adds.
     wide = jnp.float32 if image.dtype.itemsize < 4 else image.dtype
@@ -288,65 +279,6 @@ def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, 
     else:
         total = lax.fori_loop(1, bands.count, lambda index, total: total + multiply(index), multiply(0))
     return total.astype(image.dtype).reshape(kernel_shape)
-
-
-class _Bands:
-    """How the output is cut into bands of `rows` rows of every `groups`-th image, and the patches of each band.
-
-    A band's patches take up to `_BAND_BYTES`, or `_KERNEL_SHARE` times the kernel if that is more. A band holds every
-    `groups`-th image, not neighbours, and at least one for each device: so an image axis that is spread evenly over all
-    devices stays spread, and nothing is gathered in the loop.
-    """
-
-    def __init__(self, image, kernel_shape, strides, padding, height, width, channels_first=False):
-        kernel_height, kernel_width, channels, features = kernel_shape
-        patch_bytes = kernel_height * kernel_width * channels * image.dtype.itemsize
-        row_bytes = width * patch_bytes
-        limit = max(_BAND_BYTES, _KERNEL_SHARE * patch_bytes * features)
-        spread = math.gcd(image.shape[0], jax.device_count())
-        fitting = limit // row_bytes
-        if channels_first:
-            fitting = max(_IMAGES, fitting // height)
-        self.images = spread * _largest_divisor(image.shape[0] // spread, fitting // spread)
-        self.groups = image.shape[0] // self.images
-        self.rows = _largest_divisor(height, limit // (row_bytes * self.images))
-        self.bands = height // self.rows
-        self.count = self.groups * self.bands
-        self.kernel, self.strides, self.width = (kernel_height, kernel_width), strides, width
-        image = _pad(image, padding)
-        self.channels_first = channels_first
-        if channels_first:
-            image = lax.optimization_barrier(image.transpose(0, 3, 1, 2))
-        self.image = image.reshape(self.images, self.groups, *image.shape[1:])
-
-    def start(self, index):
-        """Where band `index` begins in an output [images, groups, height, width, features]."""
-        return 0, index // self.bands, index % self.bands * self.rows, 0, 0
-
-    def patches(self, index):
-        """Every window of band `index`: [images, rows, width, kernel height * kernel width * channels].
-
-        With `channels_first`: [images, kernel height * kernel width * channels, rows, width].
-        """
-        _, group, row, *_ = self.start(index)
-        rows = lax.dynamic_index_in_dim(self.image, group, axis=1, keepdims=False)
-        axis = 2 if self.channels_first else 1
-        taken = (self.rows - 1) * self.strides[0] + self.kernel[0]
-        rows = lax.dynamic_slice_in_dim(rows, row * self.strides[0], taken, axis)
-        reach = (self.rows - 1) * self.strides[0] + 1, (self.width - 1) * self.strides[1] + 1
-        windows = [
-            (slice(i, i + reach[0], self.strides[0]), slice(j, j + reach[1], self.strides[1]))
-            for i in range(self.kernel[0])
-            for j in range(self.kernel[1])
-        ]
-        if self.channels_first:
-            return jnp.concatenate([rows[:, :, *window] for window in windows], axis=1)
-        return jnp.concatenate([rows[:, *window] for window in windows], axis=-1)
-
-
-def _largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is at most `limit`, at least 1."""
-    return next(divisor for divisor in range(max(1, min(number, limit)), 0, -1) if number % divisor == 0)
 
 
 def _phases(size: int, kernel: int, output: int, padding: tuple[int, int], dilation: int) -> Iterator[tuple]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from btjax.nn import convolution
+from btjax.nn import bands, convolution
 from btjax.nn.convolution import conv_general_dilated, conv_transpose
 from btjax.nn.pooling import max_pool
 
@@ -24,9 +24,11 @@ NHWC = ("NHWC", "HWIO", "NHWC")
 def small_bands(request, monkeypatch):
     """Matrix products at any size, in bands of at most 2000 bytes: small images are cut along rows and images."""
     monkeypatch.setattr(convolution, "_LARGE_MAP", request.param)
-    monkeypatch.setattr(convolution, "_IMAGES", 2)
-    monkeypatch.setattr(convolution, "_BAND_BYTES", 2000)
-    monkeypatch.setattr(convolution, "_KERNEL_SHARE", 0)
+    monkeypatch.setattr(convolution, "_MANY_TAPS", 1)
+    monkeypatch.setattr(bands, "_LARGE_BAND_IMAGES", 2)
+    monkeypatch.setattr(bands, "_BAND_BYTES", 2000)
+    monkeypatch.setattr(bands, "_LARGE_BAND_BYTES", 2000)
+    monkeypatch.setattr(bands, "_KERNEL_SHARE", 0)
     monkeypatch.setattr(convolution, "_NATIVE_SIDE", 10**6)
 
 
@@ -83,18 +85,20 @@ paddings = st.sampled_from(["SAME", "VALID", ((2, 1), (0, 3)), ((0, 0), (4, 1))]
     padding=paddings,
     channels=st.sampled_from([1, 3]),
     large=st.booleans(),
-    bands=st.booleans(),
+    banded=st.booleans(),
 )
 def test_any_shape_kernel_stride_and_padding_equals_lax(
-    batch, height, width, kernel, stride, padding, channels, large, bands
+    batch, height, width, kernel, stride, padding, channels, large, banded
 ):
     with pytest.MonkeyPatch.context() as patch:
         if large:
             patch.setattr(convolution, "_LARGE_MAP", 0)
-        if bands:
-            patch.setattr(convolution, "_BAND_BYTES", 300)
-            patch.setattr(convolution, "_KERNEL_SHARE", 0)
-            patch.setattr(convolution, "_IMAGES", 2)
+            patch.setattr(convolution, "_MANY_TAPS", 1)
+        if banded:
+            patch.setattr(bands, "_BAND_BYTES", 300)
+            patch.setattr(bands, "_LARGE_BAND_BYTES", 300)
+            patch.setattr(bands, "_LARGE_BAND_IMAGES", 2)
+            patch.setattr(bands, "_KERNEL_SHARE", 0)
         image, kernel = draw(0, (batch, height, width, channels), (kernel, kernel, channels, 4))
         assert_same(
             functools.partial(conv_general_dilated, window_strides=stride, padding=padding, dimension_numbers=NHWC),
@@ -104,28 +108,38 @@ def test_any_shape_kernel_stride_and_padding_equals_lax(
         )
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, phases=(Phase.generate,))
-@given(
-    width=st.sampled_from([8, 10, 12, 13, 16]),
-    kernel=st.sampled_from([(3, 3), (1, 1), (3, 2), (5, 5)]),
-    stride=st.sampled_from([(1, 1), (1, 2)]),
-    padding=st.sampled_from(["SAME", "VALID", ((2, 1), (0, 3)), ((0, 4), (4, 0)), ((0, 0), (-3, 2))]),
-    channels=st.sampled_from([(1, 16), (16, 1), (3, 3), (8, 8), (3, 40)]),
+@pytest.mark.parametrize(
+    ("channels", "kernel", "padding", "width", "pixels"),
+    [
+        pytest.param((1, 16), (3, 3), "SAME", 16, 4, id="by_4"),
+        pytest.param((16, 1), (3, 3), "SAME", 16, 4, id="by_4_to_one_channel"),
+        pytest.param((8, 8), (3, 3), "SAME", 10, 2, id="by_2"),
+        pytest.param((3, 8), (3, 2), ((2, 1), (0, 5)), 12, 4, id="even_kernel"),
+        pytest.param((3, 3), (5, 5), "VALID", 16, 4, id="without_padding"),
+        pytest.param((3, 3), (3, 3), ((0, 0), (-3, 2)), 13, 2, id="cropped_image"),
+        pytest.param((8, 8), (3, 3), ((0, -2), (-3, 2)), 16, 1, id="cropped_image_not_joined"),
+        pytest.param((3, 3), (3, 3), "SAME", 13, 1, id="odd_width"),
+        pytest.param((3, 40), (3, 3), "SAME", 16, 1, id="many_channels"),
+        pytest.param((1, 16), (1, 1), "SAME", 16, 1, id="one_tap"),
+    ],
 )
-def test_few_channels_whose_pixels_are_joined_equal_lax(width, kernel, stride, padding, channels):
+def test_few_channels_whose_pixels_are_joined_equal_lax(monkeypatch, channels, kernel, padding, width, pixels):
+    found = []
+
+    def join(image, *rest, join=convolution._join):
+        joined = join(image, *rest)
+        found.append(image.shape[2] // joined[0].shape[2])
+        return joined
+
+    monkeypatch.setattr(convolution, "_join", join)
+    image, weights = draw(3, (2, 14, width, channels[0]), (*kernel, *channels))
     assert_same(
-        functools.partial(conv_general_dilated, window_strides=stride, padding=padding, dimension_numbers=NHWC),
-        functools.partial(plain, strides=stride, padding=padding),
-        *draw(3, (2, 14, width, channels[0]), (*kernel, *channels)),
+        functools.partial(conv_general_dilated, window_strides=(1, 1), padding=padding, dimension_numbers=NHWC),
+        functools.partial(plain, padding=padding),
+        image,
+        weights,
     )
-
-
-def test_few_channels_become_more_and_the_image_fewer_columns():
-    image, kernel = draw(4, (2, 9, 16, 1), (3, 3, 1, 16))
-    joined, wide, padding = convolution._join(image, kernel, ((1, 1), (1, 1)), 16)
-    assert (joined.shape, wide.shape, padding) == ((2, 9, 4, 4), (3, 3, 4, 64), ((1, 1), (1, 1)))
-    image, kernel = draw(4, (2, 9, 16, 32), (3, 3, 32, 16))
-    assert convolution._join(image, kernel, ((1, 1), (1, 1)), 16)[0] is image
+    assert found[0] == pixels
 
 
 @settings(max_examples=7, deadline=None, derandomize=True, phases=(Phase.generate,))
@@ -175,6 +189,16 @@ def test_kernel_gradient_in_bfloat16_loses_nothing_over_many_bands(small_bands):
         )
     )(kernel)
     assert float(gradient[0, 0, 0, 0]) == 4096.0  # added up in bfloat16 it would stop at 256
+
+
+def test_a_padding_that_crops_a_whole_axis_and_no_features_are_as_in_lax():
+    image, kernel = draw(9, (2, 9, 12, 3), (3, 3, 3, 4))
+    ours = functools.partial(
+        conv_general_dilated, window_strides=(1, 1), padding=((0, 0), (-13, 30)), dimension_numbers=NHWC
+    )
+    assert_same(ours, functools.partial(plain, padding=((0, 0), (-13, 30))), image, kernel)
+    nothing = conv_general_dilated(image, kernel[..., :0], (1, 1), "SAME", dimension_numbers=NHWC)
+    assert nothing.shape == (2, 9, 12, 0)
 
 
 def test_groups_dilated_kernels_and_other_layouts_are_as_in_lax():
