@@ -71,15 +71,16 @@ def speed_table(result: dict) -> str:
     lines = [
         f"Speed on {result.get('device', 'cpu')} (`scripts/bench`; forms take turns, ratios are medians of the rounds; "
         "above 1 btjax is faster):\n",
-        "| case | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax | fastest Keras form "
+        "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax | fastest Keras form "
         "| its time over btjax |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     notes = []
     for name, case in result["cases"].items():
         if "forms" not in case:
             notes.append(_speed_note(name, case))
             continue
+        jax = case.get("versions", {}).get("jax", "")  # not in results of before versions were kept
         for suffix in ("", "_bfloat16"):
             forms = {form: row for form, row in case["forms"].items() if form.endswith("_bfloat16") == bool(suffix)}
             own = forms.get(f"btjax{suffix}")
@@ -87,7 +88,7 @@ def speed_table(result: dict) -> str:
                 continue
             peers = [_fastest(forms, frameworks, suffix) for frameworks in (("torch", "captum"), ("keras",))]
             lines.append(
-                f"| {name}{', bfloat16' if suffix else ''} | {_short(own['ms_per_image'][1])} "
+                f"| {name}{', bfloat16' if suffix else ''} | {jax} | {_short(own['ms_per_image'][1])} "
                 f"| {100 * own['share_of_matmul_peak']:.0f}% | {' | '.join(peers)} |"
             )
     return "\n".join([*lines, "", *notes] if notes else lines)
