@@ -71,8 +71,8 @@ def speed_table(result: dict) -> str:
     lines = [
         f"Speed on {result.get('device', 'cpu')} (`scripts/bench`; forms take turns, ratios are medians of the rounds; "
         "above 1 btjax is faster):\n",
-        "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax | fastest Keras form "
-        "| its time over btjax |",
+        "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
+        "| fastest Keras form | its time over btjax |",
         "|---|---|---|---|---|---|---|---|",
     ]
     notes = []
