@@ -60,8 +60,7 @@ class Bands:
         image = pad(image, padding)
         self._channels_first = channels_first
         if channels_first:
-            # Compiled into the loop over bands, the transposition would be done pixel by pixel.
-            image = lax.optimization_barrier(image.transpose(0, 3, 1, 2))
+            image = image.transpose(0, 3, 1, 2)
         self._image = image.reshape(self.images, self.groups, *image.shape[1:])
 
     def start(self, index):
