@@ -1,7 +1,7 @@
-"""Patches of images, made a band at a time.
+"""Bands of a convolution's output: the part that a matrix product gives while its operands are in the cache.
 
-The patches of a 3x3 kernel take nine times the image's memory. For few channels on large maps writing them costs more
-than the product they are for, so they are made for a few rows of a few images and used while they are in the cache.
+A convolution as matrix products writes several times the image's memory first. For few channels on large maps that
+costs more than the products, so it is done for a few rows of a few images at a time.
 """
 
 import math
@@ -10,20 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-_BAND_BYTES = 1 << 20  # within the second-level cache of a core
-_LARGE_BAND_BYTES = 1 << 23  # of channels first: products of several images, on several cores, at once
-_LARGE_BAND_IMAGES = 4
-_KERNEL_SHARE = 4  # a band's patches take at least this many times the kernel, which every band reads again
-
 
 class Bands:
-    """How the output is cut into bands of `rows` rows of every `groups`-th image, and the patches of each band.
+    """How the output is cut into bands of some rows of every `groups`-th image, and what each band reads.
 
-    A band's patches take up to `_BAND_BYTES` (`_LARGE_BAND_BYTES` with the channels first), or `_KERNEL_SHARE` times
-    the kernel if that is more, but they are at least those of one row. A band holds every `groups`-th image, not
-    neighbours, and at least one for each device: so an image axis that is spread evenly over all devices stays spread,
-    and nothing is gathered in the loop. With the channels first it holds up to four images, even if that leaves few
-    rows of each.
+    A band holds every `groups`-th image, not neighbours, and at least one for each device: so an image axis that is
+    spread evenly over all devices stays spread, and nothing is gathered in the loop.
 
     Attributes:
       images: of a band.
@@ -32,56 +24,73 @@ class Bands:
       count: bands in all.
     """
 
-    def __init__(self, image, kernel_shape, strides, padding, height, width, channels_first=False):
+    def __init__(
+        self, image, kernel_size, strides, padding, output_size, positions, least_images=1, multiple=1, order="nhwc"
+    ):
         """Cuts an output [N, height, width, O].
 
         Args:
           image: float [N, H, W, C].
-          kernel_shape: (h, w, C, O).
+          kernel_size: (h, w).
           strides: by axis.
           padding: zeros before and after each axis; cropped where negative.
-          height: of the output.
-          width: of the output.
-          channels_first: how the patches lie; see `patches`.
+          output_size: (height, width).
+          positions: of the output in a band, about; at least those of one row are taken.
+          least_images: a band has so many images, where there are so many, even if that leaves few rows of each.
+          multiple: divides a band's rows, as it does the height.
+          order: of the axes of what a band reads.
         """
-        kernel_height, kernel_width, channels, features = kernel_shape
-        patch_bytes = kernel_height * kernel_width * channels * image.dtype.itemsize
-        row_bytes = width * patch_bytes
-        limit = _LARGE_BAND_BYTES if channels_first else _BAND_BYTES
-        limit = max(limit, _KERNEL_SHARE * patch_bytes * features)
-        fitting = max(_LARGE_BAND_IMAGES, limit // (row_bytes * height)) if channels_first else limit // row_bytes
+        height, width = output_size
+        fitting = max(least_images, positions // (width * height))
         spread = math.gcd(image.shape[0], jax.device_count())
         self.images = spread * _largest_divisor(image.shape[0] // spread, fitting // spread)
         self.groups = image.shape[0] // self.images
-        self.rows = _largest_divisor(height, limit // (row_bytes * self.images))
+        self.rows = multiple * _largest_divisor(height // multiple, positions // (width * self.images * multiple))
         self._bands = height // self.rows
         self.count = self.groups * self._bands
-        self._kernel, self._strides, self._width = (kernel_height, kernel_width), strides, width
-        image = pad(image, padding)
-        self._channels_first = channels_first
-        if channels_first:
-            image = image.transpose(0, 3, 1, 2)
+        self._stride, self._taken = strides[0], (self.rows - 1) * strides[0] + kernel_size[0]
+        self.order, self._axis = order, order.index("h")
+        image = jnp.transpose(pad(image, padding), ["nhwc".index(axis) for axis in order])
         self._image = image.reshape(self.images, self.groups, *image.shape[1:])
 
     def start(self, index):
         """Where band `index` begins in an output [images, groups, height, width, O]."""
         return 0, index // self._bands, index % self._bands * self.rows, 0, 0
 
-    def patches(self, index):
-        """Every window of band `index`: [images, rows, width, h * w * C], or [images, h * w * C, rows, width]."""
+    def read(self, index):
+        """The rows of the padded images that band `index` is computed from: [images, rows read, W padded, C]."""
         _, group, row, *_ = self.start(index)
-        band = lax.dynamic_index_in_dim(self._image, group, axis=1, keepdims=False)
-        taken = (self.rows - 1) * self._strides[0] + self._kernel[0]
-        band = lax.dynamic_slice_in_dim(band, row * self._strides[0], taken, axis=2 if self._channels_first else 1)
-        reach = (self.rows - 1) * self._strides[0] + 1, (self._width - 1) * self._strides[1] + 1
-        windows = [
-            (slice(i, i + reach[0], self._strides[0]), slice(j, j + reach[1], self._strides[1]))
-            for i in range(self._kernel[0])
-            for j in range(self._kernel[1])
-        ]
-        if self._channels_first:
-            return jnp.concatenate([band[:, :, *window] for window in windows], axis=1)
-        return jnp.concatenate([band[:, *window] for window in windows], axis=-1)
+        part = lax.dynamic_index_in_dim(self._image, group, axis=1, keepdims=False)
+        return lax.dynamic_slice_in_dim(part, row * self._stride, self._taken, axis=self._axis)
+
+    def cut(self, output, index):
+        """Band `index` of an output [N, height, width, O]: [images, rows, width, O]."""
+        output = output.reshape(self.images, self.groups, *output.shape[1:])
+        size = (self.images, 1, self.rows, *output.shape[3:])
+        return lax.dynamic_slice(output, self.start(index), size)[:, 0]
+
+    def join(self, compute, shape, dtype):
+        """The output of all bands.
+
+        Args:
+          compute: index -> [images, rows, width, O].
+          shape: of the output, [N, height, width, O].
+          dtype: of the output.
+        """
+        if self.count == 1:
+            return compute(0)
+
+        def body(index, output):
+            return lax.dynamic_update_slice(output, compute(index)[:, None], self.start(index))
+
+        output = lax.fori_loop(0, self.count, body, jnp.zeros((self.images, self.groups, *shape[1:]), dtype))
+        return output.reshape(shape)
+
+    def total(self, compute):
+        """The sum over all bands of what `compute`, index -> array, gives."""
+        if self.count == 1:
+            return compute(0)
+        return lax.fori_loop(1, self.count, lambda index, total: total + compute(index), compute(0))
 
 
 def pad(image, padding):

@@ -1,13 +1,14 @@
-"""Two-dimensional convolution: on CPU the faster of XLA's own and matrix products, elsewhere the platform's own.
+"""Two-dimensional convolution: on CPU the fastest of three lowerings, elsewhere the platform's own.
 
 Only three maps exist: the convolution, and its two gradients (for the image it is again a convolution).
-`jax.custom_vjp` keeps them apart, so that the backward pass saves the image and not its patches, and so that XLA's own
-gradients, which are slow on a CPU, are never asked for. Second derivatives work in reverse mode over reverse mode;
-forward mode (`jax.jvp`, `jax.hessian`) does not pass through.
+`jax.custom_vjp` keeps them apart, so that the backward pass saves the image and not what is made of it, and so that
+XLA's own gradients, which are slow on a CPU, are never asked for. Second derivatives work in reverse mode over reverse
+mode; forward mode (`jax.jvp`, `jax.hessian`) does not pass through.
 
-On CPU a convolution of float32 images of some size with stride 1 is XLA's own. On small maps with many channels that
-one is slow (by far, for 2x2 pixels and 1024 channels), with a stride it is rarely faster, and its gradient for the
-kernel is slow. These are `patches @ kernel` (im2col), band by band: see `btjax.nn.bands`.
+On CPU, in float32, 3x3 kernels of many channels are Winograd's (`btjax.nn.winograd`), in the gradients too. Other
+convolutions of images of some size with stride 1 are XLA's own. On small maps that one is slow (by far, for 2x2 pixels
+and 1024 channels), with a stride it is rarely faster, and its gradient for the kernel is slow: these are products of
+patches (`btjax.nn.patches`).
 
 Few channels leave a core's vectors, and its products, mostly empty. Neighbouring pixels of a row then count as further
 channels: the image is only reshaped, and the kernel is repeated for each of them, with zeros between.
@@ -20,11 +21,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from btjax.nn.bands import Bands, pad
+from btjax.nn import patches, winograd
+from btjax.nn.bands import pad
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _NATIVE_SIDE = 8  # pixels; on smaller maps XLA's own convolution is the slower one on a CPU
-_LARGE_MAP, _MANY_TAPS = 1024, 5  # pixels of the output, of the kernel: from here on the channels go first
+_WINOGRAD_CHANNELS, _WINOGRAD_KERNEL = 64, 1 << 14  # channels in or out, their product
+_WINOGRAD_POSITIONS = 192  # pixels of all outputs
 _JOINED = (4, 2)  # pixels
 _JOINED_CHANNELS, _JOINED_KERNEL = 16, 512  # channels before, channels in times channels out after they are joined
 
@@ -54,7 +57,8 @@ def conv_general_dilated(
       others: as in `jax.lax.conv_general_dilated`.
 
     Returns:
-      float [N, H_out, W_out, O], equal to `jax.lax.conv_general_dilated` up to the order of summation.
+      float [N, H_out, W_out, O], equal to `jax.lax.conv_general_dilated` up to rounding; a value that is not finite may
+      make its neighbours of 2x2 outputs not finite as well.
     """
     strides, dilation = tuple(window_strides), tuple(lhs_dilation or (1, 1))
     covered = (
@@ -88,7 +92,7 @@ def conv_general_dilated(
             precision,
             preferred_element_type,
         )
-    return _convolve(lhs, rhs, strides, padding, dilation, precision)
+    return _convolve(lhs, rhs, strides, padding, dilation, precision, False)
 
 
 def conv_transpose(
@@ -144,23 +148,31 @@ def _mirrored(kernel):
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def _native(image, kernel, strides, padding, dilation, precision):
+def _native(image, kernel, strides, padding, dilation, precision, mirrored=False):
+    kernel = _mirrored(kernel) if mirrored else kernel
     return lax.conv_general_dilated(image, kernel, strides, padding, dilation, None, _NHWC, precision=precision)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def _convolve(image, kernel, strides, padding, dilation, precision):
-    settings = {"strides": strides, "padding": padding, "dilation": dilation, "precision": precision}
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
+def _convolve(image, kernel, strides, padding, dilation, precision, mirrored):
+    """The convolution with the kernel [h, w, C, O], or with the `_mirrored` kernel [h, w, O, C]."""
+    settings = {
+        "strides": strides,
+        "padding": padding,
+        "dilation": dilation,
+        "precision": precision,
+        "mirrored": mirrored,
+    }
     return lax.platform_dependent(
         image, kernel, cpu=functools.partial(_product, **settings), default=functools.partial(_native, **settings)
     )
 
 
-def _convolve_forward(image, kernel, strides, padding, dilation, precision):
-    return _convolve(image, kernel, strides, padding, dilation, precision), (image, kernel)
+def _convolve_forward(image, kernel, strides, padding, dilation, precision, mirrored):
+    return _convolve(image, kernel, strides, padding, dilation, precision, mirrored), (image, kernel)
 
 
-def _convolve_backward(strides, padding, dilation, precision, saved, cotangent):
+def _convolve_backward(strides, padding, dilation, precision, mirrored, saved, cotangent):
     image, kernel = saved
     # For the image: strides and dilation change places, and the padding lets every pixel meet every tap once.
     pads = []
@@ -168,10 +180,10 @@ def _convolve_backward(strides, padding, dilation, precision, saved, cotangent):
         before = kernel.shape[axis] - 1 - low
         wanted = (image.shape[axis + 1] - 1) * dilation[axis] + kernel.shape[axis]
         pads.append((before, wanted - before - (cotangent.shape[axis + 1] - 1) * strides[axis] - 1))
-    image_cotangent = _convolve(cotangent, _mirrored(kernel), dilation, tuple(pads), strides, precision)
+    image_cotangent = _convolve(cotangent, kernel, dilation, tuple(pads), strides, precision, not mirrored)
 
     settings = {
-        "kernel_shape": kernel.shape,
+        "kernel_shape": (*kernel.shape[:2], image.shape[3], cotangent.shape[3]),
         "strides": strides,
         "padding": padding,
         "dilation": dilation,
@@ -183,7 +195,7 @@ def _convolve_backward(strides, padding, dilation, precision, saved, cotangent):
         cpu=functools.partial(_kernel_product, **settings),
         default=functools.partial(_native_kernel, **settings),
     )
-    return image_cotangent, kernel_cotangent
+    return image_cotangent, _mirrored(kernel_cotangent) if mirrored else kernel_cotangent
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
@@ -196,33 +208,37 @@ def _native_kernel(image, cotangent, kernel_shape, strides, padding, dilation, p
     return jax.linear_transpose(forward, jax.ShapeDtypeStruct(kernel_shape, image.dtype))(cotangent)[0]
 
 
-def _product(image, kernel, strides, padding, dilation, precision):
-    """The convolution [N, H_out, W_out, O] on a CPU: XLA's own, or matrix products band by band."""
+def _product(image, kernel, strides, padding, dilation, precision, mirrored=False):
+    """The convolution [N, H_out, W_out, O] on a CPU: Winograd's, XLA's own, or products of patches."""
+    output_size = _output_sizes(image.shape, kernel.shape, strides, padding, dilation)
+    if _suits_winograd(image, kernel.shape, strides, dilation, output_size, mirrored):
+        return winograd.convolve(image, kernel, padding, output_size, precision, mirrored)
+    kernel = _mirrored(kernel) if mirrored else kernel
     if dilation != (1, 1):
         return _dilated_product(image, kernel, padding, dilation, precision)
-    height, width = _output_sizes(image.shape, kernel.shape, strides, padding, dilation)
-    if strides == (1, 1) and min(height, width) >= _NATIVE_SIDE and image.dtype.itemsize >= 4:
-        features = kernel.shape[3]
+    if strides == (1, 1) and min(output_size) >= _NATIVE_SIDE and image.dtype.itemsize >= 4:
         if min(*padding[0], *padding[1]) < 0:  # XLA's CPU convolution is wrong for some of these (jax 0.10)
             image, padding = pad(image, padding), ((0, 0), (0, 0))
-        image, kernel, padding = _join(image, kernel, padding, width)
+        features = kernel.shape[3]
+        image, kernel, padding = _join(image, kernel, padding, output_size[1])
         output = _native(image, kernel, strides, padding, dilation, precision)
-        return output.reshape(image.shape[0], height, width, features)
-    bands = Bands(image, kernel.shape, strides, padding, height, width)
-    matrix = kernel.reshape(-1, kernel.shape[3])
+        return output.reshape(image.shape[0], *output_size, features)
+    return patches.convolve(image, kernel, strides, padding, output_size, precision)
 
-    def multiply(index):
-        return jnp.einsum("nhwk,ko->nhwo", bands.patches(index), matrix, precision=precision)
 
-    if bands.count == 1:
-        return multiply(0)
-
-    def body(index, output):
-        return lax.dynamic_update_slice(output, multiply(index)[:, None], bands.start(index))
-
-    shape = (bands.images, bands.groups, height, width, kernel.shape[3])
-    output = lax.fori_loop(0, bands.count, body, jnp.zeros(shape, image.dtype))
-    return output.reshape(-1, *shape[2:])
+def _suits_winograd(image, kernel_shape, strides, dilation, output_size, mirrored=False):
+    """Whether Winograd's convolution is exact enough, and the fastest: measured, forwards and for both gradients."""
+    *kernel_size, channels, features = kernel_shape
+    positions = image.shape[0] * output_size[0] * output_size[1]
+    return (
+        tuple(kernel_size) == (3, 3)
+        and strides == dilation == (1, 1)
+        and image.dtype.itemsize >= 4
+        and min(channels, features) >= _WINOGRAD_CHANNELS
+        and channels * features >= _WINOGRAD_KERNEL
+        # For fewer the kernel's transform costs more than it saves, but less than a mirrored kernel's copy.
+        and (mirrored or positions >= _WINOGRAD_POSITIONS)
+    )
 
 
 def _join(image, kernel, padding, width):
@@ -253,32 +269,12 @@ def _join(image, kernel, padding, width):
 
 
 def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, precision):
-    """The gradient for the kernel [h, w, C, O]: patches transposed times the output's cotangent, summed over bands."""
+    """The gradient for the kernel [h, w, C, O] on a CPU: Winograd's, or a product of patches."""
     if dilation != (1, 1):
         return _dilated_kernel_product(image, cotangent, kernel_shape, padding, dilation, precision)
-    _, height, width, features = cotangent.shape
-    # With the channels first, the pixels that a product sums over lie side by side, as do those that patches copy, and
-    # products of several images are computed at once. Small maps make them too small, and for few taps the image's
-    # transposition costs more than it wins.
-    channels_first = height * width >= _LARGE_MAP and kernel_shape[0] * kernel_shape[1] >= _MANY_TAPS
-    bands = Bands(image, kernel_shape, strides, padding, height, width, channels_first)
-    cotangent = cotangent.reshape(bands.images, bands.groups, height, width, features)
-    # Bands are added up in float32: in bfloat16 a sum over many bands would lose what each adds.
-    wide = jnp.float32 if image.dtype.itemsize < 4 else image.dtype
-    multiply_add = functools.partial(jnp.einsum, precision=precision, preferred_element_type=wide)
-
-    def multiply(index):
-        size = (bands.images, 1, bands.rows, width, features)
-        band = lax.dynamic_slice(cotangent, bands.start(index), size)[:, 0]
-        if channels_first:
-            return multiply_add("nkhw,nhwo->nko", bands.patches(index), band).sum(axis=0)
-        return multiply_add("nhwk,nhwo->ko", bands.patches(index), band)
-
-    if bands.count == 1:
-        total = multiply(0)
-    else:
-        total = lax.fori_loop(1, bands.count, lambda index, total: total + multiply(index), multiply(0))
-    return total.astype(image.dtype).reshape(kernel_shape)
+    if _suits_winograd(image, kernel_shape, strides, dilation, cotangent.shape[1:3]):
+        return winograd.kernel_gradient(image, cotangent, padding, precision)
+    return patches.kernel_gradient(image, cotangent, kernel_shape, strides, padding, precision)
 
 
 def _phases(size: int, kernel: int, output: int, padding: tuple[int, int], dilation: int) -> Iterator[tuple]:

@@ -13,23 +13,37 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from btjax.nn import bands, convolution
+from btjax.nn import convolution, patches, winograd
 from btjax.nn.convolution import conv_general_dilated, conv_transpose
 from btjax.nn.pooling import max_pool
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-@pytest.fixture(params=[1024, 0], ids=["small_maps", "large_maps"])
+def cut_small(patch, large_map=1024):
+    """Bands of at most 2000 bytes: small images are cut along rows and images."""
+    patch.setattr(patches, "_LARGE_MAP", large_map)
+    patch.setattr(patches, "_MANY_TAPS", 1)
+    patch.setattr(patches, "_LARGE_BAND_IMAGES", 2)
+    patch.setattr(patches, "_BAND_BYTES", 2000)
+    patch.setattr(patches, "_LARGE_BAND_BYTES", 2000)
+    patch.setattr(patches, "_KERNEL_SHARE", 0)
+
+
+def winograd_everywhere(patch, positions=20):
+    """Winograd's convolution for every 3x3 kernel, in bands of about so many outputs."""
+    for name in ("_WINOGRAD_CHANNELS", "_WINOGRAD_KERNEL", "_WINOGRAD_POSITIONS"):
+        patch.setattr(convolution, name, 1)
+    patch.setattr(winograd, "_POSITIONS", positions)
+
+
+@pytest.fixture(params=["patches", "patches, channels first", "winograd"])
 def small_bands(request, monkeypatch):
-    """Matrix products at any size, in bands of at most 2000 bytes: small images are cut along rows and images."""
-    monkeypatch.setattr(convolution, "_LARGE_MAP", request.param)
-    monkeypatch.setattr(convolution, "_MANY_TAPS", 1)
-    monkeypatch.setattr(bands, "_LARGE_BAND_IMAGES", 2)
-    monkeypatch.setattr(bands, "_BAND_BYTES", 2000)
-    monkeypatch.setattr(bands, "_LARGE_BAND_BYTES", 2000)
-    monkeypatch.setattr(bands, "_KERNEL_SHARE", 0)
+    """Matrix products at any size, in small bands."""
     monkeypatch.setattr(convolution, "_NATIVE_SIDE", 10**6)
+    cut_small(monkeypatch, large_map=0 if "first" in request.param else 1024)
+    if request.param == "winograd":
+        winograd_everywhere(monkeypatch)
 
 
 def values_and_gradients(convolve, image, kernel):
@@ -92,13 +106,10 @@ def test_any_shape_kernel_stride_and_padding_equals_lax(
 ):
     with pytest.MonkeyPatch.context() as patch:
         if large:
-            patch.setattr(convolution, "_LARGE_MAP", 0)
-            patch.setattr(convolution, "_MANY_TAPS", 1)
+            patch.setattr(patches, "_LARGE_MAP", 0)
+            patch.setattr(patches, "_MANY_TAPS", 1)
         if banded:
-            patch.setattr(bands, "_BAND_BYTES", 300)
-            patch.setattr(bands, "_LARGE_BAND_BYTES", 300)
-            patch.setattr(bands, "_LARGE_BAND_IMAGES", 2)
-            patch.setattr(bands, "_KERNEL_SHARE", 0)
+            cut_small(patch, large_map=0 if large else 1024)
         image, kernel = draw(0, (batch, height, width, channels), (kernel, kernel, channels, 4))
         assert_same(
             functools.partial(conv_general_dilated, window_strides=stride, padding=padding, dimension_numbers=NHWC),
@@ -106,6 +117,46 @@ def test_any_shape_kernel_stride_and_padding_equals_lax(
             image,
             kernel,
         )
+
+
+@settings(max_examples=10, deadline=None, derandomize=True, phases=(Phase.generate,))
+@given(
+    batch=st.sampled_from([1, 3, 4]),
+    height=st.integers(2, 9),
+    width=st.integers(2, 9),
+    padding=st.sampled_from(["SAME", ((2, 1), (0, 3)), ((1, 2), (4, 1)), ((3, -1), (-1, 3))]),
+    channels=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    positions=st.sampled_from([1, 20, 2048]),
+)
+def test_winograds_convolution_of_any_size_and_padding_equals_lax(batch, height, width, padding, channels, positions):
+    with pytest.MonkeyPatch.context() as patch:
+        winograd_everywhere(patch, positions)
+        image, kernel = draw(0, (batch, height, width, channels[0]), (3, 3, *channels))
+        assert_same(
+            functools.partial(conv_general_dilated, window_strides=(1, 1), padding=padding, dimension_numbers=NHWC),
+            functools.partial(plain, padding=padding),
+            image,
+            kernel,
+        )
+
+
+@pytest.mark.parametrize(("channels", "features"), [(64, 256), (512, 64)])
+def test_winograds_convolution_loses_less_than_three_times_what_a_sum_of_products_loses(channels, features):
+    image, kernel = draw(4, (2, 12, 12, channels), (3, 3, channels, features))
+    image = nn.relu(image)  # as in a network: sums that do not cancel
+    convolve = functools.partial(conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC)
+    assert "convolution" not in jax.jit(convolve).lower(image, kernel).as_text()
+    found = values_and_gradients(convolve, image, kernel)
+    plainly = values_and_gradients(functools.partial(plain, padding="SAME"), image, kernel)
+    with jax.enable_x64(True):
+        exact = values_and_gradients(
+            functools.partial(plain, padding="SAME"), jnp.asarray(image, jnp.float64), jnp.asarray(kernel, jnp.float64)
+        )
+    for ours, theirs, right in zip(found, plainly, exact, strict=True):
+        right = np.asarray(right)
+        assert right.dtype == np.float64
+        errors = [np.std(np.asarray(values) - right) for values in (ours, theirs)]
+        assert errors[0] < 3 * errors[1] and errors[0] < 3e-6 * np.std(right), errors
 
 
 @pytest.mark.parametrize(
