@@ -260,7 +260,17 @@ def compute_maps(config: SaliencyConfig, subject: Subject, method: Method, folde
     with open(beside, "wb") as file:
         np.save(file, maps)
     beside.replace(path)
+    let_programs_go()
     return rows, maps
+
+
+def let_programs_go() -> None:
+    """Drops all compiled programs, when a method's own have served.
+
+    Those of every method together, for a network as large as VGG16, take more memory mappings than Linux grants a
+    process (65530): the compiler then ends it.
+    """
+    jax.clear_caches()
 
 
 def maps_of(maps: Maps, rows: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from btjax import options
 from btjax.data.slices import CLASSES
 from btjax.errors import InputError
-from btjax.explanation import Maps, Permuted, SaliencyConfig, Subject, checked_rows, maps_of
+from btjax.explanation import Maps, Permuted, SaliencyConfig, Subject, checked_rows, let_programs_go, maps_of
 from btjax.runs import Run
 from btjax.saliency.controls import control_maps
 from btjax.saliency.faithfulness import deletion, insertion, max_sensitivity, sensitivity_n
@@ -162,20 +162,23 @@ def faithfulness(
     removed = {"baseline": subject.black, **batch}
     together = np.concatenate(list(found.values()))
     correlations = sensitivity_n(*about, together, key, sizes=(subset,), subsets=_SUBSETS, **removed)[..., 0]
-    radius = _RADIUS * float(np.ptp(subject.inputs))
-    cheap = {method.name: method for method in methods if method.passes != "hundreds"}
-    measured, first = [], 0
+    values, first = {}, 0
     for name, several in found.items():
-        values = {
+        values[name] = {
             "insertion": np.mean([insertion(*about, one, key, steps=_STEPS, **batch) for one in several], axis=0),
             "deletion": np.mean([deletion(*about, one, key, steps=_STEPS, **removed) for one in several], axis=0),
             "sensitivity_n": correlations[first : first + len(several)].mean(axis=0),
         }
         first += len(several)
-        if name in cheap:
-            moved = max_sensitivity(cheap[name].attribute, *about, key, radius=radius, samples=_PERTURBATIONS, **batch)
-            values |= {"max_sensitivity": moved} if np.isfinite(moved).all() else {}
-        measured += _rows(subject, score_rows({name: values}, _clusters(subject)[rows]))
+    radius = _RADIUS * float(np.ptp(subject.inputs))
+    for method in methods:
+        if method.passes != "hundreds":
+            moved = max_sensitivity(method.attribute, *about, key, radius=radius, samples=_PERTURBATIONS, **batch)
+            values[method.name] |= {"max_sensitivity": moved} if np.isfinite(moved).all() else {}
+            let_programs_go()
+    clusters = _clusters(subject)[rows]
+    measured = [row for name, found in values.items() for row in score_rows({name: found}, clusters)]
+    measured = _rows(subject, measured)
     return {"slices": len(rows), "rows": measured}
 
 
@@ -224,6 +227,7 @@ def randomisation(
                 lost = score_rows({method.name: {HEADLINE: before - after}}, _clusters(subject)[rows])[0]
                 row |= {HEADLINE: float(np.mean(after)), "lost": lost["mean"], "lost_ci95": lost["ci95"]}
             found.append(row)
+        let_programs_go()
     accuracy = {} if permuted is None else {"permuted_train_accuracy": permuted.train_accuracy}
     return {"slices": len(rows), "rows": found} | accuracy
 

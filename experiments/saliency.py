@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import pathlib
 
-import jax
 from absl import flags
 from tqdm import tqdm
 
@@ -113,8 +112,6 @@ def main() -> None:
         for method, part in zip(bar, explained, strict=True):
             bar.set_postfix_str(f"{method.name}, {len(part)} slices")
             maps[method.name] = compute_maps(config, subject, method, out.folder / "maps")
-            # A method's programs serve it alone; with all of VGG16's kept the compiler ended up unable to map memory.
-            jax.clear_caches()
     measured, values = saliency_report(config, subject, methods, maps, permuted)
     report = about | {"data": form, "left_out": left_out} | measured
     out.write_json("saliency.json", report)

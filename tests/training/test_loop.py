@@ -11,7 +11,7 @@ import pytest
 
 from btjax.checkpoints import Checkpoints
 from btjax.errors import InputError
-from btjax.nn import bands
+from btjax.nn import patches
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
 from btjax.training.loop import Examples, Interrupted, NotFinite, Observer, Trainer
@@ -235,7 +235,7 @@ def test_devices_that_do_not_fit_are_named(options, message):
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_slices_large_enough_for_banded_convolutions_train(monkeypatch, devices):
-    monkeypatch.setattr(bands, "_LARGE_BAND_BYTES", 1 << 20)
+    monkeypatch.setattr(patches, "_LARGE_BAND_BYTES", 1 << 20)
     slices = make_blobs(48, 96)
     config = TrainingConfig(epochs=1, batch_size=16, devices=devices)
     trainer = Trainer(tiny_task(), config, Examples.of(slices, blob_split(slices)), 0)
