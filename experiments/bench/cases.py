@@ -99,7 +99,8 @@ def flops(case: Case) -> float:
     """Floating-point operations for one image: 2 per multiply-add of convolutions and dense layers.
 
     Taps that fall on padding count. A layer's backward pass takes twice its forward pass, once for the kernel and once
-    for its input, which layers on the image do not need. The frozen `location` has no backward pass.
+    for its input, which layers on the image do not need. The frozen `location` has no backward pass. What Winograd's
+    convolution saves is counted as done: with it a rate may exceed that of plain matrix products.
     """
     if case.kind in SALIENCY:
         # A forward pass and the gradient by each layer's input, for every sample.
