@@ -70,8 +70,8 @@ def speed_table(result: dict) -> str:
     """What `scripts/bench` measured on one device: a row for each model, then what is measured of btjax alone."""
     lines = [
         f"Speed on {result.get('device', 'cpu')} (`scripts/bench`; forms take turns, ratios are medians of the rounds; "
-        "above 1 btjax is faster; operations are counted as a plain convolution's, and as Winograd's saves some, a share of "
-        "the peak may exceed 100%):\n",
+        "above 1 btjax is faster; operations are counted as a plain convolution's: Winograd's takes fewer, so shares "
+        "of the peak may exceed 100%):\n",
         "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
         "| fastest Keras form | its time over btjax |",
         "|---|---|---|---|---|---|---|---|",

@@ -22,6 +22,7 @@ class Bands:
       groups: N / images.
       rows: of a band.
       count: bands in all.
+      order: of the axes of what a band reads.
     """
 
     def __init__(
@@ -35,17 +36,21 @@ class Bands:
           strides: by axis.
           padding: zeros before and after each axis; cropped where negative.
           output_size: (height, width).
-          positions: of the output in a band, about; at least those of one row are taken.
+          positions: of the output in a band, about.
           least_images: a band has so many images, where there are so many, even if that leaves few rows of each.
           multiple: divides a band's rows, as it does the height.
-          order: of the axes of what a band reads.
+          order: of the axes of what a band reads, "nhwc" or "nchw".
         """
         height, width = output_size
-        fitting = max(least_images, positions // (width * height))
         spread = math.gcd(image.shape[0], jax.device_count())
-        self.images = spread * _largest_divisor(image.shape[0] // spread, fitting // spread)
+        several = [spread * divisor for divisor in _divisors(image.shape[0] // spread)]
+        several = [images for images in several if images >= min(least_images, image.shape[0])]
+        pairs = [(images, multiple * rows) for images in several for rows in _divisors(height // multiple)]
+        # The nearest by ratio, of equals the one with the most rows, which reads the fewest rows twice.
+        self.images, self.rows = min(
+            pairs, key=lambda p: (abs(math.log(p[0] * p[1] * width / max(positions, 1))), -p[1])
+        )
         self.groups = image.shape[0] // self.images
-        self.rows = multiple * _largest_divisor(height // multiple, positions // (width * self.images * multiple))
         self._bands = height // self.rows
         self.count = self.groups * self._bands
         self._stride, self._taken = strides[0], (self.rows - 1) * strides[0] + kernel_size[0]
@@ -58,7 +63,7 @@ class Bands:
         return 0, index // self._bands, index % self._bands * self.rows, 0, 0
 
     def read(self, index):
-        """The rows of the padded images that band `index` is computed from: [images, rows read, W padded, C]."""
+        """The rows of the padded images that band `index` is computed from, whole, in `order`."""
         _, group, row, *_ = self.start(index)
         part = lax.dynamic_index_in_dim(self._image, group, axis=1, keepdims=False)
         return lax.dynamic_slice_in_dim(part, row * self._stride, self._taken, axis=self._axis)
@@ -99,6 +104,5 @@ def pad(image, padding):
     return lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), *spatial, (0, 0, 0)])
 
 
-def _largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is at most `limit`, at least 1."""
-    return next(divisor for divisor in range(max(1, min(number, limit)), 0, -1) if number % divisor == 0)
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]

@@ -1,14 +1,14 @@
 """Two-dimensional convolution: on CPU the fastest of three lowerings, elsewhere the platform's own.
 
-Only three maps exist: the convolution, and its two gradients (for the image it is again a convolution).
-`jax.custom_vjp` keeps them apart, so that the backward pass saves the image and not what is made of it, and so that
-XLA's own gradients, which are slow on a CPU, are never asked for. Second derivatives work in reverse mode over reverse
-mode; forward mode (`jax.jvp`, `jax.hessian`) does not pass through.
+Only three maps exist: the convolution, and its two gradients (for the image it is again a convolution). Their own
+gradients are the same three maps, at every order of reverse mode; `jax.custom_vjp` says so. Hence the backward pass
+saves the image and not what is made of it, and XLA's gradients, which are slow on a CPU, are never asked for. Forward
+mode (`jax.jvp`, `jax.hessian`) does not pass through.
 
-On CPU, in float32, 3x3 kernels of many channels are Winograd's (`btjax.nn.winograd`), in the gradients too. Other
-convolutions of images of some size with stride 1 are XLA's own. On small maps that one is slow (by far, for 2x2 pixels
-and 1024 channels), with a stride it is rarely faster, and its gradient for the kernel is slow: these are products of
-patches (`btjax.nn.patches`).
+On CPU, in float32 and float64, 3x3 kernels of many channels are Winograd's (`btjax.nn.winograd`), in the gradients
+too. Other convolutions of images of some size with stride 1 are XLA's own. On small maps that one is slow (by far, for
+2x2 pixels and 1024 channels), with a stride it is rarely faster, and its gradient for the kernel is slow: these are
+products of patches (`btjax.nn.patches`). `scripts/bench` measures them.
 
 Few channels leave a core's vectors, and its products, mostly empty. Neighbouring pixels of a row then count as further
 channels: the image is only reshaped, and the kernel is repeated for each of them, with zeros between.
@@ -57,8 +57,8 @@ def conv_general_dilated(
       others: as in `jax.lax.conv_general_dilated`.
 
     Returns:
-      float [N, H_out, W_out, O], equal to `jax.lax.conv_general_dilated` up to rounding; a value that is not finite may
-      make its neighbours of 2x2 outputs not finite as well.
+      float [N, H_out, W_out, O], equal to `jax.lax.conv_general_dilated` up to rounding; where that has an infinity,
+      this may have nan, in the kernel's gradient for other taps too.
     """
     strides, dilation = tuple(window_strides), tuple(lhs_dilation or (1, 1))
     covered = (
@@ -77,7 +77,10 @@ def conv_general_dilated(
         if isinstance(padding, str):
             padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], strides, padding)
         padding = tuple((int(low), int(high)) for low, high in padding)
-        covered = min(_output_sizes(lhs.shape, rhs.shape, strides, padding, dilation)) > 0 and 0 not in lhs.shape
+        covered = min(_output_sizes(lhs.shape, rhs.shape, strides, padding, dilation)) > 0 and 0 not in (
+            *lhs.shape,
+            *rhs.shape,
+        )
     if not covered:
         return lax.conv_general_dilated(
             lhs,
@@ -148,7 +151,7 @@ def _mirrored(kernel):
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def _native(image, kernel, strides, padding, dilation, precision, mirrored=False):
+def _native(image, kernel, strides, padding, dilation, precision, mirrored):
     kernel = _mirrored(kernel) if mirrored else kernel
     return lax.conv_general_dilated(image, kernel, strides, padding, dilation, None, _NHWC, precision=precision)
 
@@ -174,41 +177,66 @@ def _convolve_forward(image, kernel, strides, padding, dilation, precision, mirr
 
 def _convolve_backward(strides, padding, dilation, precision, mirrored, saved, cotangent):
     image, kernel = saved
-    # For the image: strides and dilation change places, and the padding lets every pixel meet every tap once.
-    pads = []
-    for axis, (low, _) in enumerate(padding):
-        before = kernel.shape[axis] - 1 - low
-        wanted = (image.shape[axis + 1] - 1) * dilation[axis] + kernel.shape[axis]
-        pads.append((before, wanted - before - (cotangent.shape[axis + 1] - 1) * strides[axis] - 1))
-    image_cotangent = _convolve(cotangent, kernel, dilation, tuple(pads), strides, precision, not mirrored)
-
-    settings = {
-        "kernel_shape": (*kernel.shape[:2], image.shape[3], cotangent.shape[3]),
-        "strides": strides,
-        "padding": padding,
-        "dilation": dilation,
-        "precision": precision,
-    }
-    kernel_cotangent = lax.platform_dependent(
-        image,
-        cotangent,
-        cpu=functools.partial(_kernel_product, **settings),
-        default=functools.partial(_native_kernel, **settings),
-    )
+    settings = strides, padding, dilation, precision
+    image_cotangent = _image_gradient(image.shape, kernel, cotangent, *settings, mirrored)
+    shape = (*kernel.shape[:2], image.shape[3], cotangent.shape[3])
+    kernel_cotangent = _kernel_gradient(image, cotangent, shape, *settings)
     return image_cotangent, _mirrored(kernel_cotangent) if mirrored else kernel_cotangent
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
+def _image_gradient(image_shape, kernel, cotangent, strides, padding, dilation, precision, mirrored):
+    """A convolution with the kernel mirrored, or no longer mirrored, where strides and dilation change places."""
+    pads = []
+    for axis, (low, _) in enumerate(padding):  # every pixel meets every tap once
+        before = kernel.shape[axis] - 1 - low
+        wanted = (image_shape[axis + 1] - 1) * dilation[axis] + kernel.shape[axis]
+        pads.append((before, wanted - before - (cotangent.shape[axis + 1] - 1) * strides[axis] - 1))
+    return _convolve(cotangent, kernel, dilation, tuple(pads), strides, precision, not mirrored)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
+def _kernel_gradient(image, cotangent, kernel_shape, strides, padding, dilation, precision):
+    """The gradient of `_convolve` for a kernel of `kernel_shape` that is not mirrored."""
+    settings = {
+        "kernel_shape": kernel_shape,
+        "strides": strides,
+        "padding": padding,
+        "dilation": dilation,
+        "precision": precision,
+    }
+    return lax.platform_dependent(
+        image,
+        cotangent,
+        cpu=functools.partial(_kernel_product, **settings),
+        default=functools.partial(_native_kernel, **settings),
+    )
+
+
+def _kernel_gradient_forward(image, cotangent, *settings):
+    return _kernel_gradient(image, cotangent, *settings), (image, cotangent)
+
+
+def _kernel_gradient_backward(kernel_shape, strides, padding, dilation, precision, saved, kernel):
+    # It is linear in both: what it is given by stands where it stood in the convolution.
+    image, cotangent = saved
+    settings = strides, padding, dilation, precision
+    return _image_gradient(image.shape, kernel, cotangent, *settings, False), _convolve(image, kernel, *settings, False)
+
+
+_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+
+
 def _native_kernel(image, cotangent, kernel_shape, strides, padding, dilation, precision):
     def forward(kernel):
-        return _native(image, kernel, strides, padding, dilation, precision)
+        return _native(image, kernel, strides, padding, dilation, precision, False)
 
     return jax.linear_transpose(forward, jax.ShapeDtypeStruct(kernel_shape, image.dtype))(cotangent)[0]
 
 
-def _product(image, kernel, strides, padding, dilation, precision, mirrored=False):
+def _product(image, kernel, strides, padding, dilation, precision, mirrored):
     """The convolution [N, H_out, W_out, O] on a CPU: Winograd's, XLA's own, or products of patches."""
     output_size = _output_sizes(image.shape, kernel.shape, strides, padding, dilation)
     if _suits_winograd(image, kernel.shape, strides, dilation, output_size, mirrored):
@@ -221,13 +249,13 @@ def _product(image, kernel, strides, padding, dilation, precision, mirrored=Fals
             image, padding = pad(image, padding), ((0, 0), (0, 0))
         features = kernel.shape[3]
         image, kernel, padding = _join(image, kernel, padding, output_size[1])
-        output = _native(image, kernel, strides, padding, dilation, precision)
+        output = _native(image, kernel, strides, padding, dilation, precision, False)
         return output.reshape(image.shape[0], *output_size, features)
     return patches.convolve(image, kernel, strides, padding, output_size, precision)
 
 
-def _suits_winograd(image, kernel_shape, strides, dilation, output_size, mirrored=False):
-    """Whether Winograd's convolution is exact enough, and the fastest: measured, forwards and for both gradients."""
+def _suits_winograd(image, kernel_shape, strides, dilation, output_size, mirrored):
+    """Whether Winograd's convolution is exact enough, and on two cores was the fastest, with its gradients."""
     *kernel_size, channels, features = kernel_shape
     positions = image.shape[0] * output_size[0] * output_size[1]
     return (
@@ -272,7 +300,7 @@ def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, 
     """The gradient for the kernel [h, w, C, O] on a CPU: Winograd's, or a product of patches."""
     if dilation != (1, 1):
         return _dilated_kernel_product(image, cotangent, kernel_shape, padding, dilation, precision)
-    if _suits_winograd(image, kernel_shape, strides, dilation, cotangent.shape[1:3]):
+    if _suits_winograd(image, kernel_shape, strides, dilation, cotangent.shape[1:3], False):
         return winograd.kernel_gradient(image, cotangent, padding, precision)
     return patches.kernel_gradient(image, cotangent, kernel_shape, strides, padding, precision)
 
@@ -311,7 +339,9 @@ def _dilated_product(image, kernel, padding, dilation, precision):
     parts = [
         blank
         if i is None or j is None
-        else _product(image, kernel[i :: dilation[0], j :: dilation[1]], (1, 1), (pad_i, pad_j), (1, 1), precision)
+        else _product(
+            image, kernel[i :: dilation[0], j :: dilation[1]], (1, 1), (pad_i, pad_j), (1, 1), precision, False
+        )
         for i, pad_i in rows
         for j, pad_j in columns
     ]

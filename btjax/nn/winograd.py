@@ -24,16 +24,16 @@ _OUTPUT = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])  # A, [4, 2]
 _OUTPUT_2D = np.kron(_OUTPUT, _OUTPUT)  # [16, 4]
 
 
-def convolve(image, kernel, padding, output_size, precision, mirrored=False):
-    """The convolution of float [N, H, W, C] and [3, 3, C, O] with stride 1: [N, *output_size, O].
+def convolve(image, kernel, padding, output_size, precision, mirrored):
+    """The convolution with stride 1: [N, *output_size, O].
 
     Args:
-      image: the images.
-      kernel: the kernel.
+      image: float32 or float64 [N, H, W, C].
+      kernel: [3, 3, C, O], or [3, 3, O, C] if it is to be mirrored.
       padding: zeros before and after each axis; cropped where negative.
       output_size: (height, width), as these give it.
       precision: of the products.
-      mirrored: the kernel is [3, 3, O, C], and is taken upside down and back to front: nothing is copied for it.
+      mirrored: take the kernel upside down, back to front, and channels swapped, as it lies: it is not copied for it.
     """
     even_size = [size + size % _SIDE for size in output_size]
     bands = _bands(image, padding, output_size, even_size)
@@ -50,7 +50,13 @@ def convolve(image, kernel, padding, output_size, precision, mirrored=False):
 
 
 def kernel_gradient(image, cotangent, padding, precision):
-    """The gradient of `convolve` for the kernel: float [3, 3, C, O]."""
+    """The gradient of `convolve` for the kernel [3, 3, C, O].
+
+    Args:
+      image: float32 or float64 [N, H, W, C].
+      cotangent: of the output, [N, H_out, W_out, O].
+      others: as in `convolve`.
+    """
     output_size = cotangent.shape[1:3]
     even_size = [size + size % _SIDE for size in output_size]
     bands = _bands(image, padding, output_size, even_size)
@@ -76,9 +82,8 @@ def _transformed_tiles(image):
     """B^T d B of the overlapping tiles d: [n, 2 h + 2, 2 w + 2, C] -> [16, n, h, w, C]."""
 
     def transform(values, axis, place):
-        one, two, three, four = (
-            lax.slice_in_dim(values, first, values.shape[axis] - 3 + first, _SIDE, axis) for first in range(4)
-        )
+        last = values.shape[axis] - 3  # where the last tile ends its first pixel
+        one, two, three, four = (lax.slice_in_dim(values, pixel, last + pixel, _SIDE, axis) for pixel in range(4))
         return jnp.stack([one - three, two + three, three - two, two - four], axis=place)
 
     # In one pass XLA chooses between 16 sums for every value; in two it chooses between four, twice.
@@ -99,7 +104,7 @@ def _transformed_cotangent(cotangent):
 def _outputs(products):
     """A^T m A of the products m: [16, n, h, w, O] -> [n, 2 h, 2 w, O]."""
 
-    def transform(one, two, three, four):
+    def transform(one, two, three, four):  # _OUTPUT, transposed
         return one + two + three, two - three - four
 
     _, count, height, width, features = products.shape
