@@ -54,7 +54,7 @@ class Bands:
         self._bands = height // self.rows
         self.count = self.groups * self._bands
         self._stride, self._taken = strides[0], (self.rows - 1) * strides[0] + kernel_size[0]
-        self.order, self._axis = order, order.index("h")
+        self.order, self._axis = order, 1 + order.index("h")
         image = jnp.transpose(pad(image, padding), ["nhwc".index(axis) for axis in order])
         self._image = image.reshape(self.images, self.groups, *image.shape[1:])
 
@@ -65,8 +65,10 @@ class Bands:
     def read(self, index):
         """The rows of the padded images that band `index` is computed from, whole, in `order`."""
         _, group, row, *_ = self.start(index)
-        part = lax.dynamic_index_in_dim(self._image, group, axis=1, keepdims=False)
-        return lax.dynamic_slice_in_dim(part, row * self._stride, self._taken, axis=self._axis)
+        start, size = [0] * self._image.ndim, list(self._image.shape)
+        start[1], size[1] = group, 1
+        start[self._axis], size[self._axis] = row * self._stride, self._taken
+        return lax.dynamic_slice(self._image, start, size)[:, 0]
 
     def cut(self, output, index):
         """Band `index` of an output [N, height, width, O]: [images, rows, width, O]."""
