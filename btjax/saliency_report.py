@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from btjax import options
+from btjax.data.download import ProgressCallback
 from btjax.data.slices import CLASSES
 from btjax.errors import InputError
 from btjax.explanation import Maps, Permuted, SaliencyConfig, Subject, checked_rows, let_programs_go, maps_of
@@ -62,6 +63,7 @@ def saliency_report(
     methods: Sequence[Method],
     maps: Mapping[str, Maps],
     permuted: Permuted | None,
+    progress: ProgressCallback | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Everything that is measured of the maps.
 
@@ -71,6 +73,7 @@ def saliency_report(
       methods: those of the maps.
       maps: of each method, by name.
       permuted: the same network trained on permuted labels, or None.
+      progress: called as `progress(what, methods done, methods in all)`.
 
     Returns:
       The report as JSON values; and method or control -> score -> float64 [rows], empty where there are no masks.
@@ -84,15 +87,15 @@ def saliency_report(
         "accuracy": float(np.mean(subject.predicted == tested.labels)),
     }
     if tested.masks is not None:
-        tables, values = score_all(subject, maps, config.saliency_seed)
+        tables, values = score_all(subject, maps, config.saliency_seed, progress)
         report |= tables
-    report["faithfulness"] = faithfulness(config, subject, methods, maps)
-    report["randomisation"] = randomisation(config, subject, methods, maps, permuted)
+    report["faithfulness"] = faithfulness(config, subject, methods, maps, progress)
+    report["randomisation"] = randomisation(config, subject, methods, maps, permuted, progress)
     return report, values
 
 
 def score_all(
-    subject: Subject, maps: Mapping[str, Maps], seed: int
+    subject: Subject, maps: Mapping[str, Maps], seed: int, progress: ProgressCallback | None = None
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Scores every method and control against the masks of the test slices.
 
@@ -100,6 +103,7 @@ def score_all(
       subject: what was explained; its slices have masks.
       maps: of each method, by name.
       seed: of the random control.
+      progress: see `saliency_report`.
 
     Returns:
       The tables as JSON values (`chance`, `scores`, `controls`, `comparison`, `area_share`, `size_edges`), and
@@ -120,7 +124,8 @@ def score_all(
         groups["plane"] = tested.planes
     patients = _clusters(subject)
     values = {
-        name: score_maps(found, tested.masks[rows], area_share=area_share) for name, (rows, found) in maps.items()
+        name: score_maps(found, tested.masks[rows], area_share=area_share)
+        for name, (rows, found) in _counted(maps.items(), "scores", progress)
     }
     scores, comparison = [], []
     for name, (rows, _) in maps.items():
@@ -142,7 +147,11 @@ def score_all(
 
 
 def faithfulness(
-    config: SaliencyConfig, subject: Subject, methods: Sequence[Method], maps: Mapping[str, Maps]
+    config: SaliencyConfig,
+    subject: Subject,
+    methods: Sequence[Method],
+    maps: Mapping[str, Maps],
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Whether the maps say what the network does: the measures of `btjax.saliency.faithfulness` on the checked slices.
 
@@ -163,7 +172,7 @@ def faithfulness(
     together = np.concatenate(list(found.values()))
     correlations = sensitivity_n(*about, together, key, sizes=(subset,), subsets=_SUBSETS, **removed)[..., 0]
     values, first = {}, 0
-    for name, several in found.items():
+    for name, several in _counted(found.items(), "faithfulness", progress):
         values[name] = {
             "insertion": np.mean([insertion(*about, one, key, steps=_STEPS, **batch) for one in several], axis=0),
             "deletion": np.mean([deletion(*about, one, key, steps=_STEPS, **removed) for one in several], axis=0),
@@ -171,11 +180,11 @@ def faithfulness(
         }
         first += len(several)
     radius = _RADIUS * float(np.ptp(subject.inputs))
-    for method in methods:
-        if method.passes != "hundreds":
-            moved = max_sensitivity(method.attribute, *about, key, radius=radius, samples=_PERTURBATIONS, **batch)
-            values[method.name] |= {"max_sensitivity": moved} if np.isfinite(moved).all() else {}
-            let_programs_go()
+    cheap = [method for method in methods if method.passes != "hundreds"]
+    for method in _counted(cheap, "max-sensitivity", progress):
+        moved = max_sensitivity(method.attribute, *about, key, radius=radius, samples=_PERTURBATIONS, **batch)
+        values[method.name] |= {"max_sensitivity": moved} if np.isfinite(moved).all() else {}
+        let_programs_go()
     clusters = _clusters(subject)[rows]
     measured = [row for name, found in values.items() for row in score_rows({name: found}, clusters)]
     measured = _rows(subject, measured)
@@ -188,6 +197,7 @@ def randomisation(
     methods: Sequence[Method],
     maps: Mapping[str, Maps],
     permuted: Permuted | None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """What is left of the maps when the network has learned nothing (Adebayo et al. 2018).
 
@@ -210,10 +220,8 @@ def randomisation(
     }
     if permuted is not None:
         networks[PERMUTED] = permuted.classifier
-    found = []
-    for method in methods:
-        if method.passes != "one" or method.name in subject.extra:
-            continue
+    found, asked = [], [method for method in methods if method.passes == "one" and method.name not in subject.extra]
+    for method in _counted(asked, "randomisation", progress):
         trained = maps_of(maps[method.name], rows)
         before = None if masks is None else SCORES[HEADLINE].function(trained, masks)
         for layer, changed in {"trained": None, **networks}.items():
@@ -230,6 +238,14 @@ def randomisation(
         let_programs_go()
     accuracy = {} if permuted is None else {"permuted_train_accuracy": permuted.train_accuracy}
     return {"slices": len(rows), "rows": found} | accuracy
+
+
+def _counted(items: Collection, what: str, progress: ProgressCallback | None) -> Iterator:
+    """The items, of which `progress` is told as they are done."""
+    for done, item in enumerate(items, 1):
+        yield item
+        if progress is not None:
+            progress(what, done, len(items))
 
 
 def _clusters(subject: Subject) -> np.ndarray:

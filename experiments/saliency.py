@@ -112,7 +112,8 @@ def main() -> None:
         for method, part in zip(bar, explained, strict=True):
             bar.set_postfix_str(f"{method.name}, {len(part)} slices")
             maps[method.name] = compute_maps(config, subject, method, out.folder / "maps")
-    measured, values = saliency_report(config, subject, methods, maps, permuted)
+    with contextlib.closing(DataBars("method")) as bars:
+        measured, values = saliency_report(config, subject, methods, maps, permuted, bars)
     report = about | {"data": form, "left_out": left_out} | measured
     out.write_json("saliency.json", report)
     write_saliency_report(out, report, values, subject, maps, rows)
