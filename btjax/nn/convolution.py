@@ -63,6 +63,7 @@ def conv_general_dilated(
     strides, dilation = tuple(window_strides), tuple(lhs_dilation or (1, 1))
     covered = (
         lhs.ndim == 4
+        and 0 not in lhs.shape + rhs.shape
         and _is_nhwc(lhs.shape, rhs.shape, dimension_numbers)
         and feature_group_count == 1
         and batch_group_count == 1
@@ -77,10 +78,7 @@ def conv_general_dilated(
         if isinstance(padding, str):
             padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], strides, padding)
         padding = tuple((int(low), int(high)) for low, high in padding)
-        covered = min(_output_sizes(lhs.shape, rhs.shape, strides, padding, dilation)) > 0 and 0 not in (
-            *lhs.shape,
-            *rhs.shape,
-        )
+        covered = min(_output_sizes(lhs.shape, rhs.shape, strides, padding, dilation)) > 0
     if not covered:
         return lax.conv_general_dilated(
             lhs,
