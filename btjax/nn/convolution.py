@@ -157,15 +157,14 @@ def _native(image, kernel, strides, padding, dilation, precision, mirrored):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
 def _convolve(image, kernel, strides, padding, dilation, precision, mirrored):
     """The convolution with the kernel [h, w, C, O], or with the `_mirrored` kernel [h, w, O, C]."""
-    settings = {
-        "strides": strides,
-        "padding": padding,
-        "dilation": dilation,
-        "precision": precision,
-        "mirrored": mirrored,
-    }
+    settings = strides, padding, dilation, precision, mirrored
+    return _by_platform(_product, _native, image, kernel, *settings)
+
+
+def _by_platform(cpu, default, one, other, *settings):
+    """`cpu` or `default` of two arrays and settings, whichever the program is compiled for."""
     return lax.platform_dependent(
-        image, kernel, cpu=functools.partial(_product, **settings), default=functools.partial(_native, **settings)
+        one, other, cpu=lambda *arrays: cpu(*arrays, *settings), default=lambda *arrays: default(*arrays, *settings)
     )
 
 
@@ -198,19 +197,8 @@ def _image_gradient(image_shape, kernel, cotangent, strides, padding, dilation, 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
 def _kernel_gradient(image, cotangent, kernel_shape, strides, padding, dilation, precision):
     """The gradient of `_convolve` for a kernel of `kernel_shape` that is not mirrored."""
-    settings = {
-        "kernel_shape": kernel_shape,
-        "strides": strides,
-        "padding": padding,
-        "dilation": dilation,
-        "precision": precision,
-    }
-    return lax.platform_dependent(
-        image,
-        cotangent,
-        cpu=functools.partial(_kernel_product, **settings),
-        default=functools.partial(_native_kernel, **settings),
-    )
+    settings = kernel_shape, strides, padding, dilation, precision
+    return _by_platform(_kernel_product, _native_kernel, image, cotangent, *settings)
 
 
 def _kernel_gradient_forward(image, cotangent, *settings):
