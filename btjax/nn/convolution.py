@@ -186,12 +186,18 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 def _image_gradient(image_shape, kernel, cotangent, strides, padding, dilation, precision, mirrored):
     """A convolution with the kernel mirrored, or no longer mirrored, where strides and dilation change places."""
+    pads = _image_gradient_padding(image_shape, kernel.shape, cotangent.shape, strides, padding, dilation)
+    return _convolve(cotangent, kernel, dilation, pads, strides, precision, not mirrored)
+
+
+def _image_gradient_padding(image_shape, kernel_shape, cotangent_shape, strides, padding, dilation):
+    """What lies around the cotangent, its pixels `strides` apart, so that each pixel meets every tap once."""
     pads = []
-    for axis, (low, _) in enumerate(padding):  # every pixel meets every tap once
-        before = kernel.shape[axis] - 1 - low
-        wanted = (image_shape[axis + 1] - 1) * dilation[axis] + kernel.shape[axis]
-        pads.append((before, wanted - before - (cotangent.shape[axis + 1] - 1) * strides[axis] - 1))
-    return _convolve(cotangent, kernel, dilation, tuple(pads), strides, precision, not mirrored)
+    for axis, (low, _) in enumerate(padding):
+        before = kernel_shape[axis] - 1 - low
+        wanted = (image_shape[axis + 1] - 1) * dilation[axis] + kernel_shape[axis]
+        pads.append((before, wanted - before - (cotangent_shape[axis + 1] - 1) * strides[axis] - 1))
+    return tuple(pads)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
@@ -230,11 +236,12 @@ def _product(image, kernel, strides, padding, dilation, precision, mirrored):
     kernel = _mirrored(kernel) if mirrored else kernel
     if dilation != (1, 1):
         return _dilated_product(image, kernel, padding, dilation, precision)
-    if strides == (1, 1) and min(output_size) >= _NATIVE_SIDE and image.dtype.itemsize >= 4:
+    if min(output_size) >= _NATIVE_SIDE * max(strides) and image.dtype.itemsize >= 4:
         if min(*padding[0], *padding[1]) < 0:  # XLA's CPU convolution is wrong for some of these (jax 0.10)
             image, padding = pad(image, padding), ((0, 0), (0, 0))
         features = kernel.shape[3]
-        image, kernel, padding = _join(image, kernel, padding, output_size[1])
+        if strides == (1, 1):
+            image, kernel, padding = _join(image, kernel, padding, output_size[1])
         output = _native(image, kernel, strides, padding, dilation, precision, False)
         return output.reshape(image.shape[0], *output_size, features)
     return patches.convolve(image, kernel, strides, padding, output_size, precision)
@@ -285,7 +292,11 @@ def _join(image, kernel, padding, width):
 def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, precision):
     """The gradient for the kernel [h, w, C, O] on a CPU: Winograd's, or a product of patches."""
     if dilation != (1, 1):
-        return _dilated_kernel_product(image, cotangent, kernel_shape, padding, dilation, precision)
+        # Every pixel meets the mirrored taps in the output, `dilation` apart: image and output change places.
+        height, width, channels, features = kernel_shape
+        padding = _image_gradient_padding(image.shape, kernel_shape, cotangent.shape, (1, 1), padding, dilation)
+        swapped = (height, width, features, channels)
+        return _mirrored(patches.kernel_gradient(cotangent, image, swapped, dilation, padding, precision))
     if _suits_winograd(image, kernel_shape, strides, dilation, cotangent.shape[1:3], False):
         return winograd.kernel_gradient(image, cotangent, padding, precision)
     return patches.kernel_gradient(image, cotangent, kernel_shape, strides, padding, precision)
@@ -336,22 +347,3 @@ def _dilated_product(image, kernel, padding, dilation, precision):
         image.shape[0], count[0] * dilation[0], count[1] * dilation[1], kernel.shape[3]
     )
     return output[:, : sizes[0], : sizes[1]]
-
-
-def _dilated_kernel_product(image, cotangent, kernel_shape, padding, dilation, precision):
-    """The gradient of `_dilated_product` for the kernel: each phase gives its own taps."""
-    sizes = cotangent.shape[1:3]
-    rows, columns = _dilated_phases(image.shape, kernel_shape, sizes, padding, dilation)
-    # Whole blocks of phases: the outputs past the end have no cotangent.
-    fill = [(0, -size % d) for size, d in zip(sizes, dilation, strict=True)]
-    cotangent = jnp.pad(cotangent, ((0, 0), *fill, (0, 0)))
-    total = jnp.zeros(kernel_shape, image.dtype)
-    for phase_i, (i, pad_i) in enumerate(rows):
-        for phase_j, (j, pad_j) in enumerate(columns):
-            if i is None or j is None:
-                continue
-            part = cotangent[:, phase_i :: dilation[0], phase_j :: dilation[1]]
-            taps = total[i :: dilation[0], j :: dilation[1]].shape
-            gradient = _kernel_product(image, part, taps, (1, 1), (pad_i, pad_j), (1, 1), precision)
-            total = total.at[i :: dilation[0], j :: dilation[1]].set(gradient)
-    return total
