@@ -6,9 +6,9 @@ saves the image and not what is made of it, and XLA's gradients, which are slow 
 mode (`jax.jvp`, `jax.hessian`) does not pass through.
 
 On CPU, in float32 and float64, 3x3 kernels of many channels are Winograd's (`btjax.nn.winograd`), in the gradients
-too. Other convolutions of images of some size with stride 1 are XLA's own. On small maps that one is slow (by far, for
-2x2 pixels and 1024 channels), with a stride it is rarely faster, and its gradient for the kernel is slow: these are
-products of patches (`btjax.nn.patches`). `scripts/bench` measures them.
+too. Other convolutions that give maps of some size are XLA's own. On small maps that one is slow (by far, for 2x2
+pixels and 1024 channels), and its gradient for the kernel is slow: these are products of patches
+(`btjax.nn.patches`). `scripts/bench` measures them.
 
 Few channels leave a core's vectors, and its products, mostly empty. Neighbouring pixels of a row then count as further
 channels: the image is only reshaped, and the kernel is repeated for each of them, with zeros between.
@@ -242,9 +242,27 @@ def _product(image, kernel, strides, padding, dilation, precision, mirrored):
         features = kernel.shape[3]
         if strides == (1, 1):
             image, kernel, padding = _join(image, kernel, padding, output_size[1])
-        output = _native(image, kernel, strides, padding, dilation, precision, False)
+        output = _native_of_each(image, kernel, strides, padding, precision)
         return output.reshape(image.shape[0], *output_size, features)
     return patches.convolve(image, kernel, strides, padding, output_size, precision)
+
+
+def _native_of_each(image, kernel, strides, padding, precision):
+    """`_native`; under `jax.vmap` over kernels one after the other: XLA's grouped convolution is slow on a CPU."""
+
+    @jax.custom_batching.custom_vmap
+    def convolve(image, kernel):
+        return _native(image, kernel, strides, padding, (1, 1), precision, False)
+
+    @convolve.def_vmap
+    def _(size, batched, images, kernels):
+        if batched[1]:
+            images = images if batched[0] else jnp.broadcast_to(images, (size, *images.shape))
+            return lax.map(lambda pair: convolve(*pair), (images, kernels)), True
+        output = convolve(images.reshape(-1, *images.shape[2:]), kernels)
+        return output.reshape(size, -1, *output.shape[1:]), True
+
+    return convolve(image, kernel)
 
 
 def _suits_winograd(image, kernel_shape, strides, dilation, output_size, mirrored):

@@ -13,29 +13,11 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from btjax.nn import convolution, patches, winograd
+from btjax.nn import convolution, patches
 from btjax.nn.bands import Bands
 from btjax.nn.convolution import conv_general_dilated, conv_transpose
 from btjax.nn.pooling import max_pool
-
-NHWC = ("NHWC", "HWIO", "NHWC")
-
-
-def cut_small(patch, large_map=1024, limit=2000):
-    """Bands of about so many bytes: small images are cut along rows and images."""
-    patch.setattr(patches, "_LARGE_MAP", large_map)
-    patch.setattr(patches, "_MANY_TAPS", 1)
-    patch.setattr(patches, "_LARGE_BAND_IMAGES", 2)
-    patch.setattr(patches, "_BAND_BYTES", limit)
-    patch.setattr(patches, "_LARGE_BAND_BYTES", limit)
-    patch.setattr(patches, "_KERNEL_SHARE", 0)
-
-
-def winograd_everywhere(patch, positions=20):
-    """Winograd's convolution for every 3x3 kernel, in bands of about so many outputs."""
-    for name in ("_WINOGRAD_CHANNELS", "_WINOGRAD_KERNEL", "_WINOGRAD_POSITIONS"):
-        patch.setattr(convolution, name, 1)
-    patch.setattr(winograd, "_POSITIONS", positions)
+from tests.nn.convolutions import NHWC, assert_same, cut_small, draw, plain, values_and_gradients, winograd_everywhere
 
 
 @pytest.fixture(params=["patches", "patches, channels first", "winograd"])
@@ -45,46 +27,6 @@ def small_bands(request, monkeypatch):
     cut_small(monkeypatch, large_map=0 if "first" in request.param else 1024)
     if request.param == "winograd":
         winograd_everywhere(monkeypatch)
-
-
-def values_and_gradients(convolve, image, kernel):
-    """The output, and the gradients of a sum weighted differently at every output, in one compiled call."""
-
-    @jax.jit
-    def run(image, kernel):
-        output, pull_back = jax.vjp(convolve, image, kernel)
-        weights = jnp.cos(3 * jnp.arange(output.size, dtype=jnp.float32)).astype(output.dtype).reshape(output.shape)
-        return output, *pull_back(weights)
-
-    return run(image, kernel)
-
-
-def assert_same(ours, theirs, image, kernel, tolerance=2e-5):
-    for got, wanted in zip(
-        values_and_gradients(ours, image, kernel), values_and_gradients(theirs, image, kernel), strict=True
-    ):
-        assert got.dtype == wanted.dtype and got.shape == wanted.shape
-        got, wanted = np.asarray(got, np.float32), np.asarray(wanted, np.float32)
-        np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * max(1.0, np.abs(wanted).max()))
-
-
-def draw(seed, *shapes, dtype=jnp.float32):
-    """Standard normal arrays; by NumPy, which compiles nothing."""
-    generator = np.random.default_rng(seed)
-    return [jnp.asarray(generator.normal(size=shape).astype(np.float32), dtype) for shape in shapes]
-
-
-def plain(image, kernel, strides=(1, 1), padding="VALID", dilation=(1, 1)):
-    """The native convolution of an image that is padded and dilated first.
-
-    XLA's own gradient of a padded convolution can need a negative padding, which its CPU lowering gets wrong (jax
-    0.10.2, padding wider than the kernel less one); this form never needs it.
-    """
-    if isinstance(padding, str):
-        padding = lax.padtype_to_pads(image.shape[1:3], kernel.shape[:2], strides, padding)
-    spatial = [(low, high, d - 1) for (low, high), d in zip(padding, dilation, strict=True)]
-    image = lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), *spatial, (0, 0, 0)])
-    return lax.conv_general_dilated(image, kernel, strides, "VALID", dimension_numbers=NHWC)
 
 
 paddings = st.sampled_from(["SAME", "VALID", ((2, 1), (0, 3)), ((0, 0), (4, 1))])
@@ -118,91 +60,6 @@ def test_any_shape_kernel_stride_and_padding_equals_lax(
             image,
             kernel,
         )
-
-
-@settings(max_examples=10, deadline=None, derandomize=True, phases=(Phase.generate,))
-@given(
-    batch=st.sampled_from([1, 3, 4]),
-    height=st.integers(2, 9),
-    width=st.integers(2, 9),
-    padding=st.sampled_from(["SAME", ((2, 1), (0, 3)), ((1, 2), (4, 1)), ((3, -1), (-1, 3)), ((0, 0), (-13, 30))]),
-    channels=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    positions=st.sampled_from([1, 20, 2048]),
-)
-def test_winograds_convolution_of_any_size_and_padding_equals_lax(batch, height, width, padding, channels, positions):
-    with pytest.MonkeyPatch.context() as patch:
-        winograd_everywhere(patch, positions)
-        image, kernel = draw(0, (batch, height, width, channels[0]), (3, 3, *channels))
-        assert_same(
-            functools.partial(conv_general_dilated, window_strides=(1, 1), padding=padding, dimension_numbers=NHWC),
-            functools.partial(plain, padding=padding),
-            image,
-            kernel,
-        )
-
-
-@pytest.mark.parametrize(("channels", "features"), [(64, 256), (512, 64)])
-def test_winograds_convolution_loses_less_than_three_times_what_a_sum_of_products_loses(channels, features):
-    image, kernel = draw(4, (2, 12, 12, channels), (3, 3, channels, features))
-    image = nn.relu(image)  # as in a network: sums that do not cancel
-    convolve = functools.partial(conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC)
-    assert "convolution" not in jax.jit(convolve).lower(image, kernel).as_text()
-    found = values_and_gradients(convolve, image, kernel)
-    plainly = values_and_gradients(functools.partial(plain, padding="SAME"), image, kernel)
-    with jax.enable_x64(True):
-        exact = values_and_gradients(
-            functools.partial(plain, padding="SAME"), jnp.asarray(image, jnp.float64), jnp.asarray(kernel, jnp.float64)
-        )
-        double = values_and_gradients(convolve, jnp.asarray(image, jnp.float64), jnp.asarray(kernel, jnp.float64))
-    for ours, theirs, right, same in zip(found, plainly, exact, double, strict=True):
-        right = np.asarray(right)
-        assert right.dtype == np.float64
-        assert np.std(np.asarray(same) - right) < 1e-14 * np.std(right)
-        errors = [np.std(np.asarray(values) - right) for values in (ours, theirs)]
-        assert errors[0] < 3 * errors[1] and errors[0] < 3e-6 * np.std(right), errors
-
-
-@pytest.mark.parametrize(
-    ("image", "kernel", "options", "calls"),
-    [
-        pytest.param((2, 12, 12, 64), (3, 3, 64, 256), {}, ["", "mirrored", "gradient"], id="many_channels"),
-        pytest.param((1, 6, 6, 128), (3, 3, 128, 128), {}, ["mirrored"], id="few_positions"),
-        pytest.param((2, 12, 12, 32), (3, 3, 32, 256), {}, [], id="few_channels_in"),
-        pytest.param((2, 12, 12, 64), (3, 3, 64, 128), {}, [], id="few_channels_in_all"),
-        pytest.param((2, 12, 12, 64), (5, 5, 64, 256), {}, [], id="5x5"),
-        pytest.param((2, 24, 24, 64), (3, 3, 64, 256), {"strides": (2, 2)}, [], id="stride"),
-        pytest.param((2, 12, 12, 64), (3, 3, 64, 256), {"dtype": jnp.bfloat16}, [], id="bfloat16"),
-    ],
-)
-def test_winograds_convolution_is_for_many_channels_in_full_precision(monkeypatch, image, kernel, options, calls):
-    found, (convolve, gradient) = [], (winograd.convolve, winograd.kernel_gradient)
-
-    def seen_convolve(*arguments):
-        found.append("mirrored" if arguments[-1] else "")
-        return convolve(*arguments)
-
-    def seen_gradient(*arguments):
-        found.append("gradient")
-        return gradient(*arguments)
-
-    monkeypatch.setattr(winograd, "convolve", seen_convolve)
-    monkeypatch.setattr(winograd, "kernel_gradient", seen_gradient)
-    dtype = options.get("dtype", jnp.float32)
-
-    def energy(image, kernel):
-        strides = options.get("strides", (1, 1))
-        return conv_general_dilated(image, kernel, strides, "SAME", dimension_numbers=NHWC).sum()
-
-    jax.jit(jax.grad(energy, (0, 1))).lower(jax.ShapeDtypeStruct(image, dtype), jax.ShapeDtypeStruct(kernel, dtype))
-    assert found == calls
-
-
-def test_an_infinite_pixel_reaches_the_outputs_that_it_reaches_in_lax(monkeypatch):
-    winograd_everywhere(monkeypatch)
-    image, kernel = draw(6, (1, 8, 7, 2), (3, 3, 2, 3))
-    image = image.at[0, 3, 4, 1].set(jnp.inf)
-    found = conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
-    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(plain(image, kernel, padding="SAME")))
 
 
 @pytest.mark.parametrize(
@@ -353,6 +210,24 @@ def test_vmap_over_kernels_and_over_both_equals_a_loop(small_bands):
     np.testing.assert_allclose(shared[1][0], one_by_one[0][1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_vmap_over_kernels_on_larger_maps_equals_a_loop_and_groups_nothing(strides):
+    images, kernels = draw(6, (2, 3, 1, 32, 32, 2), (3, 3, 3, 2, 4))
+
+    def convolve(image, kernel):
+        return conv_general_dilated(image, kernel, strides, "SAME", dimension_numbers=NHWC)
+
+    over_both = jax.jit(jax.vmap(jax.vmap(convolve, (0, None)), (1, 0)))
+    text = over_both.lower(images, kernels).compile().as_text()
+    assert "convolution(" in text and "feature_group_count" not in text
+    together, shared = over_both(images, kernels), jax.jit(jax.vmap(convolve, (None, 0)))(images[0, 0], kernels)
+    for i in range(3):
+        for j in range(2):
+            wanted = plain(images[j, i], kernels[i], strides, "SAME")
+            np.testing.assert_allclose(together[i, j], wanted, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(shared[i], plain(images[0, 0], kernels[i], strides, "SAME"), rtol=1e-5, atol=1e-5)
+
+
 class SmallNetwork(nn.Module):
     """Two convolutions with pooling, and one with a stride, as small as can be."""
 
@@ -405,6 +280,15 @@ def test_a_training_step_on_cpu_has_xlas_convolution_forwards_and_on_larger_maps
     assert set(convolutions(SmallNetwork(lax.conv_general_dilated))) > {forwards}
     # Of 12x12, 6x6 and 3x3 pixels the first alone; its gradient for the kernel is a matrix product.
     assert convolutions(SmallNetwork()) == [forwards]
+
+
+@pytest.mark.parametrize(("size", "found"), [(32, 1), (30, 0)])
+def test_a_strided_convolution_on_cpu_is_xlas_where_its_output_has_16_pixels_a_side(size, found):
+    def energy(image, kernel):
+        return conv_general_dilated(image, kernel, (2, 2), "SAME", dimension_numbers=NHWC).sum()
+
+    arrays = draw(7, (2, size, size, 4), (3, 3, 4, 8))
+    assert jax.jit(energy).lower(*arrays).compile().as_text().count(" convolution(") == found
 
 
 def test_other_platforms_get_the_native_convolution():
