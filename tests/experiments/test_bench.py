@@ -1,6 +1,6 @@
 import dataclasses
-import io
 import json
+import types
 from typing import ClassVar
 
 import jax
@@ -173,14 +173,29 @@ def test_without_btjax_there_is_nothing_to_compare_with(monkeypatch):
     assert measure.measure_case("tiny", SMALL["cnn"], ["torch_eager", "keras_jax"], 2) is None
 
 
-def test_a_worker_answers_each_line_on_its_input(monkeypatch):
-    taken, answers = [], []
-    monkeypatch.setattr(worker, "prepare", lambda form, case: taken.append)
+def test_a_worker_answers_each_line_and_times_no_step_that_follows_a_rest(monkeypatch):
+    taken, answers, clock, rested = [], [], [0.0], [True]
+
+    def lines():
+        for line in ("run\n", "run\n"):
+            rested[0] = True
+            yield line
+
+    def run(steps):
+        taken.append(steps)
+        clock[0] += 0.01 * steps + 7 * rested[0]
+        rested[0] = False
+
+    monkeypatch.setattr(worker, "prepare", lambda form, case: run)
+    monkeypatch.setattr(worker, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(worker, "MOST_STEPS", 5)
-    monkeypatch.setattr("sys.stdin", io.StringIO("run\nrun\n"))
+    monkeypatch.setattr("sys.stdin", lines())
     worker.serve("btjax", SMALL["cnn"], answers.append)
-    assert taken == [1, 1, 1, 5, 5]
+    assert taken == [1, 1, 1, 1, 5, 1, 5]
     assert [list(answer) for answer in answers] == [["compile_seconds"], *[["ms_per_image", "peak_memory_mib"]] * 2]
+    assert answers[0]["compile_seconds"] == pytest.approx(7.01)
+    for answer in answers[1:]:
+        assert answer["ms_per_image"] == pytest.approx(10 / SMALL["cnn"].batch_size)
 
 
 def test_a_worker_process_names_the_device():
