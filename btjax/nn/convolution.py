@@ -80,19 +80,8 @@ def conv_general_dilated(
         padding = tuple((int(low), int(high)) for low, high in padding)
         covered = min(_output_sizes(lhs.shape, rhs.shape, strides, padding, dilation)) > 0
     if not covered:
-        return lax.conv_general_dilated(
-            lhs,
-            rhs,
-            window_strides,
-            padding,
-            lhs_dilation,
-            rhs_dilation,
-            dimension_numbers,
-            feature_group_count,
-            batch_group_count,
-            precision,
-            preferred_element_type,
-        )
+        layout = (lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count)
+        return lax.conv_general_dilated(lhs, rhs, window_strides, padding, *layout, precision, preferred_element_type)
     return _convolve(lhs, rhs, strides, padding, dilation, precision, False)
 
 
@@ -337,18 +326,13 @@ def _phases(size: int, kernel: int, output: int, padding: tuple[int, int], dilat
         yield first, (low, outputs + taps - 1 - size - low)
 
 
-def _dilated_phases(image_shape, kernel_shape, output_sizes, padding, dilation):
-    """The two axes' `_phases`, each a list."""
-    return [
-        list(_phases(image_shape[axis + 1], kernel_shape[axis], output_sizes[axis], padding[axis], dilation[axis]))
-        for axis in (0, 1)
-    ]
-
-
 def _dilated_product(image, kernel, padding, dilation, precision):
     """The convolution of a dilated image, without multiplying the zeros between its pixels."""
     sizes = _output_sizes(image.shape, kernel.shape, (1, 1), padding, dilation)
-    rows, columns = _dilated_phases(image.shape, kernel.shape, sizes, padding, dilation)
+    rows, columns = (
+        list(_phases(image.shape[axis + 1], kernel.shape[axis], sizes[axis], padding[axis], dilation[axis]))
+        for axis in (0, 1)
+    )
     count = [-(-size // d) for size, d in zip(sizes, dilation, strict=True)]
     blank = jnp.zeros((image.shape[0], *count, kernel.shape[3]), image.dtype)
     parts = [
