@@ -66,7 +66,8 @@ def undo_viridis(colours: np.ndarray) -> np.ndarray | None:
     Returns:
       uint8 [H, W], or None if the image is not in viridis.
     """
-    if np.array_equal(colours[..., 0], colours[..., 1]):
+    red, green, blue = np.moveaxis(colours, -1, 0)
+    if np.array_equal(red, green) and np.array_equal(green, blue):
         return None
     greys, viridis_codes, tree = _viridis_lookup()
     codes = _codes(colours)

@@ -28,6 +28,12 @@ def test_viridis_is_undone_to_the_same_colours(grey):
     assert np.abs(found.astype(int) - grey).max() <= 1
 
 
+def test_every_single_colour_of_viridis_is_told_from_grey():
+    """One of them has as much red as green."""
+    for grey in range(256):
+        assert folders.undo_viridis(viridis(np.full((2, 2), grey, np.uint8))) is not None, grey
+
+
 def test_viridis_is_undone_exactly_but_for_the_two_shared_colours():
     ramp = np.arange(256, dtype=np.uint8)[None]
     wrong = np.nonzero(folders.undo_viridis(viridis(ramp)) != ramp)[1]
