@@ -71,10 +71,10 @@ def speed_table(result: dict) -> str:
     lines = [
         f"Speed on {result.get('device', 'cpu')} (`scripts/bench`; forms take turns, ratios are medians of the rounds; "
         "above 1 btjax is faster; operations are counted as a plain convolution's: Winograd's takes fewer, so shares "
-        "of the peak may exceed 100%):\n",
+        "of the peak may exceed 100%; huge pages on a CPU, but for the last column and forms that say so):\n",
         "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
-        "| fastest Keras form | its time over btjax |",
-        "|---|---|---|---|---|---|---|---|",
+        "| fastest Keras form | its time over btjax | btjax's with small pages |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     notes = []
     for name, case in result["cases"].items():
@@ -88,6 +88,8 @@ def speed_table(result: dict) -> str:
             if own is None:
                 continue
             peers = [_fastest(forms, frameworks, suffix) for frameworks in (("torch", "captum"), ("keras",))]
+            small_pages = forms.get("btjax_small_pages")
+            peers.append(f"{small_pages['time_over_btjax']:.2f}" if small_pages else "")
             lines.append(
                 f"| {name}{', bfloat16' if suffix else ''} | {jax} | {_short(own['ms_per_image'][1])} "
                 f"| {100 * own['share_of_matmul_peak']:.0f}% | {' | '.join(peers)} |"

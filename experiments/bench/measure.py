@@ -10,19 +10,20 @@ import statistics
 import subprocess
 import sys
 
-from experiments.bench.cases import Case, dtype_of, flops, forms_of, reference_form
+from experiments.bench.cases import SMALL_PAGES, Case, dtype_of, flops, forms_of, reference_form
 
 
 class Worker:
-    """One `experiments.bench.worker` process."""
+    """One `experiments.bench.worker` process; its first argument may have the suffix `SMALL_PAGES`."""
 
-    def __init__(self, *arguments: str):
+    def __init__(self, what: str, *arguments: str):
+        huge_pages = not what.endswith(SMALL_PAGES)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.bench.worker", *arguments],
+            [sys.executable, "-m", "experiments.bench.worker", what.removesuffix(SMALL_PAGES), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | _ENVIRONMENT,
+            env=os.environ | _ENVIRONMENT | {"GLIBC_TUNABLES": f"glibc.malloc.hugetlb={int(huge_pages)}"},
         )
 
     def ask(self, question: str | None = None) -> dict | None:
