@@ -71,7 +71,8 @@ def speed_table(result: dict) -> str:
     lines = [
         f"Speed on {result.get('device', 'cpu')} (`scripts/bench`; forms take turns, ratios are medians of the rounds; "
         "above 1 btjax is faster; operations are counted as a plain convolution's: Winograd's takes fewer, so shares "
-        "of the peak may exceed 100%; huge pages on a CPU, but for the last column and forms that say so):\n",
+        "of the peak may exceed 100%; the last column is btjax's time in small "
+        "pages of memory over that in huge ones, which its row has; rows without it were measured in small pages):\n",
         "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
         "| fastest Keras form | its time over btjax | btjax's with small pages |",
         "|---|---|---|---|---|---|---|---|---|",
