@@ -71,11 +71,10 @@ def speed_table(result: dict) -> str:
     lines = [
         f"Speed on {result.get('device', 'cpu')} (`scripts/bench`; forms take turns, ratios are medians of the rounds; "
         "above 1 btjax is faster; operations are counted as a plain convolution's: Winograd's takes fewer, so shares "
-        "of the peak may exceed 100%; the last column is btjax's time in small "
-        "pages of memory over that in huge ones, which its row has; rows without it were measured in small pages):\n",
+        "of the peak may exceed 100%):\n",
         "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
-        "| fastest Keras form | its time over btjax | btjax's with small pages |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| fastest Keras form | its time over btjax |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     notes = []
     for name, case in result["cases"].items():
@@ -89,8 +88,6 @@ def speed_table(result: dict) -> str:
             if own is None:
                 continue
             peers = [_fastest(forms, frameworks, suffix) for frameworks in (("torch", "captum"), ("keras",))]
-            small_pages = forms.get("btjax_small_pages")
-            peers.append(f"{small_pages['time_over_btjax']:.2f}" if small_pages else "")
             lines.append(
                 f"| {name}{', bfloat16' if suffix else ''} | {jax} | {_short(own['ms_per_image'][1])} "
                 f"| {100 * own['share_of_matmul_peak']:.0f}% | {' | '.join(peers)} |"

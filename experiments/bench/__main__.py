@@ -4,8 +4,7 @@
 
 CNN and U-Net are measured by training steps as they train (slices as uint8 in memory, scaled inside the step, the
 model's loss, Adam), VGG16 by its forward pass, SmoothGrad and integrated gradients by the maps of 64 slices. Each form
-runs in a process of its own; the processes take turns, so that a noisy machine is noisy for all. On Linux they ask for
-huge pages of memory, but for the forms `..._small_pages`. Of btjax alone:
+runs in a process of its own; the processes take turns, so that a noisy machine is noisy for all. Of btjax alone:
 `layers`, the share of the rate of plain matrix products that the paper's wide convolutions reach; `epoch`, what the
 training loop takes over its compiled steps; `folds`, five folds trained in one program against the same runs one after
 the other.

@@ -73,30 +73,16 @@ BFLOAT16 = "_bfloat16"
 SALIENCY = ("smooth_grad", "integrated_gradients")
 """Kinds of cases whose peer is captum."""
 
-SMALL_PAGES = "_small_pages"
-"""The suffix of a form whose process does without huge pages of memory."""
-
-_SMALL_PAGES_FORMS = tuple(form + SMALL_PAGES for form in ("btjax", "torch_channels_last", "torch_compile"))
-
-FORMS = (
-    *_FLOAT32_FORMS,
-    *_SALIENCY_FORMS[1:],
-    *_SMALL_PAGES_FORMS,
-    *(form + BFLOAT16 for form in _BFLOAT16_FORMS),
-)
-"""Every way of running a model: framework, variant, and the suffixes."""
+FORMS = (*_FLOAT32_FORMS, *_SALIENCY_FORMS[1:], *(form + BFLOAT16 for form in _BFLOAT16_FORMS))
+"""Every way of running a model: framework, variant, and with the suffix in bfloat16."""
 
 
 def forms_of(case: Case, platform: str) -> list[str]:
-    """The forms in which a case is measured on `platform` (`cpu` or `gpu`).
-
-    Small pages are compared on a CPU alone, bfloat16 with float32 on a GPU alone.
-    """
+    """The forms in which a case is measured on `platform` (`cpu` or `gpu`); bfloat16 beside float32 on a GPU alone."""
     if case.kind in SALIENCY:
         return list(_SALIENCY_FORMS)
-    if platform == "cpu":
-        return [*_FLOAT32_FORMS, *_SMALL_PAGES_FORMS]
-    return [*_FLOAT32_FORMS, *(form + BFLOAT16 for form in _BFLOAT16_FORMS if case.dtype == "float32")]
+    bfloat16 = platform == "gpu" and case.dtype == "float32"
+    return [*_FLOAT32_FORMS, *(form + BFLOAT16 for form in _BFLOAT16_FORMS if bfloat16)]
 
 
 def reference_form(form: str) -> str:

@@ -10,20 +10,19 @@ import statistics
 import subprocess
 import sys
 
-from experiments.bench.cases import SMALL_PAGES, Case, dtype_of, flops, forms_of, reference_form
+from experiments.bench.cases import Case, dtype_of, flops, forms_of, reference_form
 
 
 class Worker:
-    """One `experiments.bench.worker` process; its first argument may have the suffix `SMALL_PAGES`."""
+    """One `experiments.bench.worker` process."""
 
-    def __init__(self, what: str, *arguments: str):
-        huge_pages = not what.endswith(SMALL_PAGES)
+    def __init__(self, *arguments: str):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.bench.worker", what.removesuffix(SMALL_PAGES), *arguments],
+            [sys.executable, "-m", "experiments.bench.worker", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | _ENVIRONMENT | {"GLIBC_TUNABLES": f"glibc.malloc.hugetlb={int(huge_pages)}"},
+            env=os.environ | _ENVIRONMENT,
         )
 
     def ask(self, question: str | None = None) -> dict | None:

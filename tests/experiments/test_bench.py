@@ -15,7 +15,7 @@ import btjax.nn.transposed
 from btjax.training.step import make_train_step
 from experiments.bench import __main__ as command
 from experiments.bench import cases, measure, worker
-from experiments.bench.cases import BFLOAT16, CASES, SMALL_PAGES, Case, flops
+from experiments.bench.cases import BFLOAT16, CASES, Case, flops
 from experiments.bench.forms_btjax import make_model, make_task
 
 SMALL = {
@@ -124,25 +124,6 @@ def test_bfloat16_is_compared_with_bfloat16_and_its_own_peak():
     forms = measure.summarise(case, rows, [{"float32": 100.0, "bfloat16": 1000.0}])["forms"]
     assert forms["torch_compile_bfloat16"]["time_over_btjax"] == 2.0
     assert forms["btjax_bfloat16"]["share_of_matmul_peak"] == pytest.approx(flops(case) / 1e9, rel=2e-2)
-
-
-def test_small_pages_are_compared_with_huge_ones_on_a_cpu_alone():
-    chosen = measure.select_forms(CASES["small"], "cpu", ["torch_compile_small_pages"])
-    assert chosen == ["btjax", "torch_compile_small_pages"]
-    assert not any(form.endswith(SMALL_PAGES) for form in cases.forms_of(CASES["small"], "gpu"))
-    rows = {form: answers([time]) for form, time in (("btjax", 2.0), ("btjax_small_pages", 3.0))}
-    forms = measure.summarise(CASES["small"], rows, [{"float32": 100.0}])["forms"]
-    assert forms["btjax_small_pages"]["time_over_btjax"] == 1.5
-
-
-@pytest.mark.parametrize(("form", "asked"), [("btjax", 1), ("btjax_small_pages", 0)])
-def test_a_worker_asks_for_huge_pages_unless_its_form_does_without(monkeypatch, form, asked):
-    started = []
-    monkeypatch.setattr(measure.subprocess, "Popen", lambda command, **options: started.append((command, options)))
-    measure.Worker(form, "{}")
-    ((command, options),) = started
-    assert command[-2:] == ["btjax", "{}"]
-    assert options["env"]["GLIBC_TUNABLES"] == f"glibc.malloc.hugetlb={asked}"
 
 
 def test_bfloat16_stands_beside_float32_on_a_gpu_alone():
