@@ -90,8 +90,11 @@ class Bands:
         def body(index, output):
             return lax.dynamic_update_slice(output, compute(index)[:, None], self.start(index))
 
-        output = lax.fori_loop(0, self.count, body, jnp.zeros((self.images, self.groups, *shape[1:]), dtype))
-        return output.reshape(shape)
+        # Every value is written over. Were they constants, XLA would make the outputs of all layers at once, one as a
+        # copy of another, and hold each until it is needed; this one is made when the image is there.
+        blank, _ = lax.optimization_barrier((jnp.zeros((), dtype), self._image))
+        output = jnp.broadcast_to(blank, (self.images, self.groups, *shape[1:]))
+        return lax.fori_loop(0, self.count, body, output).reshape(shape)
 
     def total(self, compute):
         """The sum over all bands of what `compute`, index -> array, gives."""

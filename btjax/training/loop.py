@@ -22,7 +22,9 @@ from btjax.training.hosts import agree, replicate
 from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
 from btjax.training.state import create_state
 
-_CHUNK_SECONDS = 1.0  # how often the host looks in: for the progress bar, for Ctrl-C, for values that are not finite
+# How often the host looks in: for the progress bar, for Ctrl-C, for values that are not finite. Each chunk asks the
+# system for its memory again, which at the paper's widths takes a fifth of a step.
+_CHUNK_SECONDS = 3.0
 _SAVE_SECONDS = 900.0  # an epoch may last hours: a checkpoint is saved within it this often
 
 
@@ -116,7 +118,7 @@ def _shardings(config: TrainingConfig) -> tuple[NamedSharding, NamedSharding | N
 
 
 def next_chunk(chunk: int, taken: int, seconds: float) -> int:
-    """Steps for the next chunk, after one of `chunk` took `taken` steps in `seconds`: about a second's worth."""
+    """Steps for the next chunk, after one of `chunk` took `taken` steps in `seconds`: about `_CHUNK_SECONDS`' worth."""
     # The first chunk's time is mostly compilation: chunks begin with one step and at most double.
     return max(1, min(2 * chunk, round(taken * _CHUNK_SECONDS / seconds)))
 
@@ -254,7 +256,7 @@ class Trainer:
         return compiled.shuffled_batches(self.state.key, jnp.int32(self.progress.epoch), rows, self.config.batch_size)
 
     def _train_epoch(self, observer: Observer, stop: StopRequest) -> None:
-        """Takes the remaining steps of the epoch in chunks of about a second."""
+        """Takes the remaining steps of the epoch in chunks of a few seconds."""
         progress, batches = self.progress, self.batches()
         began = time.perf_counter()
         while progress.steps < self.steps_per_epoch:

@@ -125,7 +125,7 @@ class ManyTrainer:
         return [index for index, run in enumerate(self.runs) if not run.finished()]
 
     def _train_epoch(self, active: list[int], observers: Sequence[Observer], stop: StopRequest) -> None:
-        """Takes the remaining steps of each active run's epoch in chunks of about a second."""
+        """Takes the remaining steps of each active run's epoch in chunks of a few seconds."""
         batches = _stack_batches([run.batches() for run in self.runs])
         carry = _stack([(run.state, run.sums) for run in self.runs])
         starts = [run.progress.steps for run in self.runs]

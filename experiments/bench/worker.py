@@ -21,8 +21,8 @@ from collections.abc import Callable
 
 from experiments.bench.cases import Case
 
-TIMING_SECONDS = 1.0
-"""About how long a timing takes, if a step is shorter than that."""
+TIMING_SECONDS = 3.0
+"""About how long a timing takes, if a step is shorter than that: as a chunk of the training loop does."""
 
 MOST_STEPS = 256
 

@@ -98,3 +98,21 @@ def test_an_infinite_pixel_reaches_the_outputs_that_it_reaches_in_lax(monkeypatc
     image = image.at[0, 3, 4, 1].set(jnp.inf)
     found = conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
     np.testing.assert_array_equal(np.isfinite(found), np.isfinite(plain(image, kernel, padding="SAME")))
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 12), reason="older compilers make the outputs of all layers at once")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other platforms do not compute in bands")
+def test_a_chain_holds_no_output_before_its_layer_is_reached():
+    def chain(image, *kernels):
+        for kernel in kernels:
+            image = nn.relu(conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=NHWC))
+        return image
+
+    image = jax.ShapeDtypeStruct((8, 32, 32, 128), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, 128, 128), jnp.float32)
+    two, eight = (
+        jax.jit(chain).lower(image, *[kernel] * layers).compile().memory_analysis().temp_size_in_bytes
+        for layers in (2, 8)
+    )
+    transformed_kernel = 16 * 128 * 128 * 4
+    assert eight - two < 6 * transformed_kernel + 2 * 4 * image.size
