@@ -80,11 +80,12 @@ def serve(form: str, case: Case, answer: Callable[[dict], None]) -> None:
     began = time.perf_counter()
     run = prepare(form, case)
     run(1)
-    answer({"compile_seconds": time.perf_counter() - began})
+    compile_seconds = time.perf_counter() - began
     run(1)  # the second call may still allocate, or compile what the first one's results made different
     began = time.perf_counter()
     run(1)
     steps = max(1, min(MOST_STEPS, round(TIMING_SECONDS / (time.perf_counter() - began))))
+    answer({"compile_seconds": compile_seconds})  # not before it is idle: the others are timed from now on
     for line in sys.stdin:
         command, *rest = line.split()
         if command == "peak":
@@ -92,7 +93,6 @@ def serve(form: str, case: Case, answer: Callable[[dict], None]) -> None:
 
             answer({"gflops": matmul_peak(*rest)})
             continue
-        run(1)  # while others ran, the system may have taken this idle process's memory: it is not timed to come back
         began = time.perf_counter()
         run(steps)
         seconds = time.perf_counter() - began

@@ -173,28 +173,23 @@ def test_without_btjax_there_is_nothing_to_compare_with(monkeypatch):
     assert measure.measure_case("tiny", SMALL["cnn"], ["torch_eager", "keras_jax"], 2) is None
 
 
-def test_a_worker_answers_each_line_and_times_no_step_that_follows_a_rest(monkeypatch):
-    taken, answers, clock, rested = [], [], [0.0], [True]
-
-    def lines():
-        for line in ("run\n", "run\n"):
-            rested[0] = True
-            yield line
+def test_a_worker_takes_steps_before_its_first_answer_and_then_only_when_asked(monkeypatch):
+    events, clock = [], [0.0]
 
     def run(steps):
-        taken.append(steps)
-        clock[0] += 0.01 * steps + 7 * rested[0]
-        rested[0] = False
+        clock[0] += 0.01 * steps + 7 * (not events)  # the first compiles
+        events.append(steps)
 
     monkeypatch.setattr(worker, "prepare", lambda form, case: run)
     monkeypatch.setattr(worker, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(worker, "MOST_STEPS", 5)
-    monkeypatch.setattr("sys.stdin", lines())
-    worker.serve("btjax", SMALL["cnn"], answers.append)
-    assert taken == [1, 1, 1, 1, 5, 1, 5]
-    assert [list(answer) for answer in answers] == [["compile_seconds"], *[["ms_per_image", "peak_memory_mib"]] * 2]
-    assert answers[0]["compile_seconds"] == pytest.approx(7.01)
-    for answer in answers[1:]:
+    monkeypatch.setattr("sys.stdin", ["run\n", "run\n"])
+    worker.serve("btjax", SMALL["cnn"], events.append)
+    warm, first, timed = events[:3], events[3], events[4:]
+    assert warm == [1, 1, 1] and first == {"compile_seconds": pytest.approx(7.01)}
+    assert timed[::2] == [5, 5]
+    for answer in timed[1::2]:
+        assert list(answer) == ["ms_per_image", "peak_memory_mib"]
         assert answer["ms_per_image"] == pytest.approx(10 / SMALL["cnn"].batch_size)
 
 
