@@ -91,7 +91,8 @@ class Bands:
             return lax.dynamic_update_slice(output, compute(index)[:, None], self.start(index))
 
         # Every value is written over. Were they constants, XLA would make the outputs of all layers at once, one as a
-        # copy of another, and hold each until it is needed; this one is made when the image is there.
+        # copy of another, and hold each until it is needed (before jax 0.12 it does so all the same); this one is made
+        # when the image is there.
         blank, _ = lax.optimization_barrier((jnp.zeros((), dtype), self._image))
         output = jnp.broadcast_to(blank, (self.images, self.groups, *shape[1:]))
         return lax.fori_loop(0, self.count, body, output).reshape(shape)

@@ -23,7 +23,7 @@ from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
 from btjax.training.state import create_state
 
 # How often the host looks in: for the progress bar, for Ctrl-C, for values that are not finite. Each chunk asks the
-# system for its memory again, which at the paper's widths takes a fifth of a step.
+# system for its memory again: the fewer, the faster.
 _CHUNK_SECONDS = 3.0
 _SAVE_SECONDS = 900.0  # an epoch may last hours: a checkpoint is saved within it this often
 
