@@ -8,13 +8,13 @@ run = btjax.restore("runs/cnn")
 run.probabilities(slices.take(split.test).images)
 """
 
-from btjax.config import Config
+from btjax.base.errors import InputError
 from btjax.data.builder import load
 from btjax.data.phantom import make_phantom
 from btjax.data.slices import CLASSES, Slices
 from btjax.data.splits import PROTOCOLS, Split, make_split
-from btjax.errors import InputError
-from btjax.runs import Restored, Run, restore
+from btjax.runs.run import Restored, Run, restore
+from btjax.systems.config import Config
 
 __all__ = [
     "CLASSES",

@@ -7,9 +7,9 @@ from typing import Any
 
 from absl import flags
 
-from btjax.config import Config, config_groups
-from btjax.errors import InputError
-from btjax.options import check_option, option_type, options
+from btjax.base.errors import InputError
+from btjax.base.options import check_option, option_type, options
+from btjax.systems.config import Config, config_groups
 
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from btjax.runs import Run
+from btjax.runs.run import Run
 from btjax.training.loop import Observer, Progress
 
 

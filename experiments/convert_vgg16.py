@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.weights import vgg16
 
 

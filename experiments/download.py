@@ -7,8 +7,8 @@ import argparse
 import pathlib
 import sys
 
+from btjax.base.errors import InputError
 from btjax.data import download
-from btjax.errors import InputError
 from btjax.weights import vgg16
 from experiments.console import DataBars
 

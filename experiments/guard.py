@@ -9,8 +9,8 @@ from collections.abc import Callable
 import jax
 from absl import app, logging
 
-from btjax.cache import cache_folder
-from btjax.errors import InputError
+from btjax.base.errors import InputError
+from btjax.base.files import cache_folder
 from btjax.training.loop import Interrupted
 from experiments.command_line import FLAGS
 

@@ -11,18 +11,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from btjax.config import Config
+from btjax.base.errors import InputError
+from btjax.base.files import read_json
 from btjax.data.dataset import load_data
 from btjax.data.slices import Slices
 from btjax.data.splits import Split, make_split
-from btjax.errors import InputError
-from btjax.report import Record, classifier_report, write_classifier_report
-from btjax.runs import Run, read_json, restore
+from btjax.runs.run import Run, restore
+from btjax.studies.classifier import Record, classifier_report, write_classifier_report
+from btjax.systems.config import Config
+from btjax.systems.transfer import Prepared
 from btjax.training.hosts import agree, join, leads
 from btjax.training.loop import Examples, Trainer
 from btjax.training.many import ManyTrainer
 from btjax.training.step import make_predict
-from btjax.training.transfer import Prepared
 from experiments.command_line import FLAGS, config_from_flags, define_flags, several_configs
 from experiments.console import Console, DataBars, StepBar
 from experiments.guard import run_guarded

@@ -11,8 +11,8 @@ import json
 import pathlib
 import sys
 
-from btjax.errors import InputError
-from btjax.runs import read_json
+from btjax.base.errors import InputError
+from btjax.base.files import read_json
 from experiments.tables import classifier_table, saliency_table, speed_table, unet_table, variants_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

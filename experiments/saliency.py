@@ -13,10 +13,13 @@ import pathlib
 from absl import flags
 from tqdm import tqdm
 
+from btjax.base.errors import InputError
+from btjax.base.files import read_json
 from btjax.data.dataset import load_data
 from btjax.data.splits import make_split
-from btjax.errors import InputError
-from btjax.explanation import (
+from btjax.reports.saliency import drawn_rows, write_saliency_report
+from btjax.runs.run import Run, restore
+from btjax.studies.explanation import (
     SaliencyConfig,
     Subject,
     chosen_methods,
@@ -25,9 +28,7 @@ from btjax.explanation import (
     open_permuted,
     open_subject,
 )
-from btjax.runs import Run, read_json, restore
-from btjax.saliency_page import drawn_rows, write_saliency_report
-from btjax.saliency_report import HEADLINE, describe, saliency_report
+from btjax.studies.saliency import HEADLINE, describe, saliency_report
 from experiments.command_line import FLAGS, define_group, group_from_flags
 from experiments.console import DataBars
 from experiments.guard import run_guarded

@@ -11,15 +11,15 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from btjax.config import Config, autoencoder_config, encoder_classifier_config
+from btjax.base.errors import InputError
 from btjax.data.slices import Slices
 from btjax.data.splits import Split
-from btjax.errors import InputError
 from btjax.models.compose import encoder_of
-from btjax.runs import Run, restore
+from btjax.runs.run import Run, restore
+from btjax.studies.unet import compose, write_unet_report
+from btjax.systems.config import Config, autoencoder_config, encoder_classifier_config
+from btjax.systems.transfer import Prepared
 from btjax.training.loop import Examples
-from btjax.training.transfer import Prepared
-from btjax.unet_report import compose, write_unet_report
 from experiments.command_line import FLAGS
 from experiments.pipeline import load_and_split, prepare_slices, report_classifier, run_experiment, train
 

@@ -10,14 +10,14 @@ import time
 
 import numpy as np
 
-from btjax.cache import cache_folder
-from btjax.config import Config
+from btjax.base.errors import InputError
+from btjax.base.files import cache_folder
 from btjax.data.slices import Slices
 from btjax.data.splits import Split
-from btjax.errors import InputError
-from btjax.report import Record
-from btjax.training.heads import fit_head
-from btjax.training.transfer import Prepared, prepare_transfer
+from btjax.features.heads import fit_head
+from btjax.studies.classifier import Record
+from btjax.systems.config import Config
+from btjax.systems.transfer import Prepared, prepare_transfer
 from experiments.command_line import FLAGS
 from experiments.console import DataBars
 from experiments.pipeline import open_run, run_classifier, run_experiment, write_report

@@ -12,13 +12,13 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from btjax.cache import cache_folder, only_process, readable_errors
+from btjax.base.errors import InputError
+from btjax.base.files import cache_folder, only_process, readable_errors
+from btjax.base.progress import ProgressCallback
 from btjax.data import download
-from btjax.data.download import ProgressCallback
 from btjax.data.raw import RawSlice, SlicesBuffer, Source, check_image_size, prepare, text_fields
 from btjax.data.slices import CLASSES, Slices
 from btjax.data.sources import find_source
-from btjax.errors import InputError
 
 READER_VERSION = "1.0.0"
 """Part of the cache's path: raise it when a reader or `btjax.data.raw` gives other bytes than before."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from btjax.base.errors import InputError
+from btjax.base.options import option
 from btjax.data.builder import load
 from btjax.data.phantom import make_phantom
 from btjax.data.slices import Slices
 from btjax.data.sources import find_source
 from btjax.data.splits import PROTOCOLS
-from btjax.errors import InputError
-from btjax.options import option
 
 PHANTOM = "phantom"
 

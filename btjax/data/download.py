@@ -12,8 +12,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 
+from btjax.base.errors import InputError
+from btjax.base.progress import ProgressCallback
 from btjax.data import figshare
-from btjax.errors import InputError
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -76,8 +77,6 @@ FIGSHARE = (
 )
 """The published data set, figshare article 1512427 (CC BY 4.0). Of cvind.mat no hash is published."""
 
-ProgressCallback = Callable[[str, int, int], None]
-"""`progress(what, done, total)` is called as work goes on: slices prepared or read, or bytes downloaded."""
 
 
 def download_figshare(

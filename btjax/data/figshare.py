@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import h5py
 import numpy as np
 
+from btjax.base.errors import InputError
 from btjax.data.raw import RawSlice, Source, label_of
-from btjax.errors import InputError
 
 PUBLISHED_ZIPS = {
     f"brainTumorDataPublic_{first}-{last}.zip": (first, last)

@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from scipy.spatial import cKDTree
 
+from btjax.base.errors import InputError
 from btjax.data.preprocess import viridis_table
 from btjax.data.raw import OPTIONAL_FIELDS, RawSlice, Source, label_of
 from btjax.data.slices import CLASSES
-from btjax.errors import InputError
 
 MANIFEST = "manifest.csv"
 PLANES = ("axial", "coronal", "sagittal")

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 
-from btjax.errors import InputError
-from btjax.options import option
+from btjax.base.errors import InputError
+from btjax.base.options import option
 
 CHANNELS = {"grey": 1, "grey3": 3, "viridis": 3}
 

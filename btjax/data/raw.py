@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from btjax.base.errors import InputError
 from btjax.data.slices import CLASSES, Slices
-from btjax.errors import InputError
 
 OPTIONAL_FIELDS = {"patient": "patients", "mask": "masks", "fold": "folds", "plane": "planes"}
 """What a source may or may not know of a slice: field of `RawSlice` -> field of `Slices`."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pathlib
 
+from btjax.base.errors import InputError
 from btjax.data import figshare, folders
 from btjax.data.raw import Source
-from btjax.errors import InputError
 
 ACCEPTED_FORMS = (
     "figshare's zips (brainTumorDataPublic_*.zip) or loose N.mat files, with cvind.mat beside them; "

@@ -13,8 +13,8 @@ import hashlib
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from btjax.base.errors import InputError
 from btjax.data.slices import CLASSES, Slices
-from btjax.errors import InputError
 
 PROTOCOLS = ("slice", "patient", "family", "official")
 

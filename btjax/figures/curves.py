@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from btjax.figures import paper as published
+from btjax.evaluation import published
 
 COLOURS = {"train": "#0072B2", "validation": "#D55E00"}
 """Blue and vermilion of Okabe and Ito's palette, told apart with any colour vision."""

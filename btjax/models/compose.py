@@ -13,8 +13,8 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from btjax.base.errors import InputError
 from btjax.data.slices import CLASSES
-from btjax.errors import InputError
 
 Leaves = dict[str, jax.Array]
 Composed = tuple[dict[str, Any], dict[str, str]]

@@ -23,12 +23,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from btjax.base.errors import InputError
+from btjax.base.options import option
 from btjax.data.slices import CLASSES
-from btjax.errors import InputError
 from btjax.nn.chain import run_chain
 from btjax.nn.convolution import conv_general_dilated
 from btjax.nn.transposed import ConvTranspose
-from btjax.options import option
 
 MOMENTUM = 0.99
 """How much of its old value a running statistic keeps at each step: Keras's default."""

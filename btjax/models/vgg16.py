@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
+from btjax.base.options import option
 from btjax.nn.chain import run_chain
 from btjax.nn.convolution import conv_general_dilated
 from btjax.nn.pooling import max_pool
-from btjax.options import option
 
 CONVOLUTIONS = {
     f"block{block}_conv{index}": width

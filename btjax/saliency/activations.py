@@ -11,7 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.saliency.classifier import Classifier, Logits, as_baseline, require_classifier, target_scores
 from btjax.saliency.samples import CHUNK, each_sample
 

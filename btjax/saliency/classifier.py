@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 
 Logits = Callable[[jax.Array], jax.Array]
 """A function from a network's inputs, float [B, S, S, C], to its logits, float [B, classes]."""

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.saliency.classifier import Logits, as_baseline, require_classifier, target_scores
 from btjax.saliency.samples import CHUNK, image_keys, mean_over_samples
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import jax
 import numpy as np
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.saliency import activations, gradients, perturbations, relevance
 from btjax.saliency.classifier import Classifier, Logits
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.saliency.classifier import Logits, as_baseline, target_scores
 from btjax.saliency.samples import CHUNK, image_keys, mean_over_samples
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.saliency.classifier import Classifier, Logits, require_classifier
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from btjax.errors import InputError
-from btjax.options import option
+from btjax.base.errors import InputError
+from btjax.base.options import option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from flax import traverse_util
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

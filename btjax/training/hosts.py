@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 
 AUTO = "auto"
 

@@ -13,9 +13,9 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from btjax.base.errors import InputError
 from btjax.data.slices import Slices
 from btjax.data.splits import Split
-from btjax.errors import InputError
 from btjax.training import step as compiled
 from btjax.training.config import TrainingConfig
 from btjax.training.hosts import agree, replicate

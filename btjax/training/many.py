@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.training import step as compiled
 from btjax.training.config import TrainingConfig
 from btjax.training.loop import Examples, Interrupted, NotFinite, Observer, Progress, StopRequest, Trainer, next_chunk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from btjax.base.keys import random_key
 from btjax.training.freezing import merge, split_frozen
 from btjax.training.optimizers import PLATEAU
 
@@ -41,20 +41,6 @@ class TrainState(flax.struct.PyTreeNode):
     def variables(self) -> dict[str, Any]:
         """What `model.apply` takes: all params and batch_stats."""
         return {"params": merge(self.params, self.frozen), "batch_stats": self.batch_stats}
-
-
-def random_key(root: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:
-    """The random key for a purpose at a step: the same root, name and step always give the same key.
-
-    Args:
-      root: the run's root key.
-      name: what the key is for, such as "dropout".
-      step: int32, the step or epoch.
-
-    Returns:
-      A random key.
-    """
-    return jax.random.fold_in(jax.random.fold_in(root, zlib.crc32(name.encode()) & 0x7FFFFFFF), step)
 
 
 def create_state(

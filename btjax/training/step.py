@@ -18,7 +18,8 @@ import optax
 from jax import lax
 from jax.sharding import Sharding
 
-from btjax.training.state import TrainState, random_key
+from btjax.base.keys import random_key
+from btjax.training.state import TrainState
 
 Dataset = dict[str, jax.Array]
 """images uint8 [N, S, S] (or features float32 [N, ...]) and labels int32 [N], on the device."""

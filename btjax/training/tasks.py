@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from btjax.base.keys import random_key
 from btjax.data.preprocess import Augmentation, Preprocessing
-from btjax.training.state import TrainState, random_key
+from btjax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
 """images uint8 [B, S, S] (or features float32 [B, ...]), labels int32 [B], counted bool [B], false for padding."""

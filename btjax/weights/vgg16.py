@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 from flax import traverse_util
 
-from btjax.checkpoints import Checkpoints
+from btjax.base.checkpoints import Checkpoints
+from btjax.base.errors import InputError
 from btjax.data.download import RemoteFile
-from btjax.errors import InputError
 from btjax.models.vgg16 import CONVOLUTIONS, TOP
 
 OFFICIAL = RemoteFile(

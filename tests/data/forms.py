@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from btjax.base.errors import InputError
 from btjax.data.raw import RawSlice, SlicesBuffer, check_image_size, id_order, prepare, text_fields
 from btjax.data.slices import CLASSES, Slices
 from btjax.data.sources import find_source
-from btjax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

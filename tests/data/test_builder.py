@@ -9,11 +9,11 @@ import threading
 import numpy as np
 import pytest
 
-from btjax.cache import cache_folder
+from btjax.base.errors import InputError
+from btjax.base.files import cache_folder
 from btjax.data import builder
 from btjax.data.builder import load
 from btjax.data.sources import find_source
-from btjax.errors import InputError
 from tests.data import forms
 from tests.data.forms import assemble
 

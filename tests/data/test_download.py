@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
+from btjax.base.errors import InputError
 from btjax.data import download
 from btjax.data.download import RemoteFile, fetch
-from btjax.errors import InputError
 from tests.data import forms
 
 CONTENT = bytes(range(256)) * 5000

@@ -5,9 +5,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from btjax.base.errors import InputError
 from btjax.data import figshare
 from btjax.data.sources import find_source
-from btjax.errors import InputError
 from tests.data import forms
 from tests.data.forms import assemble, assert_refused, read_all
 

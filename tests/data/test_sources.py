@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from btjax.base.errors import InputError
 from btjax.data import raw
 from btjax.data.raw import RawSlice
 from btjax.data.sources import find_source
-from btjax.errors import InputError
 from tests.data import forms
 from tests.data.forms import assemble
 

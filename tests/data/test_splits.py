@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from btjax.base.errors import InputError
 from btjax.data.slices import Slices
 from btjax.data.splits import PROTOCOLS, Split, make_split
-from btjax.errors import InputError
 
 
 def fake_slices(labels, patients=None, folds=None) -> Slices:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from experiments import results, tables
 
 

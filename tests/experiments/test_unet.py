@@ -12,8 +12,8 @@ import pytest
 from flax import traverse_util
 
 import btjax
-from btjax.training.state import random_key
-from btjax.unet_report import load_composed
+from btjax.base.keys import random_key
+from btjax.studies.unet import load_composed
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = """

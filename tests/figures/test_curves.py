@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from btjax.figures import paper
+from btjax.evaluation import published as paper
 from btjax.figures.curves import training_curves
 
 

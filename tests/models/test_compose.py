@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.models.compose import compose_final, compose_left, compose_right
 from btjax.models.unet import EncoderClassifier, RightModel, UNet
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.models.unet import Down, EncoderClassifier, RightModel, UNet, Up, leaky_relu
 
 PAPER = {

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from btjax.base.errors import InputError
 from btjax.data.preprocess import Preprocessing, scale_inputs
-from btjax.errors import InputError
 from btjax.models.vgg16 import CONVOLUTIONS, VGG16
 from btjax.weights import vgg16 as weights_of
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.nn.chain import run_chain
 from btjax.saliency import activations
 from btjax.saliency.classifier import Classifier

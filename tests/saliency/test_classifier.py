@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.models.cnn import CNN
 from btjax.saliency.classifier import Classifier, as_baseline, require_classifier, target_scores
 

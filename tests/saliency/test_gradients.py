@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.nn.convolution import conv_general_dilated
 from btjax.saliency import gradients
 

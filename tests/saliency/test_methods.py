@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.saliency import gradients
 from btjax.saliency.methods import METHODS, Method, attribution_maps, find_methods
 

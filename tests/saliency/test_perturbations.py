@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.saliency.perturbations import occlusion, rise, rise_mask
 
 KEY = jax.random.key(4)

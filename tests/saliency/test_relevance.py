@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.nn.chain import run_chain
 from btjax.saliency.classifier import Classifier, target_scores
 from btjax.saliency.gradients import gradient_times_input

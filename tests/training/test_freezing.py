@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.training import step as compiled
 from btjax.training.config import TrainingConfig
 from btjax.training.freezing import Rate, merge, split_frozen

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.training import hosts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

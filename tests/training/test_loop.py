@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from btjax.checkpoints import Checkpoints
-from btjax.errors import InputError
+from btjax.base.checkpoints import Checkpoints
+from btjax.base.errors import InputError
 from btjax.nn import patches
 from btjax.training import loop
 from btjax.training.config import TrainingConfig

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import btjax
-from btjax.checkpoints import Checkpoints
-from btjax.config import Config, config_groups
+from btjax.base.checkpoints import Checkpoints
+from btjax.base.errors import InputError
 from btjax.data.dataset import load_data
-from btjax.errors import InputError
+from btjax.systems.config import Config, config_groups
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
 from btjax.training.loop import Examples, Interrupted, NotFinite, Observer, Trainer

@@ -6,10 +6,11 @@ import numpy as np
 import optax
 import pytest
 
+from btjax.base.keys import random_key
 from btjax.training import step as compiled
 from btjax.training.config import TrainingConfig
 from btjax.training.optimizers import make_optimizer, make_schedule
-from btjax.training.state import create_state, random_key
+from btjax.training.state import create_state
 from tests.training.blobs import make_blobs, tiny_task
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from btjax.errors import InputError
+from btjax.base.errors import InputError
 from btjax.models.vgg16 import TOP
 from btjax.weights import vgg16
 from tests.weights.files import random_leaves, torchvision_state, write_keras3, write_legacy

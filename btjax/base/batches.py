@@ -1,0 +1,57 @@
+"""Batches of one size, so that a compiled program meets one shape: the last batch is filled up with its last row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def padded_batches(batch_size: int, *arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Cuts arrays of N rows into batches of `batch_size` rows (of N, where that is fewer).
+
+    Args:
+      batch_size: rows in a batch, at least 1.
+      arrays: [N, ...] each, N at least 1.
+
+    Yields:
+      First the row numbers, int64 [batch_size], where those past the end repeat the last row; then those rows of each
+      array.
+
+    Raises:
+      ValueError: no rows, arrays of different lengths, or a batch size below 1.
+
+    Example:
+      >>> [rows.tolist() for rows, _ in padded_batches(2, np.zeros((3, 4)))]
+      [[0, 1], [2, 2]]
+    """
+    total = len(arrays[0])
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, expected at least 1")
+    if total == 0 or any(len(array) != total for array in arrays):
+        raise ValueError(f"expected arrays of one length of at least 1, found {[len(array) for array in arrays]}")
+    size = min(batch_size, total)
+    for first in range(0, total, size):
+        rows = np.minimum(np.arange(first, first + size), total - 1)
+        yield rows, *(array[rows] for array in arrays)
+
+
+def in_batches(function: Callable[..., Any], batch_size: int, *arrays: np.ndarray) -> Any:
+    """`function` of all rows, computed batch by batch.
+
+    Args:
+      function: from a batch of each array to a pytree of arrays with as many rows; jit it.
+      batch_size: see `padded_batches`.
+      arrays: see `padded_batches`.
+
+    Returns:
+      The pytree of `function` with N rows, on the host.
+
+    Example:
+      >>> in_batches(lambda values: 2 * values, 2, np.arange(3)).tolist()
+      [0, 2, 4]
+    """
+    parts = [function(*batch) for _, *batch in padded_batches(batch_size, *arrays)]
+    return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[: len(arrays[0])], *parts)

@@ -1,0 +1,137 @@
+"""Checkpoints of trees of arrays, written by Orbax, each complete or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint.experimental.v1 as ocp
+
+from btjax.base.errors import InputError
+
+
+class Checkpoints:
+    """Checkpoints by name: `<folder>/<name>/<number>`, one of each; a run has `last` to resume from and `best` to use.
+
+    A new checkpoint is written beside the old one and takes its place when it is complete, so that a run killed at
+    any moment, or a full disk, leaves the previous one readable. Numbers count the saves, not the steps: Orbax keeps
+    the highest number, and a resumed run may save a lower step than the one that it was resumed after.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = pathlib.Path(folder)
+
+    def save(self, which: str, tree: Any, step: int, progress: dict[str, Any]) -> None:
+        """Saves a tree of arrays under a name; several processes with the same tree call it together, one writes.
+
+        Args:
+          which: the name: "last", "best" or what the caller calls it.
+          tree: a pytree of arrays.
+          step: the optimizer step, named in an error.
+          progress: JSON values to keep beside it, such as where in the run the state stands.
+
+        Raises:
+          InputError: the disk is full or not writable.
+        """
+        folder = self.folder / which
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            number = (self._newest(which) or 0) + 1
+            with _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
+                if not checkpointer.save(number, tree, custom_metadata=progress):
+                    raise RuntimeError(f"{folder}: Orbax did not save checkpoint {number}")
+        except (OSError, ValueError) as error:
+            # TensorStore reports what the disk refuses as a ValueError that quotes the system's message.
+            if isinstance(error, ValueError) and "writing" not in str(error):
+                raise
+            message = f"{folder}: the checkpoint of step {step} could not be written, the previous one is kept: "
+            raise InputError(message + " ".join(str(error).split())) from error
+
+    def load(self, which: str, tree: Any) -> tuple[Any, dict[str, Any]]:
+        """Loads what `save` saved.
+
+        Args:
+          which: the name.
+          tree: a pytree of arrays or `jax.ShapeDtypeStruct` of the same shapes and dtypes, such as a fresh state.
+
+        Returns:
+          (tree, progress)
+
+        Raises:
+          InputError: there is no checkpoint, or it is of another architecture.
+        """
+        folder = self.folder / which
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+        def describe(leaf):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or device)
+
+        abstract = jax.tree.map(describe, tree)
+        with self._reading(which) as checkpointer:
+            metadata = checkpointer.metadata()
+            _check_leaves(folder, metadata.metadata, abstract)
+            return checkpointer.load(None, abstract), metadata.custom_metadata
+
+    def exists(self, which: str) -> bool:
+        """Whether there is a complete checkpoint "last" or "best"."""
+        return self._newest(which) is not None
+
+    def progress(self, which: str) -> dict[str, Any]:
+        """What was given as progress to the newest checkpoint; InputError where there is none."""
+        with self._reading(which) as checkpointer:
+            return checkpointer.metadata().custom_metadata
+
+    def _newest(self, which: str) -> int | None:
+        folder = self.folder / which
+        if not folder.is_dir():
+            return None
+        return max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=None)
+
+    @contextlib.contextmanager
+    def _reading(self, which: str):
+        """A checkpointer on a folder that holds a checkpoint; what Orbax cannot read becomes an InputError."""
+        folder = self.folder / which
+        if not self.exists(which):
+            raise InputError(f"{folder}: no checkpoint found, expected <number>/ written by a run of btjax")
+        try:
+            with _checkpointer(folder) as checkpointer:
+                yield checkpointer
+        except InputError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(f"{folder}: the checkpoint is damaged or not one of btjax: {reason}") from error
+
+
+def _checkpointer(folder: pathlib.Path, **options) -> ocp.training.Checkpointer:
+    policy = ocp.training.preservation_policies.LatestN(1)
+    return ocp.training.Checkpointer(folder.absolute(), preservation_policy=policy, **options)
+
+
+def _check_leaves(folder: pathlib.Path, found: Any, expected: Any) -> None:
+    """Names the first leaf in which a checkpoint differs from what the model needs."""
+    if not jax.tree.leaves(found):
+        raise InputError(f"{folder}: the checkpoint is damaged: it lists no arrays")
+    found, expected = _shapes(found), _shapes(expected)
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise InputError(
+                f"{folder}: checkpoint of another architecture: {name} is {found.get(name, 'absent')}, "
+                f"expected {expected.get(name, 'absent')}"
+            )
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    """Shape by name of every leaf; a random key counts as the integers that stand for it on disk."""
+
+    def shape(leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.eval_shape(jax.random.key_data, leaf)
+        return str(tuple(leaf.shape))
+
+    def name(path):
+        return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+
+    return {name(path): shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

@@ -1,0 +1,112 @@
+"""Options: fields of frozen dataclasses that document themselves, turn into JSON and come back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any
+
+from btjax.base.errors import InputError
+
+
+def option(
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    """A dataclass field with its meaning beside it; experiments make a flag of each.
+
+    Args:
+      default: the default value, immutable (a tuple, not a list).
+      help: one sentence: meaning, unit or shape, range.
+      choices: the accepted strings, if only some are.
+      minimum: the smallest accepted value, of a number or of each element of a tuple.
+      maximum: the largest accepted value.
+    """
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def options(group: type) -> dict[str, dataclasses.Field]:
+    """The fields of a dataclass (or Flax module) that were made by `option`, by name, in order."""
+    return {field.name: field for field in dataclasses.fields(group) if "help" in field.metadata}
+
+
+def option_type(group: type, name: str) -> tuple[type, type | None]:
+    """The type of an option: (bool, int, float, str or tuple) and, for a tuple, its elements' type."""
+    hint = typing.get_type_hints(group)[name]
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
+    if typing.get_origin(hint) is tuple:
+        return tuple, typing.get_args(hint)[0]
+    return hint, None
+
+
+def to_dict(group: Any) -> dict[str, Any]:
+    """The options of a dataclass as plain JSON values: tuples become lists."""
+    values = {name: getattr(group, name) for name in options(type(group))}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def from_dict(group: type, values: dict[str, Any], where: str) -> Any:
+    """Builds a dataclass from `to_dict`'s output; an option that is missing takes its default.
+
+    Args:
+      group: the dataclass.
+      values: name -> value.
+      where: the file that the values come from, named in an error.
+
+    Raises:
+      InputError: an unknown name, or a value of another type or outside its range.
+    """
+    known = options(group)
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: found {type(values).__name__}, expected options by name")
+    if values.keys() - known.keys():
+        raise InputError(f"{where}: unknown options for {group.__name__}: {', '.join(sorted(values.keys() - known))}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in values.items():
+        check_option(group, name, value, f"{where}: {name}")
+    return group(**values)
+
+
+def check_option(group: type, name: str, value: Any, where: str) -> None:
+    """Checks one value of a dataclass's option.
+
+    Args:
+      group: the dataclass.
+      name: the option.
+      value: its value.
+      where: names the flag, or the file and option, in an error.
+
+    Raises:
+      InputError: a value of another type, not among the choices, outside the range, or not finite.
+    """
+    value_type, element_type = option_type(group, name)
+    rules = options(group)[name].metadata
+    if isinstance(value, tuple) and value_type is tuple:
+        if not value:
+            raise InputError(f"{where}: empty, expected at least one value")
+        elements, element_type = value, element_type
+    else:
+        elements, element_type = (value,), value_type
+    for element in elements:
+        accepted = (int, float) if element_type is float else element_type
+        if not isinstance(element, accepted) or (isinstance(element, bool) and element_type is not bool):
+            raise InputError(f"{where} is {element!r}, expected {element_type.__name__}")
+        if rules["choices"] is not None and element not in rules["choices"]:
+            raise InputError(f"{where} is {element!r}, expected one of {', '.join(rules['choices'])}")
+        if element_type in (int, float):
+            _check_range(element, rules["minimum"], rules["maximum"], where)
+
+
+def _check_range(number: float, minimum: float | None, maximum: float | None, where: str) -> None:
+    low = -math.inf if minimum is None else minimum
+    high = math.inf if maximum is None else maximum
+    if not math.isfinite(number) or not low <= number <= high:
+        bounds = [f"at least {minimum}"] * (minimum is not None) + [f"at most {maximum}"] * (maximum is not None)
+        raise InputError(f"{where} is {number}, expected {' and '.join(bounds) or 'a finite number'}")

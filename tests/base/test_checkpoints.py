@@ -1,0 +1,118 @@
+import pathlib
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from btjax.base.checkpoints import Checkpoints
+from btjax.base.errors import InputError
+from btjax.training.config import TrainingConfig
+from btjax.training.optimizers import make_optimizer
+from btjax.training.state import create_state
+from tests.training.blobs import tiny_task
+
+
+@pytest.fixture(scope="module")
+def state():
+    with jax.numpy_dtype_promotion("standard"):
+        initialise = partial(tiny_task().initialise, image_size=16)
+        return create_state(initialise, make_optimizer(TrainingConfig(), 4), jax.random.key(3))
+
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SUMS = {"loss": jnp.float32(1.5), "not_finite_loss": jnp.int32(7)}
+
+
+def test_a_state_comes_back_with_every_bit_and_its_progress(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("last", {"state": state, "sums": SUMS}, 0, {"epoch": 2, "history": [{"loss": 0.1}]})
+    zeros = jax.tree.map(lambda leaf: leaf if leaf.dtype == state.key.dtype else jnp.zeros_like(leaf), state)
+    tree, progress = checkpoints.load("last", {"state": zeros, "sums": SUMS})
+    loaded, sums = tree["state"], tree["sums"]
+    assert progress == {"epoch": 2, "history": [{"loss": 0.1}]}
+    assert sums == SUMS
+    assert jax.tree.structure(loaded) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, state.params)
+    jax.tree.map(np.testing.assert_array_equal, loaded.opt_state, state.opt_state)
+    np.testing.assert_array_equal(jax.random.key_data(loaded.key), jax.random.key_data(state.key))
+    assert loaded.step.dtype == jnp.int32
+
+
+def test_a_lower_step_saved_later_is_the_one_that_counts(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("best", state.variables, 20, {"epoch": 2})
+    checkpoints.save("best", state.variables, 10, {"epoch": 1})
+    assert checkpoints.progress("best") == {"epoch": 1}
+
+
+def test_reading_disturbs_no_save_that_is_under_way(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("best", state.variables, 5, {"epoch": 1})
+    unfinished = tmp_path / "best" / "2.orbax-checkpoint-tmp"
+    unfinished.mkdir()
+    checkpoints.load("best", state.variables)
+    assert unfinished.exists()
+
+
+def test_a_damaged_checkpoint_is_called_so(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("best", state.variables, 5, {"epoch": 1})
+    for path in (tmp_path / "best" / "1").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(InputError, match="best: the checkpoint is damaged") as caught:
+        checkpoints.load("best", state.variables)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_same_step_can_be_saved_again(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path)
+    for epoch in (1, 2):
+        checkpoints.save("best", state.variables, 5, {"epoch": epoch})
+    _, progress = checkpoints.load("best", state.variables)
+    assert progress == {"epoch": 2}
+
+
+FULL_DISK = """
+import resource, signal, sys
+import jax.numpy as jnp
+from btjax.base.errors import InputError
+from btjax.base.checkpoints import Checkpoints
+from btjax.training.state import TrainState
+
+checkpoints = Checkpoints(sys.argv[1])
+kernel = {"kernel": jnp.arange(4096.0)}
+state = TrainState(jnp.int32(0), kernel, {}, {}, {}, {}, {})
+checkpoints.save("last", state, 0, {"epoch": 1})
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (256, limits[1]))
+try:
+    checkpoints.save("last", state.replace(step=jnp.int32(9)), 9, {"epoch": 2})
+except InputError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+loaded, progress = checkpoints.load("last", state)
+assert progress == {"epoch": 1} and loaded.step == 0 and (loaded.params["kernel"] == kernel["kernel"]).all()
+checkpoints.save("last", state.replace(step=jnp.int32(9)), 9, {"epoch": 2})
+assert checkpoints.load("last", state)[1] == {"epoch": 2}
+"""
+
+
+def test_a_disk_that_takes_no_more_keeps_the_previous_checkpoint(tmp_path):
+    # In a process of its own, since a limit on the size of files holds for all of a process's threads.
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert "the checkpoint of step 9 could not be written, the previous one is kept: " in done.stdout
+
+
+def test_a_missing_checkpoint_is_named(tmp_path, state):
+    assert not Checkpoints(tmp_path).exists("best")
+    with pytest.raises(InputError, match=r"best: no checkpoint found"):
+        Checkpoints(tmp_path).load("best", state.variables)
