@@ -1,32 +1,75 @@
 """btjax: brain tumours in MRI slices, classified in JAX under honest protocols.
 
-import btjax
+Everything below is imported when it is first used, so that `import btjax` is quick.
 
-slices = btjax.load("/path/to/slices", image_size=128)
-split = btjax.make_split(slices, "patient", fold=0)
-run = btjax.restore("runs/cnn")
-run.probabilities(slices.take(split.test).images)
+Example:
+  >>> import btjax, tempfile
+  >>> config = btjax.preset("cnn_demo").replace("training.epochs", 1).replace("data.phantom_patients", 8)
+  >>> run = btjax.train(config.replace("data.image_size", 32), tempfile.mkdtemp() + "/run")
+  >>> btjax.explain(run, run_slices := btjax.make_phantom(2, 1, 32).images, "gradient").shape == run_slices.shape
+  True
 """
 
-from btjax.base.errors import InputError
-from btjax.data.builder import load
-from btjax.data.phantom import make_phantom
-from btjax.data.slices import CLASSES, Slices
-from btjax.data.splits import PROTOCOLS, Split, make_split
-from btjax.runs.run import Restored, Run, restore
-from btjax.systems.config import Config
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from btjax.base.bars import ProgressBar
+    from btjax.base.errors import InputError
+    from btjax.base.progress import Observer
+    from btjax.commands.train import evaluate, train, train_several
+    from btjax.data.builder import load
+    from btjax.data.phantom import make_phantom
+    from btjax.data.slices import CLASSES, Slices
+    from btjax.data.splits import PROTOCOLS, Split, make_split
+    from btjax.runs.predictions import Predictions
+    from btjax.runs.run import Run, restore
+    from btjax.studies.maps import explain
+    from btjax.systems.config import Config
+    from btjax.systems.presets import preset
+    from btjax.systems.system import System, find_system, register
 
 __all__ = [
     "CLASSES",
     "PROTOCOLS",
     "Config",
     "InputError",
-    "Restored",
+    "Observer",
+    "Predictions",
+    "ProgressBar",
     "Run",
     "Slices",
     "Split",
+    "System",
+    "evaluate",
+    "explain",
+    "find_system",
     "load",
     "make_phantom",
     "make_split",
+    "preset",
+    "register",
     "restore",
+    "train",
+    "train_several",
 ]
+
+_PLACES = {
+    "base.bars": ["ProgressBar"],
+    "base.errors": ["InputError"],
+    "base.progress": ["Observer"],
+    "commands.train": ["evaluate", "train", "train_several"],
+    "data.builder": ["load"],
+    "data.phantom": ["make_phantom"],
+    "data.slices": ["CLASSES", "Slices"],
+    "data.splits": ["PROTOCOLS", "Split", "make_split"],
+    "runs.predictions": ["Predictions"],
+    "runs.run": ["Run", "restore"],
+    "studies.maps": ["explain"],
+    "systems.config": ["Config"],
+    "systems.presets": ["preset"],
+    "systems.system": ["System", "find_system", "register"],
+}
+
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_PLACES)

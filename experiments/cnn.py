@@ -5,7 +5,7 @@ python -m experiments.cnn --flagfile=experiments/flags/cnn_cpu.flags --data_dir=
 python -m experiments.cnn --flagfile=experiments/flags/cnn_paper.flags --data_dir=DATA --workdir=DIR
 """
 
-from experiments.pipeline import run_classifier, run_experiment
+from experiments.train import run_system
 
 if __name__ == "__main__":
-    run_experiment("cnn", run_classifier)
+    run_system("cnn", __doc__ or "")

@@ -1,8 +1,11 @@
-"""Flags: one for every option of an experiment's config, and the few that say how to run it."""
+"""Flags: one for every option of a system's config, the few that say how to run it, and --help by groups."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from absl import flags
@@ -15,72 +18,142 @@ _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFI
 
 FLAGS = flags.FLAGS
 
+_GROUPS: dict[str, list[str]] = {}
+"""Heading of --help -> names of flags, in order."""
 
-def define_flags(experiment: str) -> None:
-    """Defines a flag for every option of the experiment's config, with its default and its help."""
-    for kind in config_groups(experiment).values():
-        define_group(kind)
+
+def define_flags(system: str) -> None:
+    """Defines a flag for every option of a system's config, with its default and its help."""
+    define_run_flags()
+    define_process_flags()
+    for group, kind in config_groups(system).items():
+        define_group(kind, f"{group} ({kind.__name__})")
     flags.DEFINE_alias("mesh", "devices")
-    flags.DEFINE_string(
-        "coordinator",
-        "",
-        "HOST:PORT of the first of several processes that train one run, with one --workdir that all of them see; auto "
-        "where Slurm, Open MPI or a cloud's environment tells it",
-    )
-    flags.DEFINE_integer("processes", 0, "how many processes train the run", lower_bound=0)
-    flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0)
-    help_text = "seed of the split, the parameters, the data order, the augmentation, the dropout"
-    flags.DEFINE_integer("seed", 0, help_text, lower_bound=0, upper_bound=2**32 - 1)
-    flags.DEFINE_string("workdir", None, "folder for the run: config, metrics, checkpoints, report, figures")
-    flags.DEFINE_bool("resume", False, "continue the run in workdir from its last checkpoint")
-    flags.DEFINE_bool("eval_only", False, "train nothing: evaluate workdir's best checkpoint and write the report anew")
-    flags.DEFINE_bool("all_folds", False, "train every fold of the protocol in one program: workdir/fold_0 and so on")
-    flags.DEFINE_list("seeds", [], "train these seeds in one program, comma-separated: workdir/seed_0 and so on")
+
+
+def define_run_flags() -> None:
+    """The flags that say where and how a run is made."""
+    with heading("run"):
+        flags.DEFINE_string("workdir", None, "folder for the run: config, metrics, checkpoints, report, figures")
+        flags.DEFINE_bool("resume", False, "continue the run in workdir from its last checkpoint")
+        flags.DEFINE_bool(
+            "eval_only", False, "train nothing: evaluate workdir's best checkpoint and write predictions and report"
+        )
+        help_text = "seed of the parameters, the data order, the augmentation, the dropout; of the split: --split_seed"
+        flags.DEFINE_integer("seed", 0, help_text, lower_bound=0, upper_bound=2**32 - 1)
+        flags.DEFINE_bool("all_folds", False, "train every fold of the protocol in one program: workdir/fold_0 ...")
+        flags.DEFINE_list("seeds", [], "train these seeds in one program, comma-separated: workdir/seed_0 and so on")
+        define_cache_flag()
+
+
+def define_cache_flag() -> None:
+    """Where prepared slices are kept."""
     flags.DEFINE_string("cache_dir", None, "folder for prepared slices; default $BTJAX_CACHE, else ~/.cache/btjax")
 
 
-def define_group(kind: type) -> None:
+def define_process_flags() -> None:
+    """The flags of several processes that train one run."""
+    with heading("several processes"):
+        flags.DEFINE_string(
+            "coordinator",
+            "",
+            "HOST:PORT of the first of several processes that train one run, with one --workdir that all of them see; "
+            "auto where Slurm, Open MPI or a cloud's environment tells it",
+        )
+        flags.DEFINE_integer("processes", 0, "how many processes train the run", lower_bound=0)
+        flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0)
+
+
+class heading:  # noqa: N801, it reads as a statement
+    """Context in which flags are defined that --help shows under a heading."""
+
+    def __init__(self, title: str):
+        self._title = title
+
+    def __enter__(self) -> None:
+        self._before = set(FLAGS)
+
+    def __exit__(self, *_: object) -> None:
+        _GROUPS.setdefault(self._title, []).extend(name for name in FLAGS if name not in self._before)
+
+
+def define_group(kind: type, title: str) -> None:
     """Defines a flag for every option of a group."""
-    for name, field in options(kind).items():
-        _define_flag(kind, name, field)
+    with heading(title):
+        for name, field in options(kind).items():
+            _define_flag(kind, name, field)
 
 
 def _define_flag(kind: type, name: str, field: dataclasses.Field) -> None:
     value_type, element_type = option_type(kind, name)
     help_text, choices = field.metadata["help"], field.metadata["choices"]
     if choices is not None:
-        flags.DEFINE_enum(name, field.default, list(choices), help_text)
+        flags.DEFINE_enum(name, str(field.default), list(choices), help_text)
     elif element_type is not None:
-        flags.DEFINE_list(name, [str(element) for element in field.default], help_text + ", comma-separated")
+        default: Any = field.default
+        flags.DEFINE_list(name, [str(element) for element in default], help_text + ", comma-separated")
     else:
         _DEFINE[value_type](name, field.default, help_text)
 
 
-def config_from_flags(experiment: str) -> Config:
+def asked_for_help(arguments: Iterable[str]) -> bool:
+    """Whether --help stands among a command's arguments."""
+    return bool({"--help", "-help", "-h", "--helpfull", "--helpshort"} & set(arguments))
+
+
+def help_text(command: str, description: str) -> str:
+    """What --help prints: the command, and its own flags by group with their defaults."""
+    lines = [f"python -m experiments.{command}", "", description.strip()]
+    for title, names in _GROUPS.items():
+        lines += ["", f"{title}:"]
+        for name in sorted(set(names), key=names.index):
+            flag = FLAGS[name]
+            default = flag.default
+            shown = ",".join(map(str, default)) if isinstance(default, list) else default
+            prefix = f"  --[no]{name}" if flag.boolean else f"  --{name}"
+            choices = f" one of {', '.join(values)};" if (values := getattr(flag.parser, "enum_values", None)) else ""
+            text = f"{flag.help}.{choices} Default: {'none' if shown in (None, '') else shown}"
+            lines += [prefix, *textwrap.wrap(text, 112, initial_indent="      ", subsequent_indent="      ")]
+    lines += ["", "Also --flagfile=FILE, which reads flags from a file, one a line."]
+    return "\n".join(lines)
+
+
+def flag_before_parsing(name: str, default: str, arguments: Sequence[str] | None = None) -> str:
+    """The value of a flag, given directly or in a --flagfile, that decides which others there are."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        given = FLAGS.read_flags_from_files(["command", *given], force_gnu=False)
+    except (flags.Error, OSError) as error:
+        raise InputError(f"--flagfile: {error}") from None
+    values = [text.partition("=")[2] for text in given if text.startswith((f"--{name}=", f"-{name}="))]
+    return values[-1] if values else default
+
+
+def config_from_flags(system: str) -> Config:
     """The config that the parsed flags say.
 
     Raises:
       InputError: a value that does not parse or is out of its range.
     """
-    groups = {group: group_from_flags(kind) for group, kind in config_groups(experiment).items()}
-    return Config(experiment=experiment, seed=FLAGS.seed, **groups)
+    groups = {group: group_from_flags(kind) for group, kind in config_groups(system).items()}
+    return Config(system, FLAGS.seed, **groups)
 
 
 def several_configs(config: Config) -> dict[str, Config]:
     """The runs that --all_folds and --seeds ask for, each by its folder's name; empty where neither is given.
 
     Raises:
-      InputError: --seeds that are no different numbers from 0 to 2**32 - 1.
+      InputError: --seeds that are not different numbers from 0 to 2**32 - 1.
     """
     seeds = [int(text) if text.strip().isdecimal() else -1 for text in FLAGS.seeds]
     if len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
         raise InputError(f"--seeds={','.join(FLAGS.seeds)}: expected different integers from 0 on, comma-separated")
     configs = {"": config}
     if seeds:
-        configs = {f"seed_{seed}": dataclasses.replace(config, seed=seed) for seed in seeds}
+        configs = {f"seed_{seed}": config.replace("seed", seed) for seed in seeds}
     if FLAGS.all_folds:
         configs = {
-            f"{name}/fold_{fold}".lstrip("/"): dataclasses.replace(one, data=dataclasses.replace(one.data, fold=fold))
+            f"{name}/fold_{fold}".lstrip("/"): one.replace("data.fold", fold)
             for name, one in configs.items()
             for fold in range(one.data.folds)
         }
@@ -92,7 +165,7 @@ def group_from_flags(kind: type) -> Any:
     return kind(**{name: _flag_value(kind, name) for name in options(kind)})
 
 
-def _flag_value(kind: type, name: str):
+def _flag_value(kind: type, name: str) -> Any:
     value = FLAGS[name].value
     _, element_type = option_type(kind, name)
     if element_type is not None:

@@ -10,7 +10,7 @@ import sys
 from btjax.base.errors import InputError
 from btjax.data import download
 from btjax.weights import vgg16
-from experiments.console import DataBars
+from btjax.base.bars import DataBars
 
 SETS = {
     "figshare": (download.FIGSHARE, "the brain tumour data set, 880 MB in five files (CC BY 4.0)"),

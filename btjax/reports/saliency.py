@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from btjax.base.errors import InputError
-from btjax.data.slices import CLASSES
 from btjax.figures import saliency as figures
 from btjax.reports.gallery import render_gallery
-from btjax.runs.run import Run
 from btjax.saliency.faithfulness import MEASURES
 from btjax.saliency.scores import SCORES
-from btjax.studies.explanation import Maps, Subject, maps_of, stratified
-from btjax.studies.saliency import HEADLINE, PERMUTED
+from btjax.studies.maps import Maps, maps_of
+from btjax.studies.saliency import HEADLINE, PERMUTED, Explained, Values
+from btjax.studies.subject import Subject, stratified
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from btjax.runs.folder import RunFolder
+    from btjax.studies.saliency_rows import Faithfulness, Localisation, Randomisation, SaliencyReport
 
 
 def drawn_rows(subject: Subject, explained: Sequence[np.ndarray], slices: Sequence[str]) -> list[int]:
@@ -32,7 +38,7 @@ def drawn_rows(subject: Subject, explained: Sequence[np.ndarray], slices: Sequen
     tested = subject.tested
     common = sorted(set.intersection(*(set(rows.tolist()) for rows in explained)))
     if not slices:
-        return [common[place] for place in stratified(tested.labels[common], 2 * len(CLASSES), 0)]
+        return [common[place] for place in stratified(subject.labels[common], 2 * len(tested.classes), 0)]
     unknown = set(slices) - set(tested.ids[common])
     if unknown:
         known = "a test slice that every method explains" if set(slices) <= set(tested.ids) else "a test slice's id"
@@ -41,40 +47,39 @@ def drawn_rows(subject: Subject, explained: Sequence[np.ndarray], slices: Sequen
 
 
 def write_saliency_report(
-    run: Run,
-    report: dict[str, Any],
-    values: Mapping[str, Mapping[str, np.ndarray]],
-    subject: Subject,
-    maps: Mapping[str, Maps],
-    rows: list[int],
+    folder: RunFolder, report: SaliencyReport, values: Values, explained: Explained, rows: list[int]
 ) -> None:
     """Writes saliency.html and figures/ into the folder.
 
     Args:
-      run: the folder.
+      folder: of the study.
       report: of `saliency_report`.
       values: of `saliency_report`.
-      subject: what was explained.
-      maps: of each method, by name.
+      explained: subject and maps.
       rows: numbers of the test slices to draw, of `drawn_rows`.
     """
+    subject, maps = explained.subject, explained.maps
     drawn = {"gallery": _gallery(subject, maps, rows)}
     if "gradient" in maps:
         drawn["panels"] = _panels(subject, maps, rows)
-    if values:
-        drawn |= _score_figures(report, values, subject)
-    if report["randomisation"]["rows"]:
-        drawn["randomisation"] = figures.randomisation_curves(report["randomisation"]["rows"])
+    if report.localisation is not None:
+        drawn |= _score_figures(report.localisation, values, subject)
+    if report.randomisation.rows:
+        # Quantities that need masks are absent without them.
+        found = [dataclasses.asdict(row) for row in report.randomisation.rows]
+        drawn["randomisation"] = figures.randomisation_curves(
+            [{name: value for name, value in row.items() if value is not None} for row in found]
+        )
     for name, figure in drawn.items():
-        run.write_figure(name, figure)
-    run.write_text("saliency.html", _page(report, drawn))
+        folder.write_figure(name, figure)
+    folder.write_text("saliency.html", _page(report, drawn))
 
 
 def _titles(subject: Subject, rows: list[int]) -> list[str]:
     """What stands beside a row of pictures: the class, what the network says, the slice."""
-    tested = subject.tested
+    tested, classes = subject.tested, subject.run.classes
     return [
-        f"{CLASSES[tested.labels[row]]},\ncalled {CLASSES[subject.predicted[row]]}\n{tested.ids[row]}" for row in rows
+        f"{classes[subject.labels[row]]},\ncalled {classes[subject.predicted[row]]}\n{tested.ids[row]}" for row in rows
     ]
 
 
@@ -103,27 +108,30 @@ def _panels(subject: Subject, maps: Mapping[str, Maps], rows: list[int]):
     return figures.panels(_titles(subject, rows), pictures, masks)
 
 
-def _score_figures(report: dict, values: Mapping[str, Mapping[str, np.ndarray]], subject: Subject) -> dict:
-    drawn, whole = {}, len(subject.tested)
+def _score_figures(report: Localisation, values: Values, subject: Subject) -> dict[str, Figure]:
+    masks = subject.tested.masks
+    whole = len(subject.tested) - report.without_mask
+    drawn = {}
     for score in (HEADLINE, "pointing", "energy"):
         rows = []
-        for kind in ("scores", "controls"):
-            for row in report[kind]:
-                if row["group"] == "all" and row["score"] == score:
-                    part = f" ({row['slices']} slices)" if row["slices"] < whole else ""
-                    rows.append(row | {"control": kind == "controls", "method": row["method"] + part})
-        drawn[f"scores_{score}"] = figures.score_bars(
-            rows, score, report["chance"][score], SCORES[score].higher_is_better
-        )
+        for control, kind in ((False, report.scores), (True, report.controls)):
+            for row in kind:
+                if row.group == "all" and row.score == score:
+                    part = f" ({row.slices} slices)" if row.slices < whole else ""
+                    rows.append(dataclasses.asdict(row) | {"control": control, "method": row.method + part})
+        drawn[f"scores_{score}"] = figures.score_bars(rows, score, report.chance[score], SCORES[score].higher_is_better)
     of_all = {name: scores[HEADLINE] for name, scores in values.items() if len(scores[HEADLINE]) == whole}
     best = sorted(of_all, key=lambda name: -of_all[name].mean())
-    controls = {row["method"] for row in report["controls"]}
+    controls = {row.method for row in report.controls}
     methods = [name for name in best if name not in controls][:6]
-    if methods:
+    if methods and masks is not None:
         beside = [next(name for name in best if name in controls - {"noise"}), "noise"]
-        areas = subject.tested.masks.mean(axis=(1, 2))
+        areas = masks.mean(axis=(1, 2))
         drawn["by_size"] = figures.score_by_size(
-            areas, {name: of_all[name] for name in methods}, {name: of_all[name] for name in beside}, HEADLINE
+            areas[(areas > 0) & (areas < 1)],
+            {name: of_all[name] for name in methods},
+            {name: of_all[name] for name in beside},
+            HEADLINE,
         )
     return drawn
 
@@ -136,25 +144,36 @@ _CAPTIONS = {
 }
 
 
-def _page(report: dict, drawn: Mapping) -> str:
+def _page(report: SaliencyReport, drawn: Mapping[str, Figure]) -> str:
     """saliency.html."""
     shown = [{"figure": one, "caption": _CAPTIONS.get(name, name.replace("_", " "))} for name, one in drawn.items()]
-    tables = [_comparison_table(report, score) for score in report.get("chance", ())]
-    tables += [_faithfulness_table(report["faithfulness"]), _randomisation_table(report["randomisation"])]
+    found = report.localisation
+    tables = [] if found is None else [_comparison_table(found, score) for score in found.chance]
+    tables += [_faithfulness_table(report.faithfulness), _randomisation_table(report.randomisation)]
     sections = [
         {"title": "Figures", "tables": [], "figures": shown},
         {"title": "Scores", "tables": tables, "figures": []},
     ]
-    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in report["saliency"].items())
-    lead = [f"Accuracy on these slices: {report['accuracy']:.3f}. {report['data']}.", f"Settings: {settings}."]
-    if any(row["slices"] < report["test_slices"] for row in report.get("scores", ()) if row["group"] == "all"):
+    title = f"Saliency of {report.run['system']}: {report.test_slices} test slices, protocol {report.protocol}"
+    return render_gallery(title, sections, _lead(report))
+
+
+def _lead(report: SaliencyReport) -> list[str]:
+    """What a reader must know of the slices, settings and methods."""
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in report.saliency.items())
+    lead = [f"Accuracy on these slices: {report.accuracy:.3f}. {report.data}.", f"Settings: {settings}."]
+    found = report.localisation
+    if found is None:
+        lead.append("These data have no masks: maps are drawn and checked, not scored.")
+    elif any(row.slices < report.test_slices - found.without_mask for row in found.scores if row.group == "all"):
         lead.append(
             "Methods of many passes explain a drawn part of the slices, as many of each class: compare them by their "
             "difference to the best control, which is of the same slices."
         )
-    lead += [f"Left out: {name}: {reason}" for name, reason in report["left_out"].items()]
-    title = f"Saliency of {report['run']['experiment']}: {report['test_slices']} test slices, "
-    return render_gallery(f"{title}protocol {report['protocol']}", sections, lead)
+    if found is not None and found.without_mask:
+        lead.append(f"{found.without_mask} test slices have no tumour in their mask and are not scored.")
+    lead += [f"{name}: {count} of its maps are zero everywhere." for name, count in report.zero_maps.items()]
+    return lead + [f"Left out: {name}: {reason}" for name, reason in report.left_out.items()]
 
 
 def _interval(bounds: Sequence[float] | None) -> str:
@@ -165,63 +184,63 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _comparison_table(report: dict, score: str) -> dict:
-    rows = [row for row in report["comparison"] if row["group"] == "all" and row["score"] == score]
+def _comparison_table(report: Localisation, score: str) -> dict[str, Any]:
+    rows = [row for row in report.comparison if row.group == "all" and row.score == score]
     body = [
         [
-            row["method"],
-            row["slices"],
-            _number(row["mean"]),
-            row["best_control"],
-            _number(row["control_mean"]),
-            f"{row['difference']:+.3f}{_interval(row['difference_ci95'])}",
-            "yes" if row["beats_best_control"] else "no",
+            row.method,
+            row.slices,
+            f"{_number(row.mean)}{_interval(row.mean_ci95)}",
+            row.best_control,
+            _number(row.control_mean),
+            f"{row.difference:+.3f}{_interval(row.difference_ci95)}",
+            "yes" if row.beats_best_control else "no",
         ]
-        for row in sorted(rows, key=lambda row: -row["difference"])
+        for row in sorted(rows, key=lambda row: -row.difference)
     ]
-    direction, chance = report["directions"][score], report["chance"][score]
+    direction, chance = report.directions[score], report.chance[score]
     return {
         "title": f"{score.replace('_', ' ')}: {direction} is better, chance {chance:.3f}",
-        "head": ["method", "slices", "mean", "best control", "its mean", "better by (95%)", "beats it"],
+        "head": ["method", "slices", "mean (95%)", "best control", "its mean", "better by (95%)", "beats it"],
         "rows": body,
     }
 
 
-def _faithfulness_table(found: dict) -> dict:
-    measured = {(row["method"], row["score"]): row for row in found["rows"]}
+def _faithfulness_table(found: Faithfulness) -> dict[str, Any]:
+    measured = {(row.method, row.score): row for row in found.rows}
     body = []
-    for method in dict.fromkeys(row["method"] for row in found["rows"]):
+    for method in dict.fromkeys(row.method for row in found.rows):
         cells = [measured.get((method, name)) for name in MEASURES]
-        body.append([method, *("" if row is None else _number(row["mean"]) + _interval(row["ci95"]) for row in cells)])
+        body.append([method, *("" if row is None else _number(row.mean) + _interval(row.ci95) for row in cells)])
     head = [
         f"{name.replace('_', ' ')} ({'higher' if measure.higher_is_better else 'lower'} is better)"
         for name, measure in MEASURES.items()
     ]
     return {
-        "title": f"What the network does with the map's pixels, on {found['slices']} slices; noise: random maps",
+        "title": f"What the network does with the map's pixels, on {found.slices} slices; noise: random maps",
         "head": ["method", *head],
         "rows": body,
     }
 
 
-def _randomisation_table(found: dict) -> dict:
-    """The rows of networks that have learned nothing: every layer random, and permuted labels."""
-    last = [row["layer"] for row in found["rows"] if row["layer"] != PERMUTED][-1:]
-    rows = [row for row in found["rows"] if row["layer"] in (*last, PERMUTED)]
+def _randomisation_table(found: Randomisation) -> dict[str, Any]:
+    """The rows of networks that have learned nothing: every stage random, and permuted labels."""
+    last = [row.layer for row in found.rows if row.layer != PERMUTED][-1:]
     body = [
         [
-            row["method"],
-            PERMUTED if row["layer"] == PERMUTED else "every layer random",
-            _number(row["spearman"]),
-            _number(row["ssim"]),
-            _number(row.get(HEADLINE)),
-            f"{_number(row.get('lost'))}{_interval(row.get('lost_ci95'))}",
+            row.method,
+            PERMUTED if row.layer == PERMUTED else "every layer random",
+            _number(row.spearman),
+            _number(row.ssim),
+            _number(row.average_precision),
+            f"{_number(row.lost)}{_interval(row.lost_ci95)}",
         ]
-        for row in rows
+        for row in found.rows
+        if row.layer in (*last, PERMUTED)
     ]
-    title = f"Maps of networks that have not learned the task, beside the trained one's, on {found['slices']} slices"
-    if "permuted_train_accuracy" in found:
-        title += f"; of its permuted labels the network knows {found['permuted_train_accuracy']:.1%}"
+    title = f"Maps of networks that have not learned the task, beside the trained one's, on {found.slices} slices"
+    if found.permuted_train_accuracy is not None:
+        title += f"; its accuracy on the permuted labels is {found.permuted_train_accuracy:.1%}"
     return {
         "title": title,
         "head": ["method", "network", "Spearman", "SSIM", "average precision", "lost (95%)"],

@@ -1,243 +1,275 @@
-"""The saliency report: maps scored against the tumour masks, and checked against the network that they explain."""
+"""Maps scored against the tumour masks, and checked against the network that they explain."""
 
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from btjax.base import options
-from btjax.base.errors import InputError
 from btjax.base.keys import random_key
-from btjax.base.progress import ProgressCallback
-from btjax.data.slices import CLASSES
-from btjax.runs.run import Run
 from btjax.saliency.controls import control_maps
 from btjax.saliency.faithfulness import deletion, insertion, max_sensitivity, sensitivity_n
 from btjax.saliency.methods import Method, attribution_maps
 from btjax.saliency.sanity import cascading_randomisation, map_similarity
-from btjax.saliency.scores import SCORES, chance_levels, score_maps
-from btjax.studies.explanation import Maps, Permuted, SaliencyConfig, Subject, checked_rows, let_programs_go, maps_of
+from btjax.saliency.scores import SCORES, chance_levels, count_zero_maps, score_maps
+from btjax.studies.maps import Maps, let_programs_go, maps_of
+from btjax.studies.saliency_rows import (
+    SCHEMA,
+    Faithfulness,
+    Localisation,
+    Randomisation,
+    RandomisationRow,
+    SaliencyReport,
+    ScoreRow,
+)
 from btjax.studies.saliency_tables import comparison_rows, lesion_sizes, score_rows
+from btjax.studies.subject import Permuted, SaliencyConfig, Subject, checked_rows
+
+if TYPE_CHECKING:
+    from btjax.base.progress import ProgressCallback
 
 HEADLINE = "average_precision"
 """The score that sorts the tables: it takes the whole map, and no threshold."""
 
 PERMUTED = "permuted labels"
-"""Stands for a layer in the rows of a network that was trained on permuted labels."""
+"""Stands for a stage in the rows of a network that was trained on permuted labels."""
+
+Values = Mapping[str, Mapping[str, np.ndarray]]
+"""Method or control -> score -> float64, one value for each slice that it was scored on."""
 
 _STEPS = 32
 _SUBSET = 0.1
 _RADIUS = 0.02
-
-
 _SUBSETS = 64
 _NOISES = 4
 _PERTURBATIONS = 4
 
 
-def describe(subject: Subject, config: SaliencyConfig, folder: pathlib.Path) -> dict[str, Any]:
-    """What is explained and how, as JSON values, without the places of files: equal values, equal maps.
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """A subject with the maps of its decisions.
 
-    Args:
-      subject: what is explained.
-      config: how.
-      folder: the run's.
-    """
-    run = subject.restored.config.to_json()
-    run["data"].pop("data_dir")
-    run.get("transfer", {}).pop("weights", None)
-    best = Run(folder).checkpoints.progress("best")["best"]
-    about = {"run": run, "epoch": best["epoch"], "step": best["step"], "split": subject.split.fingerprint}
-    return about | {"composed": subject.origins, "saliency": options.to_dict(config)}
-
-
-def saliency_report(
-    config: SaliencyConfig,
-    subject: Subject,
-    methods: Sequence[Method],
-    maps: Mapping[str, Maps],
-    permuted: Permuted | None,
-    progress: ProgressCallback | None = None,
-) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
-    """Everything that is measured of the maps.
-
-    Args:
+    Attributes:
       config: how much is measured.
       subject: what was explained.
       methods: those of the maps.
       maps: of each method, by name.
       permuted: the same network trained on permuted labels, or None.
+    """
+
+    config: SaliencyConfig
+    subject: Subject
+    methods: Sequence[Method]
+    maps: Mapping[str, Maps]
+    permuted: Permuted | None = None
+
+
+def settings(subject: Subject, config: SaliencyConfig) -> dict[str, Any]:
+    """What is explained and how, as JSON values, without the places of files: equal values, equal maps."""
+    run = subject.run.config.to_json()
+    run["data"].pop("data_dir")
+    run.get("extra", {}).pop("weights", None)
+    best = subject.run.checkpoints.progress("best")["best"]
+    about = {"run": run, "epoch": best["epoch"], "step": best["step"], "split": subject.data.split.fingerprint}
+    return about | {"composed": subject.origins, "saliency": options.to_dict(config)}
+
+
+def saliency_report(
+    explained: Explained, left_out: dict[str, str], progress: ProgressCallback | None = None
+) -> tuple[SaliencyReport, Values]:
+    """Everything that is measured of the maps.
+
+    Args:
+      explained: subject and maps.
+      left_out: methods that do not fit the model, with the reason.
       progress: called as `progress(what, methods done, methods in all)`.
 
     Returns:
-      The report as JSON values; and method or control -> score -> float64 [rows], empty where there are no masks.
+      The report; and the scores of every slice, empty where there are no masks.
     """
-    tested, values = subject.tested, {}
-    report: dict[str, Any] = {
-        "protocol": subject.restored.config.data.protocol,
-        "test_slices": len(tested),
-        "test_patients": None if tested.patients is None else len(np.unique(tested.patients)),
-        "classes": list(CLASSES),
-        "accuracy": float(np.mean(subject.predicted == tested.labels)),
-    }
-    if tested.masks is not None:
-        tables, values = score_all(subject, maps, config.saliency_seed, progress)
-        report |= tables
-    report["faithfulness"] = faithfulness(config, subject, methods, maps, progress)
-    report["randomisation"] = randomisation(config, subject, methods, maps, permuted, progress)
+    subject, tested = explained.subject, explained.subject.tested
+    localised, values = (None, {}) if tested.masks is None else localisation(explained, progress)
+    zeros = {name: count_zero_maps(found) for name, (_, found) in explained.maps.items()}
+    report = SaliencyReport(
+        schema=SCHEMA,
+        **settings(subject, explained.config),
+        data=subject.data.form,
+        left_out=left_out,
+        protocol=subject.run.config.data.protocol,
+        test_slices=len(tested),
+        test_patients=None if tested.patients is None else len(np.unique(tested.patients)),
+        classes=subject.run.classes,
+        accuracy=float(np.mean(subject.predicted == subject.labels)),
+        zero_maps={name: count for name, count in zeros.items() if count},
+        localisation=localised,
+        faithfulness=faithfulness(explained, progress),
+        randomisation=randomisation(explained, progress),
+    )
     return report, values
 
 
-def score_all(
-    subject: Subject, maps: Mapping[str, Maps], seed: int, progress: ProgressCallback | None = None
-) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
+def localisation(explained: Explained, progress: ProgressCallback | None = None) -> tuple[Localisation, Values]:
     """Scores every method and control against the masks of the test slices.
 
-    Args:
-      subject: what was explained; its slices have masks.
-      maps: of each method, by name.
-      seed: of the random control.
-      progress: see `saliency_report`.
-
-    Returns:
-      The tables as JSON values (`chance`, `scores`, `controls`, `comparison`, `area_share`, `size_edges`), and
-      method or control -> score -> float64 [rows].
+    Slices whose mask is empty, as where there is no tumour, cannot be scored and are counted.
 
     Raises:
-      InputError: the data set has no masks.
+      ValueError: the data set has no masks.
     """
-    tested = subject.tested
-    if tested.masks is None:
-        raise InputError("scores need masks, which this form of the data set has not")
+    subject = explained.subject
+    tested, masks = subject.tested, subject.tested.masks
+    if masks is None or subject.trained.masks is None:
+        raise ValueError("scores need masks, which this form of the data set has not")
+    scored = masks.any(axis=(1, 2)) & ~masks.all(axis=(1, 2))
     area_share = float(subject.trained.masks.mean())
-    controls = control_maps(tested.images, subject.predicted, subject.trained.masks, subject.trained.labels, seed=seed)
-    of_controls = {name: score_maps(found, tested.masks, area_share=area_share) for name, found in controls.items()}
-    sizes, edges = lesion_sizes(tested.masks.mean(axis=(1, 2)))
-    groups = {"class": np.array(CLASSES)[tested.labels], "size": sizes}
+    controls = control_maps(
+        tested.images,
+        subject.predicted,
+        subject.trained.masks,
+        subject.trained.labels,
+        seed=explained.config.saliency_seed,
+    )
+    of_controls = {
+        name: score_maps(found[scored], masks[scored], area_share=area_share) for name, found in controls.items()
+    }
+    sizes, edges = lesion_sizes(masks[scored].mean(axis=(1, 2)))
+    groups = {"class": np.array(subject.run.classes)[subject.labels[scored]], "size": sizes}
     if tested.planes is not None:
-        groups["plane"] = tested.planes
-    patients = _clusters(subject)
-    values = {
-        name: score_maps(found, tested.masks[rows], area_share=area_share)
-        for name, (rows, found) in _counted(maps.items(), "scores", progress)
-    }
+        groups["plane"] = tested.planes[scored]
+    patients = subject.clusters[scored]
+    places = np.cumsum(scored) - 1
+    values: dict[str, dict[str, np.ndarray]] = {}
     scores, comparison = [], []
-    for name, (rows, _) in maps.items():
-        part = {group: column[rows] for group, column in groups.items()}
-        beside = {control: {s: v[rows] for s, v in each.items()} for control, each in of_controls.items()}
-        scores += score_rows({name: values[name]}, patients[rows], part)
-        comparison += comparison_rows({name: values[name]}, beside, patients[rows], part)
-    chance = {name: float(np.mean(v)) for name, v in chance_levels(tested.masks, area_share=area_share).items()}
-    tables = {
-        "area_share": area_share,
-        "size_edges": edges,
-        "chance": chance,
-        "directions": {name: "higher" if score.higher_is_better else "lower" for name, score in SCORES.items()},
-        "scores": _rows(subject, scores),
-        "controls": _rows(subject, score_rows(of_controls, patients, groups)),
-        "comparison": _rows(subject, comparison),
-    }
-    return tables, values | of_controls
+    for name, (rows, found) in _counted(explained.maps.items(), "scores", progress):
+        kept = scored[rows]
+        values[name] = score_maps(found[kept], masks[rows[kept]], area_share=area_share)
+        part = places[rows[kept]]
+        columns = {group: column[part] for group, column in groups.items()}
+        beside = {control: {s: v[part] for s, v in each.items()} for control, each in of_controls.items()}
+        scores += score_rows({name: values[name]}, patients[part], columns)
+        comparison += comparison_rows({name: values[name]}, beside, patients[part], columns)
+    chance = chance_levels(masks[scored], area_share=area_share)
+    report = Localisation(
+        area_share=area_share,
+        size_edges=edges,
+        chance={name: float(np.mean(levels)) for name, levels in chance.items()},
+        directions={name: "higher" if score.higher_is_better else "lower" for name, score in SCORES.items()},
+        scores=_known(subject, scores),
+        controls=_known(subject, score_rows(of_controls, patients, groups)),
+        comparison=_known(subject, comparison),
+        without_mask=int(np.sum(~scored)),
+    )
+    return report, values | of_controls
 
 
-def faithfulness(
-    config: SaliencyConfig,
-    subject: Subject,
-    methods: Sequence[Method],
-    maps: Mapping[str, Maps],
-    progress: ProgressCallback | None = None,
-) -> dict[str, Any]:
-    """Whether the maps say what the network does: the measures of `btjax.saliency.faithfulness` on the checked slices.
+def faithfulness(explained: Explained, progress: ProgressCallback | None = None) -> Faithfulness:
+    """Whether the maps say what the network does: the measures of `btjax.saliency.faithfulness`, on some slices.
 
     `noise` stands beside the methods as their chance level, the mean of some random maps of each slice.
-    Max-sensitivity, which makes the maps anew, is not measured of methods of hundreds of passes.
-
-    Returns:
-      `slices`, and `rows` as of `btjax.studies.saliency_tables.score_rows`, with the measures for scores.
+    Max-sensitivity, which computes the maps again, is not measured for methods of hundreds of passes.
     """
+    config, subject = explained.config, explained.subject
     rows = checked_rows(config, subject)
     key = random_key(jax.random.key(config.saliency_seed), "faithfulness")
-    about = subject.classifier, subject.inputs[rows], subject.predicted[rows]
-    shape, batch = (_NOISES, len(rows), *subject.inputs.shape[1:3]), {"batch_size": config.batch_size}
-    found = {name: maps_of(known, rows)[None] for name, known in maps.items()}
+    inputs, targets = subject.inputs[rows], subject.predicted[rows]
+    found = {name: maps_of(known, rows)[None] for name, known in explained.maps.items()}
+    shape = (_NOISES, len(rows), *inputs.shape[1:3])
     found["noise"] = np.asarray(jax.random.uniform(random_key(key, "noise"), shape))
+    batch = {"batch_size": config.batch_size}
+    removed = {"baseline": subject.baselines(config)[rows], **batch}
     subset = max(1, round(_SUBSET * found["noise"][0, 0].size))
-    removed = {"baseline": subject.black, **batch}
-    together = np.concatenate(list(found.values()))
-    correlations = sensitivity_n(*about, together, key, sizes=(subset,), subsets=_SUBSETS, **removed)[..., 0]
+    correlations = sensitivity_n(
+        subject.classifier, inputs, targets, np.concatenate(list(found.values())), key,
+        sizes=(subset,), subsets=_SUBSETS, **removed,
+    )[..., 0]  # fmt: skip
     values, first = {}, 0
     for name, several in _counted(found.items(), "faithfulness", progress):
         values[name] = {
-            "insertion": np.mean([insertion(*about, one, key, steps=_STEPS, **batch) for one in several], axis=0),
-            "deletion": np.mean([deletion(*about, one, key, steps=_STEPS, **removed) for one in several], axis=0),
+            "insertion": np.mean(
+                [insertion(subject.classifier, inputs, targets, one, key, steps=_STEPS, **batch) for one in several],
+                axis=0,
+            ),
+            "deletion": np.mean(
+                [deletion(subject.classifier, inputs, targets, one, key, steps=_STEPS, **removed) for one in several],
+                axis=0,
+            ),
             "sensitivity_n": correlations[first : first + len(several)].mean(axis=0),
         }
         first += len(several)
+    for name, moved in _sensitivities(explained, rows, key, progress):
+        values[name]["max_sensitivity"] = moved
+    measured = [row for name, each in values.items() for row in score_rows({name: each}, subject.clusters[rows])]
+    return Faithfulness(len(rows), _known(subject, measured))
+
+
+def _sensitivities(
+    explained: Explained, rows: np.ndarray, key: jax.Array, progress: ProgressCallback | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Max-sensitivity of each method for which it is finite, by name."""
+    config, subject = explained.config, explained.subject
+    inputs, targets = subject.inputs[rows], subject.predicted[rows]
     radius = _RADIUS * float(np.ptp(subject.inputs))
-    cheap = [method for method in methods if method.passes != "hundreds"]
-    for method in _counted(cheap, "max-sensitivity", progress):
-        moved = max_sensitivity(method.attribute, *about, key, radius=radius, samples=_PERTURBATIONS, **batch)
-        values[method.name] |= {"max_sensitivity": moved} if np.isfinite(moved).all() else {}
+    for method in _counted([one for one in explained.methods if one.passes != "hundreds"], "max-sensitivity", progress):
+        moved = max_sensitivity(
+            method.attribute, subject.classifier, inputs, targets, key,
+            radius=radius, samples=_PERTURBATIONS, batch_size=config.batch_size,
+            baselines=subject.baselines(config)[rows] if method.takes_baseline else None,
+        )  # fmt: skip
+        if np.isfinite(moved).all():
+            yield method.name, moved
         let_programs_go()
-    clusters = _clusters(subject)[rows]
-    measured = [row for name, found in values.items() for row in score_rows({name: found}, clusters)]
-    measured = _rows(subject, measured)
-    return {"slices": len(rows), "rows": measured}
 
 
-def randomisation(
-    config: SaliencyConfig,
-    subject: Subject,
-    methods: Sequence[Method],
-    maps: Mapping[str, Maps],
-    permuted: Permuted | None,
-    progress: ProgressCallback | None = None,
-) -> dict[str, Any]:
+def randomisation(explained: Explained, progress: ProgressCallback | None = None) -> Randomisation:
     """What is left of the maps when the network has learned nothing (Adebayo et al. 2018).
 
-    Layers are made random from the top down; and the network may be one that was trained on permuted labels. Methods of
+    Stages are made random from the top down; and the network may be one that was trained on permuted labels. Methods of
     one pass that ask the classifier are checked.
-
-    Returns:
-      `slices`; of the permuted network `permuted_train_accuracy`; and `rows`, for each method and layer ("trained"
-      first, `PERMUTED` last): `similarity` (Spearman with and without sign, SSIM; means) to the trained network's
-      maps, the mean `average_precision` against the masks where there are any, and `lost`, by how much that fell, with
-      `lost_ci95`, resampled by patient.
     """
+    config, subject, permuted = explained.config, explained.subject, explained.permuted
     rows, network = checked_rows(config, subject), subject.classifier
     inputs, targets = subject.inputs[rows], subject.predicted[rows]
-    masks = None if subject.tested.masks is None else subject.tested.masks[rows]
     key = random_key(jax.random.key(config.saliency_seed), "randomisation")
     networks = {
-        layer: dataclasses.replace(network, variables=variables)
-        for layer, variables in cascading_randomisation(network.model, network.variables, jnp.asarray(inputs[:1]), key)
+        stage: dataclasses.replace(network, variables=variables)
+        for stage, variables in cascading_randomisation(network.model, network.variables, jnp.asarray(inputs[:1]), key)
     }
     if permuted is not None:
         networks[PERMUTED] = permuted.classifier
-    found, asked = [], [method for method in methods if method.passes == "one" and method.name not in subject.extra]
+    found = []
+    asked = [one for one in explained.methods if one.passes == "one" and one.name not in subject.extra]
     for method in _counted(asked, "randomisation", progress):
-        trained = maps_of(maps[method.name], rows)
-        before = None if masks is None else SCORES[HEADLINE].function(trained, masks)
-        for layer, changed in {"trained": None, **networks}.items():
-            left = trained
-            if changed is not None:
-                left = attribution_maps(changed, inputs, targets, key, method, config.batch_size)
-            row = {"method": method.name, "layer": layer}
-            row |= {name: float(np.mean(values)) for name, values in map_similarity(trained, left).items()}
-            if masks is not None:
-                after = SCORES[HEADLINE].function(left, masks)
-                lost = score_rows({method.name: {HEADLINE: before - after}}, _clusters(subject)[rows])[0]
-                row |= {HEADLINE: float(np.mean(after)), "lost": lost["mean"], "lost_ci95": lost["ci95"]}
-            found.append(row)
+        trained = maps_of(explained.maps[method.name], rows)
+        found.append(_randomisation_row(subject, rows, (method.name, "trained"), (trained, trained)))
+        for stage, changed in networks.items():
+            left = attribution_maps(changed, inputs, targets, key, method, batch_size=config.batch_size)
+            found.append(_randomisation_row(subject, rows, (method.name, stage), (trained, left)))
         let_programs_go()
-    accuracy = {} if permuted is None else {"permuted_train_accuracy": permuted.train_accuracy}
-    return {"slices": len(rows), "rows": found} | accuracy
+    return Randomisation(len(rows), tuple(found), None if permuted is None else permuted.train_accuracy)
+
+
+def _randomisation_row(
+    subject: Subject, rows: np.ndarray, name: tuple[str, str], maps: tuple[np.ndarray, np.ndarray]
+) -> RandomisationRow:
+    """The row of a method and stage: similarity of the maps before and after, and what the score lost."""
+    (method, stage), (before, after) = name, maps
+    similar = {measure: float(np.mean(values)) for measure, values in map_similarity(before, after).items()}
+    masks = subject.tested.masks
+    scored = np.zeros(len(rows), bool) if masks is None else masks[rows].any(axis=(1, 2)) & ~masks[rows].all((1, 2))
+    if masks is None or not scored.any():
+        return RandomisationRow(method, stage, **similar)
+    precision = SCORES[HEADLINE].function
+    kept = masks[rows[scored]]
+    left = precision(after[scored], kept)
+    lost = score_rows({method: {HEADLINE: precision(before[scored], kept) - left}}, subject.clusters[rows[scored]])[0]
+    return RandomisationRow(
+        method, stage, **similar, average_precision=float(np.mean(left)), lost=lost.mean, lost_ci95=lost.ci95
+    )
 
 
 def _counted(items: Collection, what: str, progress: ProgressCallback | None) -> Iterator:
@@ -248,11 +280,8 @@ def _counted(items: Collection, what: str, progress: ProgressCallback | None) ->
             progress(what, done, len(items))
 
 
-def _clusters(subject: Subject) -> np.ndarray:
-    """What is resampled together: patients, or slices where the data set does not know them."""
-    return subject.tested.ids if subject.tested.patients is None else subject.tested.patients
-
-
-def _rows(subject: Subject, rows: list[dict]) -> list[dict]:
+def _known(subject: Subject, rows: Sequence[Any]) -> tuple[Any, ...]:
     """Rows of a table, without a number of patients where the data set does not know them."""
-    return rows if subject.tested.patients is not None else [row | {"patients": None} for row in rows]
+    if subject.tested.patients is not None:
+        return tuple(rows)
+    return tuple(dataclasses.replace(row, patients=None) for row in rows)

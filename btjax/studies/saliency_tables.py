@@ -1,4 +1,4 @@
-"""From scores per slice to the rows of a table: means with intervals by patient, and the verdict against controls."""
+"""From scores of every slice to the rows of a table: means with intervals by patient, beside the best control."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from btjax.evaluation import bootstrap
+from btjax.evaluation.bootstrap import Resampling, resample
 from btjax.saliency.scores import SCORES
+from btjax.studies.saliency_rows import ComparisonRow, ScoreRow
 
 SIZES = ("small", "medium", "large")
 """Names of the lesion sizes, by tumour area."""
@@ -37,7 +38,7 @@ def score_rows(
     *,
     resamples: int = 2000,
     seed: int = 0,
-) -> list[dict]:
+) -> list[ScoreRow]:
     """The mean of each score of each method, over all slices and over each group.
 
     Args:
@@ -47,22 +48,19 @@ def score_rows(
       resamples: of the bootstrap.
       seed: of the resampling.
 
-    Returns:
-      A dict of plain Python values for each group, method and score: `group` ("all", or as in "plane"), `value`
-      ("all", or as in "axial"), `method`, `score`, `slices`, `patients`, `mean`, `ci95` ([low, high], a percentile
-      interval by patient; None for fewer than two patients).
-
     Raises:
       ValueError: no slices, or arrays of different lengths.
     """
     _check_lengths(values, patients, groups or {})
     rows = []
     for group, value, chosen in _parts(len(patients), groups or {}):
-        clusters, counts = _resampling(patients[chosen], resamples, seed)
+        resampled = resample(patients[chosen], resamples=resamples, seed=seed)
         for method, scores in values.items():
             for score, numbers in scores.items():
-                mean = _mean_with_interval(numbers[chosen], clusters, counts)
-                rows.append({"group": group, "value": value, "method": method, "score": score, **mean})
+                found = resampled.mean(numbers[chosen])
+                rows.append(
+                    ScoreRow(group, value, method, score, found.rows, found.clusters, found.value, found.ci95)
+                )
     return rows
 
 
@@ -74,7 +72,7 @@ def comparison_rows(
     *,
     resamples: int = 2000,
     seed: int = 0,
-) -> list[dict]:
+) -> list[ComparisonRow]:
     """Each method less the best control, slice by slice, for each score of `btjax.saliency.scores.SCORES`.
 
     The best control is the one with the best mean over the same slices, chosen for each group and score: choosing it
@@ -88,12 +86,6 @@ def comparison_rows(
       resamples: of the bootstrap; a resample takes the same patients for the method and the control.
       seed: of the resampling.
 
-    Returns:
-      A dict of plain Python values for each group, method and score: `group`, `value`, `method`, `score`, `slices`,
-      `patients`, `best_control`, `control_mean`, `mean` (of the method), `difference` (positive where the method is
-      better, whatever the score's direction), `difference_ci95`, and `beats_best_control`, true where the interval
-      lies above 0 (false without an interval).
-
     Raises:
       ValueError: no slices or no controls, arrays of different lengths, or a score that is not one of `SCORES`.
     """
@@ -106,31 +98,33 @@ def comparison_rows(
         raise ValueError(f"unknown scores: {', '.join(sorted(unknown))}; expected some of {', '.join(SCORES)}")
     rows = []
     for group, value, chosen in _parts(len(patients), groups or {}):
-        clusters, counts = _resampling(patients[chosen], resamples, seed)
+        resampled = resample(patients[chosen], resamples=resamples, seed=seed)
         for method, scores in methods.items():
             for score, numbers in scores.items():
                 of_controls = {name: values[score][chosen] for name, values in controls.items()}
-                row = _comparison(score, numbers[chosen], of_controls, clusters, counts)
-                rows.append({"group": group, "value": value, "method": method, "score": score, **row})
+                name = {"group": group, "value": value, "method": method, "score": score}
+                rows.append(_comparison(name, numbers[chosen], of_controls, resampled))
     return rows
 
 
 def _comparison(
-    score: str, numbers: np.ndarray, controls: dict[str, np.ndarray], clusters: np.ndarray, counts: np.ndarray | None
-) -> dict:
-    sign = 1 if SCORES[score].higher_is_better else -1
-    best = max(controls, key=lambda name: sign * controls[name].mean())
-    gain = _mean_with_interval(sign * (numbers - controls[best]), clusters, counts)
-    return {
-        "slices": gain["slices"],
-        "patients": gain["patients"],
-        "best_control": best,
-        "control_mean": float(controls[best].mean()),
-        "mean": float(numbers.mean()),
-        "difference": gain["mean"],
-        "difference_ci95": gain["ci95"],
-        "beats_best_control": gain["ci95"] is not None and gain["ci95"][0] > 0,
-    }
+    name: dict[str, str], numbers: np.ndarray, controls: dict[str, np.ndarray], resampled: Resampling
+) -> ComparisonRow:
+    sign = 1 if SCORES[name["score"]].higher_is_better else -1
+    best = max(controls, key=lambda control: sign * controls[control].mean())
+    gain, mean = resampled.mean(sign * (numbers - controls[best])), resampled.mean(numbers)
+    return ComparisonRow(
+        **name,
+        slices=gain.rows,
+        patients=gain.clusters,
+        mean=mean.value,
+        mean_ci95=mean.ci95,
+        best_control=best,
+        control_mean=float(controls[best].mean()),
+        difference=gain.value,
+        difference_ci95=gain.ci95,
+        beats_best_control=gain.ci95 is not None and gain.ci95[0] > 0,
+    )
 
 
 def _parts(rows: int, groups: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -139,23 +133,6 @@ def _parts(rows: int, groups: Mapping[str, np.ndarray]) -> Iterator[tuple[str, s
     for group, column in groups.items():
         for value in np.unique(column):
             yield group, str(value), np.flatnonzero(column == value)
-
-
-def _resampling(patients: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """The patient number of each row, and how often each resample draws each patient (None for a single patient)."""
-    clusters = np.unique(patients, return_inverse=True)[1]
-    units = int(clusters.max()) + 1
-    # float64 runs through BLAS and is exact for counts.
-    counts = bootstrap.resampled_counts(units, resamples, seed).astype(np.float64) if units > 1 else None
-    return clusters, counts
-
-
-def _mean_with_interval(values: np.ndarray, clusters: np.ndarray, counts: np.ndarray | None) -> dict:
-    interval = None
-    if counts is not None:
-        interval = bootstrap.percentile_interval(bootstrap.resampled_mean(values, clusters, counts))
-    patients = int(clusters.max()) + 1
-    return {"slices": len(values), "patients": patients, "mean": float(values.mean()), "ci95": interval}
 
 
 def _check_lengths(values: Values, patients: np.ndarray, groups: Mapping[str, np.ndarray]) -> None:

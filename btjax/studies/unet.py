@@ -1,282 +1,297 @@
-"""What is made of a trained autoencoder and encoder classifier: the composed models, their scores, Figures 7 to 14."""
+"""The U-Net's composed models scored on its test slices, and what its Figures 7 to 14 are drawn from."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from btjax.base.checkpoints import Checkpoints
-from btjax.base.keys import random_key
-from btjax.data.slices import CLASSES, Slices
-from btjax.data.splits import Split
-from btjax.evaluation.reconstruction import latent_experiments, reconstruction_scores
-from btjax.figures import saliency
-from btjax.figures import unet as figures
-from btjax.models.compose import compose_final, compose_left, compose_right
-from btjax.models.unet import RightModel
-from btjax.reports.gallery import render_gallery
-from btjax.runs.run import Restored, Run, restore
+from btjax.base.batches import in_batches
+from btjax.evaluation.reconstruction import (
+    LatentEffect,
+    ReconstructionScores,
+    latent_experiments,
+    reconstruction_scores,
+    summarise,
+)
+from btjax.models.compose import compose_left, compose_right
+from btjax.runs.run import Run, restore
 from btjax.saliency.classifier import Classifier
 from btjax.saliency.gradients import gradient
-from btjax.systems.config import StageConfig
+from btjax.studies.composed import AUTOENCODER, CLASSIFIER, fresh_right, load_composed, right_model
 from btjax.training.loop import kept_name
 from btjax.training.step import make_predict
 
-AUTOENCODER, CLASSIFIER, COMPOSED = "autoencoder", "classifier", "composed"
+if TYPE_CHECKING:
+    from flax import linen as nn
+
+    from btjax.data.slices import Slices
+    from btjax.studies.data import Divided
+
+SCHEMA = 2
 CONFUSION_EPOCHS = (10, 20, 40, 50, 160)
 """The epochs of the paper's Figure 12."""
+
+RIGHT_DRAWS = 5
+"""Fresh colorers of the right model: one draw alone would be luck."""
 
 _BATCH = 32
 
 
-def compose(folder: pathlib.Path, stages: StageConfig, seed: int) -> dict[str, dict[str, str]]:
-    """Puts the final, the left and the right model together and saves them under `folder`/composed.
+@dataclasses.dataclass(frozen=True)
+class Location:
+    """The frozen location kernel, and its sum: the gain of a grey input, for which a sum near 0 would leave nothing."""
 
-    Args:
-      folder: the experiment's folder, with the runs autoencoder and classifier.
-      stages: whose `latent` and `colorer` are used.
-      seed: of what is fresh in the left and right models.
+    kernel: tuple[float, ...]
+    sum: float
 
-    Returns:
-      model -> path of each leaf -> autoencoder, classifier or fresh; also in composed/origins.json.
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Standard deviation of the mean scores over the draws of what is fresh in a model."""
+
+    draws: int
+    mae: float
+    psnr: float
+    ssim: float
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetReport:
+    """What the U-Net's experiment found on its test slices.
+
+    Attributes:
+      schema: `SCHEMA`.
+      protocol: of the split.
+      data: the data set's form in words.
+      test_slices: how many.
+      reconstruction: of the autoencoder's best epoch.
+      final: of the final U-Net, whose encoder was trained to classify.
+      by_epoch: model (full, right, left) -> kept epoch -> scores; of the right model the means over its draws.
+      right_spread: kept epoch -> spread of the right model's scores over its draws.
+      latent: of the autoencoder, by the part of its input that is replaced.
+      final_latent: the same of the final U-Net.
+      location: the frozen kernel.
+      confusion_by_epoch: kept epoch of the classifier -> confusion matrix of the held-out rows.
+      classes: their names.
+      config: of the autoencoder, without the place of the data.
+    """
+
+    schema: int
+    protocol: str
+    data: str
+    test_slices: int
+    reconstruction: ReconstructionScores
+    final: ReconstructionScores
+    by_epoch: dict[str, dict[int, ReconstructionScores]]
+    right_spread: dict[int, Spread]
+    latent: dict[str, LatentEffect]
+    final_latent: dict[str, LatentEffect]
+    location: Location
+    confusion_by_epoch: dict[int, tuple[tuple[int, ...], ...]]
+    classes: tuple[str, ...]
+    config: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetPictures:
+    """Arrays that the figures show.
+
+    Attributes:
+      by_epoch: model -> kept epoch -> output of one slice, float32 [S, S, 3].
+      rows: numbers of the test slices of Figures 13 and 14: the first and the second of each class.
+      inputs, full, final: float32 [rows, S, S, C], the slices, the U-Net's and the final U-Net's outputs.
+      gradients: float32 [rows, S, S], the gradient maps of the classifier's predictions.
+      predicted: int [rows], these predictions.
+    """
+
+    by_epoch: dict[str, dict[int, np.ndarray]]
+    rows: tuple[np.ndarray, np.ndarray]
+    inputs: dict[int, np.ndarray]
+    full: dict[int, np.ndarray]
+    final: dict[int, np.ndarray]
+    gradients: dict[int, np.ndarray]
+    predicted: dict[int, int]
+
+
+class Parts:
+    """The trained and composed models of an experiment's folder."""
+
+    def __init__(self, folder: pathlib.Path):
+        """Restores them; InputError where a stage is missing."""
+        self.autoencoder, self.classifier = restore(folder / AUTOENCODER), restore(folder / CLASSIFIER)
+        self.composed = {name: load_composed(folder, name) for name in ("final", "left", "right")}
+
+    def predictor(self, model: nn.Module | None = None) -> Any:
+        """`predict(variables, images) -> outputs` of the autoencoder, or of a model that takes its inputs."""
+        task = self.autoencoder.config.task()
+        predict = make_predict(task if model is None else dataclasses.replace(task, model=model))  # type: ignore[type-var]
+        return lambda variables, images: predict(variables, images, _BATCH)
+
+
+def check_figures(data: Divided) -> None:
+    """Checks, before hours of training, that the test slices suffice for the figures.
 
     Raises:
-      InputError: a missing run, or parts that do not fit.
+      InputError: fewer than two test slices of a class.
     """
-    autoencoder, classifier = restore(folder / AUTOENCODER), restore(folder / CLASSIFIER)
-    composed = {"final": compose_final(autoencoder.variables, classifier.variables, stages.latent)}
-    composed["left"] = compose_left(autoencoder.variables, _fresh(autoencoder, autoencoder.config.model, seed))
-    right = _right_model(autoencoder)
-    fresh = _fresh(autoencoder, right, seed)
-    composed["right"] = compose_right(autoencoder.variables, fresh, stages.right_colorer)
-    checkpoints = Checkpoints(folder / COMPOSED)
-    for name, (variables, _) in composed.items():
-        checkpoints.save(name, variables, 0, {})
-    origins = {name: found for name, (_, found) in composed.items()}
-    Run(folder / COMPOSED).write_json("origins.json", origins)
-    return origins
+    figure_rows(data.tested)
 
 
-def load_composed(folder: pathlib.Path, name: str) -> dict[str, Any]:
-    """The variables of a composed model, "final", "left" or "right"; InputError where there is none."""
-    autoencoder = restore(folder / AUTOENCODER)
-    model = _right_model(autoencoder) if name == "right" else autoencoder.config.model
-    shapes = jax.eval_shape(lambda: _fresh(autoencoder, model, 0))
-    return Checkpoints(folder / COMPOSED).load(name, shapes)[0]
+def figure_rows(tested: Slices) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of the first and of the second test slice of each class.
+
+    Raises:
+      InputError: fewer than two test slices of a class.
+    """
+    from btjax.base.errors import InputError
+
+    places = [np.flatnonzero(tested.labels == label) for label in range(len(tested.classes))]
+    for name, found in zip(tested.classes, places, strict=True):
+        if len(found) < 2:
+            raise InputError(
+                f"the U-Net's figures need two test slices of each class, found {len(found)} of {name}; expected a "
+                "larger data set, or another --fold or --seed"
+            )
+    return np.array([found[0] for found in places]), np.array([found[1] for found in places])
 
 
-def _right_model(autoencoder: Restored) -> RightModel:
-    model = autoencoder.config.model
-    return RightModel(colorer_size=model.colorer_size, dtype=model.dtype)
-
-
-def _fresh(autoencoder: Restored, model, seed: int) -> dict[str, Any]:
-    """Fresh variables of a model on the autoencoder's inputs; the key differs from the one that training began with."""
-    size, channels = autoencoder.config.data.image_size, autoencoder.config.preprocessing.channels
-    key = random_key(jax.random.key(seed), "composed")
-    variables = model.init(key, jnp.zeros((1, size, size, channels)))
-    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
-
-
-def write_unet_report(folder: pathlib.Path, slices: Slices, split: Split, form: str) -> str:
-    """Scores every model on the test rows, draws Figures 7 to 14, writes unet.json, unet.html and figures/.
+def unet_report(folder: pathlib.Path, data: Divided) -> tuple[UNetReport, UNetPictures]:
+    """Scores every model of an experiment's folder on the test rows.
 
     Args:
-      folder: the experiment's folder; its three first stages are done.
-      slices: the data set.
-      split: the runs' split.
-      form: the data set's form in words.
+      folder: its three first stages are done.
+      data: slices and split of its runs.
 
-    Returns:
-      Two lines: the head of the result, and the page.
+    Raises:
+      InputError: a stage that is missing, or too few test slices.
     """
-    autoencoder, classifier = restore(folder / AUTOENCODER), restore(folder / CLASSIFIER)
-    tested = slices.take(split.test)
-    inputs = np.asarray(jax.jit(autoencoder.config.preprocessing)(tested.images))
-    composed = {name: load_composed(folder, name) for name in ("final", "left", "right")}
-    by_epoch, pictures = _scores_by_epoch(folder, autoencoder, tested.images, inputs, composed)
-    full, final = (
-        make_predict(autoencoder.config.task())(variables, tested.images, _BATCH)
-        for variables in (autoencoder.variables, composed["final"])
+    parts, tested = Parts(folder), data.tested
+    rows = figure_rows(tested)
+    config = parts.autoencoder.config
+    inputs = in_batches(jax.jit(config.preprocessing), _BATCH, tested.images)
+    predict = parts.predictor()
+    full = predict(parts.autoencoder.variables, tested.images)
+    final = predict(parts.composed["final"], tested.images)
+
+    def means(outputs: np.ndarray) -> ReconstructionScores:
+        return summarise(reconstruction_scores(outputs, inputs), patients=tested.patients)
+
+    by_epoch, spread, pictures = _by_epoch(parts, tested, inputs)
+    values = config.to_json()
+    report = UNetReport(
+        schema=SCHEMA,
+        protocol=data.split.protocol,
+        data=data.form,
+        test_slices=len(tested),
+        reconstruction=means(full),
+        final=means(final),
+        by_epoch=by_epoch,
+        right_spread=spread,
+        latent=_latent_effects(parts.autoencoder, parts.autoencoder.variables, tested, inputs),
+        final_latent=_latent_effects(parts.autoencoder, parts.composed["final"], tested, inputs),
+        location=_location(parts.autoencoder),
+        confusion_by_epoch=_confusions(parts.classifier, data),
+        classes=data.slices.classes,
+        config=values | {"data": {name: value for name, value in values["data"].items() if name != "data_dir"}},
     )
-    config = autoencoder.config.to_json()
-    report = {
-        "experiment": "unet",
-        "protocol": split.protocol,
-        "data": form,
-        "test_slices": len(tested),
-        "reconstruction": _means(reconstruction_scores(full, inputs)),
-        "final": _means(reconstruction_scores(final, inputs)),
-        "by_epoch": by_epoch,
-        "latent": _latent_table(autoencoder, tested, inputs),
-        "final_latent": _latent_table(autoencoder, tested, inputs, composed["final"]),
-        "location": _location(autoencoder),
-        "confusion_by_epoch": _confusions(folder, classifier, slices, split),
-        "config": config | {"data": {name: value for name, value in config["data"].items() if name != "data_dir"}},
-    }
-    drawn = _figures(folder, report, pictures, tested, inputs, full, final, classifier)
-    run = Run(folder)
-    for name, figure in drawn.items():
-        run.write_figure(name, figure)
-    run.write_json("unet.json", report)
-    run.write_text("unet.html", render_gallery(*_page(report, drawn)))
-    best = report["reconstruction"]
-    head = f"test MAE {best['mae']:.4f}, PSNR {best['psnr']:.1f} dB, SSIM {best['ssim']:.3f} on {len(tested)} slices"
-    return f"{head}\n{folder / 'unet.html'}"
+    shown = np.concatenate(rows)
+    network = Classifier(parts.classifier.model, parts.classifier.variables)
+    predicted = np.asarray(jnp.argmax(network(jnp.asarray(inputs[shown])), axis=-1))
+    maps = np.asarray(gradient(network, jnp.asarray(inputs[shown]), jnp.asarray(predicted), jax.random.key(0)))
+    return report, UNetPictures(
+        by_epoch=pictures,
+        rows=rows,
+        inputs=dict(zip(shown.tolist(), inputs[shown], strict=True)),
+        full=dict(zip(shown.tolist(), full[shown], strict=True)),
+        final=dict(zip(shown.tolist(), final[shown], strict=True)),
+        gradients=dict(zip(shown.tolist(), maps, strict=True)),
+        predicted=dict(zip(shown.tolist(), predicted.tolist(), strict=True)),
+    )
 
 
-def _means(scores: dict[str, np.ndarray]) -> dict[str, float]:
-    return {name: float(np.mean(values)) for name, values in scores.items()}
-
-
-def _epochs(folder: pathlib.Path) -> list[int]:
+def kept_epochs(run: Run) -> list[int]:
     """The epochs whose variables a run has kept."""
-    names = (path.name.removeprefix("epoch_") for path in (folder / "checkpoints").glob("epoch_*"))
+    names = (path.name.removeprefix("epoch_") for path in (run.folder / "checkpoints").glob("epoch_*"))
     return sorted(int(name) for name in names)
 
 
-def _scores_by_epoch(folder, autoencoder: Restored, images, inputs, composed) -> tuple[dict, dict]:
-    """Scores of the full, right and left outputs after each kept epoch, and each model's outputs of one slice.
+def _by_epoch(parts: Parts, tested: Slices, inputs: np.ndarray) -> tuple[dict, dict[int, Spread], dict]:
+    """Scores of the full, right and left outputs after each kept epoch, and each model's output of one slice.
 
     The left and right models after an epoch are those of that epoch's autoencoder; what is fresh stays the same.
     """
-    run, task = Run(folder / AUTOENCODER), autoencoder.config.task()
-    models = {"full": task.model, "right": _right_model(autoencoder), "left": task.model}
-    scores, pictures = {name: {} for name in models}, {name: {} for name in models}
-    predict = {name: make_predict(_with_model(task, model)) for name, model in models.items()}
-    fresh = {"left": composed["left"], "right": composed["right"]}
-    chosen = len(images) // 2
-    for epoch in _epochs(run.folder):
-        variables, _ = run.checkpoints.load(kept_name(epoch), autoencoder.variables)
+    autoencoder, chosen = parts.autoencoder, len(tested) // 2
+    predict = {"full": parts.predictor(), "right": parts.predictor(right_model(autoencoder))}
+    predict["left"] = predict["full"]
+    scores, pictures = ({name: {} for name in ("full", "right", "left")} for _ in range(2))
+    spread = {}
+    for epoch in kept_epochs(autoencoder):
+        variables, _ = autoencoder.checkpoints.load(kept_name(epoch), autoencoder.variables)
         each = {
-            "full": variables,
-            "left": compose_left(variables, fresh["left"])[0],
-            "right": compose_right(variables, fresh["right"])[0],
+            "full": [variables],
+            "right": _right_draws(parts, variables),
+            "left": [compose_left(variables, parts.composed["left"])[0]],
         }
-        for name in models:
-            outputs = predict[name](each[name], images, _BATCH)
-            scores[name][epoch] = _means(reconstruction_scores(outputs, inputs))
-            pictures[name][epoch] = outputs[chosen]
-    return scores, pictures
+        for name, several in each.items():
+            outputs = [predict[name](one, tested.images) for one in several]
+            values = [reconstruction_scores(output, inputs) for output in outputs]
+            mean = {score: np.mean([value[score] for value in values], axis=0) for score in values[0]}
+            scores[name][epoch] = summarise(mean, patients=tested.patients)
+            pictures[name][epoch] = outputs[0][chosen]
+            if name == "right":
+                draws = {score: np.array([value[score].mean() for value in values]) for score in values[0]}
+                deviations = {score: float(np.std(draw, ddof=min(1, len(draw) - 1))) for score, draw in draws.items()}
+                spread[epoch] = Spread(len(several), **deviations)
+    return scores, spread, pictures
 
 
-def _with_model(task, model):
-    return type(task)(model, task.preprocessing, task.augmentation)
+def _right_draws(parts: Parts, variables: dict[str, Any]) -> list[dict[str, Any]]:
+    """The right model with the composed colorer and with further fresh ones; one where the colorer is not fresh."""
+    stages, seed = parts.autoencoder.config.extra, parts.autoencoder.config.seed
+    if stages.right_colorer != "fresh":
+        return [compose_right(variables, parts.composed["right"], stages.right_colorer)[0]]
+    fresh = [parts.composed["right"]]
+    fresh += [fresh_right(parts.autoencoder, seed, draw) for draw in range(1, RIGHT_DRAWS)]
+    return [compose_right(variables, one)[0] for one in fresh]
 
 
-def _latent_table(autoencoder: Restored, tested: Slices, inputs, variables=None) -> dict[str, dict[str, float]]:
-    """See `latent_experiments`; of the autoencoder, or of other variables of the same model."""
-    model, variables = autoencoder.config.model, variables or autoencoder.variables
-
-    def batched(function, *arrays):
-        run = jax.jit(function)
-        parts = [
-            run(variables, *(a[first : first + _BATCH] for a in arrays)) for first in range(0, len(tested), _BATCH)
-        ]
-        return np.concatenate([np.asarray(part) for part in parts])
-
-    latents = batched(lambda variables, x: model.apply(variables, x, method="encode"), inputs)
+def _latent_effects(
+    autoencoder: Run, variables: dict[str, Any], tested: Slices, inputs: np.ndarray
+) -> dict[str, LatentEffect]:
+    """See `latent_experiments`; of the autoencoder's model with these variables."""
+    model = autoencoder.model
+    encode = jax.jit(lambda inputs: model.apply(variables, inputs, method="encode"))
+    decode = jax.jit(lambda latent, inputs: model.apply(variables, latent, inputs, method="decode"))
     return latent_experiments(
-        lambda z, x: batched(lambda variables, z, x: model.apply(variables, z, x, method="decode"), z, x),
-        latents,
+        lambda latents, inputs: in_batches(decode, _BATCH, latents, inputs),
+        in_batches(encode, _BATCH, inputs),
         inputs,
         tested.labels,
+        patients=tested.patients,
     )
 
 
-def _location(autoencoder: Restored) -> dict[str, Any]:
-    """The frozen kernel, and its sum: what it makes of grey, in which a sum near 0 would leave nothing."""
+def _location(autoencoder: Run) -> Location:
     kernel = np.asarray(autoencoder.variables["params"]["location"]["kernel"]).ravel()
-    return {"kernel": kernel.tolist(), "sum": float(kernel.sum())}
+    return Location(tuple(kernel.tolist()), float(kernel.sum()))
 
 
-def _confusions(folder, classifier: Restored, slices: Slices, split: Split) -> dict[int, list[list[int]]]:
+def _confusions(classifier: Run, data: Divided) -> dict[int, tuple[tuple[int, ...], ...]]:
     """Confusion matrices of the held-out rows after the epochs of Figure 12 that the run has kept, and the last."""
-    run, predict = Run(folder / CLASSIFIER), make_predict(classifier.config.task())
-    rows = np.concatenate([split.validation, split.test])
-    kept = _epochs(run.folder)
-    matrices = {}
+    from sklearn.metrics import confusion_matrix
+
+    predict = make_predict(classifier.config.task())
+    rows = np.concatenate([data.split.validation, data.split.test])
+    kept, matrices = kept_epochs(classifier), {}
     for epoch in [epoch for epoch in kept if epoch in CONFUSION_EPOCHS or epoch == kept[-1]]:
-        variables, _ = run.checkpoints.load(kept_name(epoch), classifier.variables)
-        predicted = predict(variables, slices.images[rows], _BATCH).argmax(axis=1)
-        matrix = np.zeros((len(CLASSES), len(CLASSES)), int)
-        np.add.at(matrix, (slices.labels[rows], predicted), 1)
-        matrices[epoch] = matrix.tolist()
+        variables, _ = classifier.checkpoints.load(kept_name(epoch), classifier.variables)
+        predicted = predict(variables, data.slices.images[rows], _BATCH).argmax(axis=1)
+        labels = np.arange(len(data.slices.classes))
+        matrix = confusion_matrix(data.slices.labels[rows], predicted, labels=labels)
+        matrices[epoch] = tuple(map(tuple, matrix.tolist()))
     return matrices
-
-
-def _figures(folder, report, pictures, tested: Slices, inputs, full, final, classifier: Restored) -> dict[str, Any]:
-    """Figures 7 to 14 by name."""
-
-    def history(name):
-        text = (folder / name / "metrics.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
-
-    drawn = {"figure_07": figures.loss_by_epoch(history(AUTOENCODER))}
-    for number, name in (("08", "full"), ("09", "right"), ("10", "left")):
-        errors = {epoch: values["mae"] for epoch, values in report["by_epoch"][name].items()}
-        drawn[f"figure_{number}"] = figures.outputs_by_epoch(pictures[name], errors)
-    drawn["figure_11"] = figures.accuracy_by_epoch(history(CLASSIFIER))
-    drawn["figure_12"] = figures.confusion_by_epoch(report["confusion_by_epoch"], CLASSES)
-    network = Classifier(classifier.model, classifier.variables)
-    for number, step in (("13", 0), ("14", 1)):
-        rows = [np.flatnonzero(tested.labels == label)[step] for label in range(len(CLASSES))]
-        targets = jnp.argmax(network(inputs[rows]), axis=-1)
-        heat = saliency.heat(np.asarray(gradient(network, jnp.asarray(inputs[rows]), targets, jax.random.key(0))))
-        pictures = {"slice and tumour": inputs[rows], "U-Net's output": full[rows], "final U-Net's output": final[rows]}
-        pictures |= {"gradient": heat, "gradient over the slice": (inputs[rows] + heat) / 2}
-        titles = [
-            f"{CLASSES[tested.labels[row]]}, called {CLASSES[target]}\n{tested.ids[row]}"
-            for row, target in zip(rows, np.asarray(targets), strict=True)
-        ]
-        masks = None if tested.masks is None else tested.masks[rows]
-        drawn[f"figure_{number}"] = saliency.panels(titles, pictures, masks)
-    return drawn
-
-
-def _page(report: dict, drawn: dict) -> tuple[str, list[dict]]:
-    """Title and sections of unet.html."""
-    captions = {
-        "figure_07": "Figure 7: mean absolute error by epoch.",
-        "figure_08": "Figure 8: the U-Net's output after some epochs.",
-        "figure_09": "Figure 9: the right model's, which has the location branch alone.",
-        "figure_10": "Figure 10: the left model's, whose location branch is another random one.",
-        "figure_11": "Figure 11: the encoder classifier's accuracy.",
-        "figure_12": "Figure 12: confusion matrices of the held-out slices.",
-        "figure_13": "Figure 13: saliency. The tumour is outlined in red.",
-        "figure_14": "Figure 14: saliency of other slices.",
-    }
-    by_epoch = [
-        [name, epoch, *(f"{value:.4f}" for value in values.values())]
-        for name, epochs in report["by_epoch"].items()
-        for epoch, values in epochs.items()
-    ]
-    latent = [
-        [
-            name,
-            *(f"{report[which][name][key]:.4f}" for which in ("latent", "final_latent") for key in ("effect", "share")),
-        ]
-        for name in report["latent"]
-    ]
-    tables = [
-        {
-            "title": "Reconstruction of the test slices",
-            "head": ["output", "epoch", "MAE", "PSNR (dB)", "SSIM"],
-            "rows": by_epoch,
-        },
-        {
-            "title": "What decides the output: its mean absolute change, and that over the difference of two images",
-            "head": ["changed", "U-Net: change", "share", "final U-Net: change", "share"],
-            "rows": latent,
-        },
-    ]
-    sections = [{"title": "Scores", "tables": tables, "figures": []}]
-    shown = [{"figure": figure, "caption": captions[name]} for name, figure in drawn.items()]
-    sections.append({"title": "The paper's figures", "tables": [], "figures": shown})
-    counts = f"{report['test_slices']} test slices, protocol {report['protocol']}, {report['data']}"
-    return f"U-Net: {counts}", sections

@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
-
-from flax import linen as nn
+import functools
+from typing import TYPE_CHECKING, Any
 
 from btjax.base import options
 from btjax.base.errors import InputError
-from btjax.base.options import option
 from btjax.data.dataset import DataConfig
 from btjax.data.preprocess import Augmentation, Preprocessing
-from btjax.models import MODELS
-from btjax.models.unet import EncoderClassifier, halvings
-from btjax.systems.transfer import TransferConfig
+from btjax.data.slices import CLASSES
+from btjax.systems.system import find_system, system_names
 from btjax.training.config import TrainingConfig
-from btjax.training.tasks import Classification, Reconstruction
 
+if TYPE_CHECKING:
+    from flax import linen as nn
 
-@dataclasses.dataclass(frozen=True)
-class StageConfig:
-    """What the U-Net's experiment has beyond its autoencoder: the encoder classifier, and the composed models."""
+    from btjax.training.tasks import Task
 
-    classifier_epochs: int = option(160, "epochs of the encoder classifier", minimum=1)
-    classifier_learning_rate: float = option(0.001, "highest learning rate of the encoder classifier", minimum=0)
-    classifier_dropout: float = option(
-        0.0, "share of the latent dropped before the encoder classifier's logits", minimum=0, maximum=0.99
-    )
-    classifier_start: str = option(
-        "fresh",
-        "what the encoder classifier begins with: fresh parameters (the paper's), or the trained autoencoder's encoder",
-        choices=("fresh", "autoencoder"),
-    )
-    latent: str = option(
-        "classifier",
-        "whose `latent` layer the final model has; the paper has one in both and does not say",
-        choices=("classifier", "autoencoder"),
-    )
-    right_colorer: str = option(
-        "fresh",
-        "whose `colorer` the right model has: fresh as the text says, or the autoencoder's as Figure 9 looks",
-        choices=("fresh", "autoencoder"),
-    )
+SCHEMA = 2
+"""The version of config.json. Version 1 said `experiment`, `transfer` and `stages`, and named no classes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,91 +28,141 @@ class Config:
     """Everything that decides a run's result; saved as config.json.
 
     Attributes:
-      experiment: name of the experiment, a key of `btjax.models.MODELS`.
-      seed: seed of the split, the parameters, the data order, the augmentation and the dropout.
+      system: name of the system, see `btjax.systems.system.find_system`.
+      seed: of the parameters, the data order, the augmentation and the dropout; of the split too unless
+        `data.split_seed` says otherwise. 0 to 2**32 - 1.
       data: which slices.
       preprocessing: how they become the network's input.
       augmentation: how training slices vary.
       model: the network, a Flax module whose options are its fields.
       training: how it is trained.
-      transfer: what it begins with, for experiments that begin with published weights.
-      stages: what follows the autoencoder, for the U-Net's experiment.
+      extra: options that only this system has, or None.
+      classes: names of the classes in the order of the labels; those of the data set, once it is loaded.
+
+    Example:
+      >>> config = Config.default("cnn").replace("training.epochs", 3)
+      >>> config.training.epochs
+      3
     """
 
-    experiment: str
+    system: str
     seed: int
     data: DataConfig
     preprocessing: Preprocessing
     augmentation: Augmentation
     model: nn.Module
     training: TrainingConfig
-    transfer: TransferConfig | None = None
-    stages: StageConfig | None = None
+    extra: Any = None
+    classes: tuple[str, ...] = CLASSES
 
-    def task(self) -> Classification | Reconstruction:
+    @staticmethod
+    def default(system: str) -> Config:
+        """The config of a system with every option at its default."""
+        return Config(system, 0, **{name: kind() for name, kind in config_groups(system).items()})
+
+    @property
+    def split_seed(self) -> int:
+        """The seed of the split: `data.split_seed`, or the run's seed where that is -1."""
+        return self.seed if self.data.split_seed < 0 else self.data.split_seed
+
+    def task(self) -> Task:
         """What training this config means."""
-        kind = Reconstruction if self.experiment == "unet" else Classification
-        return kind(self.model, self.preprocessing, self.augmentation)
+        return find_system(self.system).task(self.model, self.preprocessing, self.augmentation)
+
+    def replace(self, name: str, value: Any) -> Config:
+        """The same config with one option changed.
+
+        Args:
+          name: "seed", or group and option, such as "training.epochs" or "data.image_size".
+          value: of the option's type.
+
+        Raises:
+          InputError: no such option, or a value that it does not take.
+        """
+        if name == "seed":
+            return dataclasses.replace(self, seed=_checked_seed(value, "seed"))
+        group, _, option = name.partition(".")
+        groups = config_groups(self.system)
+        if group not in groups or option not in options.options(groups[group]):
+            known = ", ".join(f"{group}.*" for group in groups)
+            raise InputError(f"option {name!r} of {self.system}: no such option, expected seed or one of {known}")
+        options.check_option(groups[group], option, value, name)
+        change = self.model.clone if group == "model" else functools.partial(dataclasses.replace, getattr(self, group))
+        return dataclasses.replace(self, **{group: change(**{option: value})})
+
+    def with_classes(self, classes: tuple[str, ...]) -> Config:
+        """The same config for a data set of these classes; a model that classifies gets one logit for each."""
+        model = self.model
+        if "classes" in {field.name for field in dataclasses.fields(model)}:
+            model = model.clone(classes=len(classes))
+        return dataclasses.replace(self, classes=tuple(classes), model=model)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back."""
-        groups = {name: options.to_dict(getattr(self, name)) for name in config_groups(self.experiment)}
-        return {"experiment": self.experiment, "seed": self.seed} | groups
+        groups = {name: options.to_dict(getattr(self, name)) for name in config_groups(self.system)}
+        return {"schema": SCHEMA, "system": self.system, "seed": self.seed, "classes": list(self.classes)} | groups
 
     @staticmethod
-    def from_json(values: dict[str, Any], where: str) -> Config:
-        """Builds a config from `to_json`'s output; `where` names the file in an error.
+    def from_json(values: Any, where: str) -> Config:
+        """Builds a config from `to_json`'s output, of this version or the one before.
+
+        Args:
+          values: JSON values.
+          where: names the file in an error.
 
         Raises:
-          InputError: a missing or unknown option or experiment.
+          InputError: a later version, a missing or unknown option or system.
         """
-        experiment = values.get("experiment") if isinstance(values, dict) else None
-        if experiment not in MODELS:
-            raise InputError(f"{where}: experiment is {experiment!r}, expected one of {', '.join(MODELS)}")
-        kinds = config_groups(experiment)
-        unknown = values.keys() - kinds.keys() - {"experiment", "seed", "split"}
+        values = _upgraded(values, where)
+        kinds = config_groups(values["system"])
+        unknown = values.keys() - kinds.keys() - {"schema", "system", "seed", "classes", "split"}
         if unknown:
             raise InputError(f"{where}: unknown keys: {', '.join(sorted(unknown))}")
         missing = [name for name in ("seed", *kinds) if name not in values]
         if missing:
             raise InputError(f"{where}: {', '.join(missing)} missing")
-        if not isinstance(values["seed"], int):
-            raise InputError(f"{where}: seed is {values['seed']!r}, expected an integer")
         groups = {name: options.from_dict(kind, values[name], f"{where}: {name}") for name, kind in kinds.items()}
-        return Config(experiment=experiment, seed=values["seed"], **groups)
+        config = Config(values["system"], _checked_seed(values["seed"], f"{where}: seed"), **groups)
+        return config.with_classes(_checked_classes(values.get("classes", list(CLASSES)), where))
 
 
-def autoencoder_config(config: Config) -> Config:
-    """The autoencoder's own config: it is chosen by its loss and sees slices as they are."""
-    training = dataclasses.replace(config.training, select="validation_loss")
-    return dataclasses.replace(config, training=training, augmentation=Augmentation())
-
-
-def encoder_classifier_config(config: Config) -> Config:
-    """The config of the encoder classifier that goes with a U-Net's: an experiment of its own, of the same width."""
-    stages = config.stages
-    training = dataclasses.replace(
-        config.training,
-        epochs=stages.classifier_epochs,
-        learning_rate=stages.classifier_learning_rate,
-        keep_every=2 * config.training.keep_every,
-    )
-    model = EncoderClassifier(
-        levels=halvings(config.data.image_size),
-        width=config.model.width,
-        dropout=stages.classifier_dropout,
-        dtype=config.model.dtype,
-    )
-    return dataclasses.replace(config, experiment="encoder_classifier", model=model, training=training, stages=None)
-
-
-def config_groups(experiment: str) -> dict[str, type]:
-    """The groups of options of an experiment's config, by the name of the config's field."""
+def config_groups(system: str) -> dict[str, type]:
+    """The groups of options of a system's config, by the name of the config's field."""
+    record = find_system(system)
     groups = {
         "data": DataConfig,
         "preprocessing": Preprocessing,
         "augmentation": Augmentation,
-        "model": MODELS[experiment],
+        "model": record.model,
         "training": TrainingConfig,
     }
-    return groups | {"vgg16": {"transfer": TransferConfig}, "unet": {"stages": StageConfig}}.get(experiment, {})
+    return groups if record.extra is None else groups | {"extra": record.extra}
+
+
+def _upgraded(values: Any, where: str) -> dict[str, Any]:
+    """The values under the names of the present version, with a known system."""
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: found {type(values).__name__}, expected the config of a run")
+    values = dict(values)
+    schema = values.get("schema", 1)
+    if schema not in (1, SCHEMA):
+        raise InputError(f"{where}: schema {schema!r}, expected {SCHEMA} or 1: made by a later version of btjax?")
+    if schema == 1:
+        former = {"experiment": "system", "transfer": "extra", "stages": "extra"}
+        values = {former.get(name, name): value for name, value in values.items()}
+    if not isinstance(values.get("system"), str) or values["system"] not in system_names():
+        raise InputError(f"{where}: system is {values.get('system')!r}, expected one of {', '.join(system_names())}")
+    return values
+
+
+def _checked_seed(seed: Any, where: str) -> int:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise InputError(f"{where} is {seed!r}, expected an integer from 0 to 2**32 - 1")
+    return seed
+
+
+def _checked_classes(classes: Any, where: str) -> tuple[str, ...]:
+    named = isinstance(classes, list) and all(isinstance(name, str) and name for name in classes)
+    if not named or len(set(classes)) < len(classes) or len(classes) < 2:
+        raise InputError(f"{where}: classes is {classes!r}, expected two or more different names")
+    return tuple(classes)

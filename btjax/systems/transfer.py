@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.options import option
-from btjax.base.progress import ProgressCallback
-from btjax.data.slices import Slices
-from btjax.data.splits import Split
-from btjax.features.deep import compute_features, highest_frozen
+from btjax.features.deep import FrozenPart, compute_features, highest_frozen
 from btjax.features.heads import HEADS
+from btjax.systems.system import Place, Prepared
 from btjax.training.freezing import split_frozen
 from btjax.training.loop import Examples
-from btjax.training.tasks import Classification
 from btjax.weights import vgg16
+
+if TYPE_CHECKING:
+    from btjax.data.slices import Slices
+    from btjax.data.splits import Split
+    from btjax.systems.config import Config
 
 RANDOM = "random"
 
@@ -36,7 +37,9 @@ class TransferConfig:
         "what classifies: dense (the model's head, by gradient), or on the frozen features linear_probe, knn or svm",
         choices=("dense", *HEADS),
     )
-    feature_cache: bool = option(True, "compute what lies below the lowest trained layer once, and keep it on disk")
+    feature_cache: bool = option(
+        True, "compute the output of the highest frozen layer once for every slice, and keep it on disk"
+    )
     feature_copies: int = option(
         0,
         "augmented copies of each training slice in the feature cache, taken in turn by epoch; with augmentation and 0 "
@@ -45,25 +48,8 @@ class TransferConfig:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """What a transfer run trains.
-
-    Attributes:
-      task: of the whole model, or of the layers above the features.
-      examples: slices, or their features.
-      pretrained: layers of parameters to begin with.
-      features: the layer whose output was computed beforehand, or None.
-    """
-
-    task: Classification
-    examples: Examples
-    pretrained: dict[str, Any]
-    features: str | None
-
-
-def load_pretrained(transfer: TransferConfig, scale: str) -> dict[str, Any]:
-    """The convolutions' published weights, by layer; empty for `random`.
+def load_pretrained(transfer: TransferConfig, scale: str) -> dict[str, Any] | None:
+    """The convolutions' published weights as variables; None for `random`.
 
     Args:
       transfer: the options.
@@ -73,61 +59,69 @@ def load_pretrained(transfer: TransferConfig, scale: str) -> dict[str, Any]:
       InputError: no or wrong weights, or weights that were trained under another scale.
     """
     if transfer.weights == RANDOM:
-        return {}
+        return None
     if not transfer.weights:
         raise InputError("--weights is missing: expected Keras's VGG16 file (scripts/download vgg16) or a checkpoint")
     weights = vgg16.load(transfer.weights)
     if weights.scale != scale:
         raise InputError(f"--scale={scale}: the weights in {transfer.weights} expect --scale={weights.scale}")
-    return weights.base
+    return {"params": weights.base, "batch_stats": {}}
 
 
-def prepare_transfer(
-    transfer: TransferConfig,
-    task: Classification,
-    layer_rates: tuple[str, ...],
-    slices: Slices,
-    split: Split,
-    seed: int,
-    cache_dir: pathlib.Path,
-    progress: ProgressCallback | None = None,
-) -> Prepared:
-    """Loads the weights and computes the features of all slices, where nothing below them changes.
+def prepare_transfer(config: Config, slices: Slices, split: Split, place: Place) -> Prepared:
+    """Loads the weights, and computes the features of all slices where nothing below them changes.
 
     Args:
-      transfer: the options.
-      task: of the whole model.
-      layer_rates: which parameters train, see `btjax.training.freezing`.
+      config: of a system whose `extra` is a `TransferConfig`.
       slices: the data set.
       split: its rows.
-      seed: the run's seed, which decides the augmented copies.
-      cache_dir: where features are kept.
-      progress: see `btjax.features.deep.compute_features`.
+      place: where features are kept.
 
     Raises:
-      InputError: see `load_pretrained`, `split_frozen`, and a cache that cannot be written.
+      InputError: see `load_pretrained`, `split_frozen`; a cache that cannot be written; a classical head without
+        frozen features.
     """
-    pretrained = load_pretrained(transfer, task.preprocessing.scale)
-    size, plain = slices.images.shape[1], Examples.of(slices, split)
+    transfer: TransferConfig = config.extra
+    task: Any = config.task()
+    pretrained = load_pretrained(transfer, config.preprocessing.scale)
+    size = slices.images.shape[1]
     shapes = jax.eval_shape(lambda key: task.initialise(key, size), jax.random.key(0))
-    trained, frozen = split_frozen(shapes["params"], layer_rates)
-    layer = highest_frozen(task.model, trained)
-    augmented = task.augmentation.active
-    if not transfer.feature_cache or layer is None or not pretrained or not frozen.keys() <= pretrained.keys():
-        return Prepared(task, plain, pretrained, None)
-    if augmented and not transfer.feature_copies:
-        return Prepared(task, plain, pretrained, None)
+    trained, frozen = split_frozen(shapes["params"], config.training.layer_rates)
+    stage = highest_frozen(task.model, trained)
+    task = dataclasses.replace(task, frozen_below=stage)
+    known = pretrained is not None and frozen.keys() <= pretrained["params"].keys()
+    cached = transfer.feature_cache and stage is not None and known
+    if cached and pretrained is not None and stage is not None:
+        if not config.augmentation.active or transfer.feature_copies:
+            examples = _features(FrozenPart(task.model, pretrained, stage), config, slices, split, place)
+            head = None if transfer.head == "dense" else transfer.head
+            return Prepared(dataclasses.replace(task, start=stage), examples, pretrained, stage, head)
+    if transfer.head != "dense":
+        raise InputError(f"--head={transfer.head}: needs features: --weights, and --layer_rates=block*=0,*=1")
+    return Prepared(task, Examples.of(slices, split), pretrained)
 
-    def compute(images, augmentation=None, copy=0):
-        settings = (task.preprocessing, images, cache_dir, augmentation, seed * 1000 + copy, progress)
-        return compute_features(task.model, pretrained, layer, *settings)
 
-    arrays, labels, train = [compute(slices.images)], [plain.labels], plain.train
-    if augmented:
-        chosen = range(transfer.feature_copies)
-        arrays += [compute(slices.images[split.train], task.augmentation, copy) for copy in chosen]
-        labels += [plain.labels[split.train] for _ in chosen]
+def _features(part: FrozenPart, config: Config, slices: Slices, split: Split, place: Place) -> Examples:
+    """The features of every slice and, with augmentation, those of the training slices' augmented copies."""
+    folder = place.cache / "features"
+    arrays = [compute_features(part, config.preprocessing, slices.images, folder, progress=place.progress)]
+    plain = Examples.of(slices, split)
+    labels, train = [plain.labels], plain.train
+    if config.augmentation.active:
+        copies = config.extra.feature_copies
+        for copy in range(copies):
+            arrays.append(
+                compute_features(
+                    part,
+                    config.preprocessing,
+                    slices.images[split.train],
+                    folder,
+                    augmentation=config.augmentation,
+                    seed=config.seed * 1000 + copy,
+                    progress=place.progress,
+                )
+            )
+            labels.append(plain.labels[split.train])
         count = len(split.train)
-        train = len(slices) + np.arange(len(chosen) * count, dtype=np.int32).reshape(len(chosen), count)
-    examples = Examples(np.concatenate(arrays), np.concatenate(labels), train, split.validation, size)
-    return Prepared(dataclasses.replace(task, start=layer), examples, pretrained, layer)
+        train = len(slices) + np.arange(copies * count, dtype=np.int32).reshape(copies, count)
+    return Examples(np.concatenate(arrays), np.concatenate(labels), train, split.validation, slices.images.shape[1])

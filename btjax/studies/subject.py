@@ -1,4 +1,4 @@
-"""What a saliency experiment explains: a trained classifier's decisions on its test slices, and the maps of them."""
+"""What a saliency study explains: a trained classifier's decisions on its test slices."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +14,20 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.files import read_json
-from btjax.base.keys import random_key
 from btjax.base.options import option
-from btjax.data.slices import Slices
-from btjax.data.splits import Split
-from btjax.runs.run import Restored, Run, restore
-from btjax.saliency.classifier import Classifier
-from btjax.saliency.methods import Method, attribution_maps, find_methods
+from btjax.runs.folder import RunFolder
+from btjax.runs.run import Run
+from btjax.saliency.classifier import BASELINES, Classifier, mean_baseline
+from btjax.saliency.methods import Method, find_methods
 from btjax.saliency.unet import final_output, output_difference
-from btjax.studies.unet import AUTOENCODER, COMPOSED, load_composed
+from btjax.studies.composed import AUTOENCODER, COMPOSED, load_composed
+
+if TYPE_CHECKING:
+    from btjax.data.slices import Slices
+    from btjax.studies.data import Divided
 
 _CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam", "score_cam")
-_BLACK = ("integrated_gradients", "occlusion", "rise", "score_cam")
-_BASELINES = 16
-
-Maps = tuple[np.ndarray, np.ndarray]
-"""Row numbers among the test slices, sorted, and their maps: int [n], float32 [n, S, S]."""
+_REFERENCES = 16  # training slices from which expected gradients draw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +36,11 @@ class SaliencyConfig:
 
     methods: tuple[str, ...] = option(("all",), "saliency methods by name, or all")
     layer: str = option("", "layer of the class activation maps; empty for the last convolution of at least 4x4")
+    baseline: str = option(
+        "black",
+        "what stands for a pixel that is removed: black as each slice's own scaling has it, or the slice's mean",
+        choices=BASELINES,
+    )
     arithmetic: str = option(
         "as_trained",
         "type of the arithmetic of the explained network: what it was trained in, or float32 or bfloat16",
@@ -59,74 +63,112 @@ class Subject:
     """What is explained.
 
     Attributes:
-      restored: the classifier's run.
+      run: the classifier's run.
       classifier: its network.
       extra: attributions of the run's own, such as the final U-Net's output, by name.
-      pictures: what the run's own models make of a slice, [B, S, S, C] -> [B, S, S, 3], by name.
+      pictures: outputs of the run's own models, [B, S, S, C] -> [B, S, S, 3], by name.
       origins: of the composed models whose attributions are in `extra`, where each leaf came from.
-      split: the run's.
-      tested: the test slices.
-      trained: the training slices.
+      data: slices and split.
       inputs: float32 [N, S, S, C], the network's inputs of the test slices.
       predicted: int [N], the class with the highest logit, which is what is explained.
-      black: float32 [S, S, C], the network's input of a black slice.
     """
 
-    restored: Restored
+    run: Run
     classifier: Classifier
     extra: dict[str, Callable]
     pictures: dict[str, Callable]
     origins: dict[str, dict[str, str]]
-    split: Split
-    tested: Slices
-    trained: Slices
+    data: Divided
     inputs: np.ndarray
     predicted: np.ndarray
-    black: np.ndarray
+
+    @functools.cached_property
+    def tested(self) -> Slices:
+        """The test slices."""
+        return self.data.tested
+
+    @functools.cached_property
+    def trained(self) -> Slices:
+        """The training slices."""
+        return self.data.trained
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 [N]: the true classes of the test slices."""
+        labels = self.tested.labels
+        if labels is None:
+            raise ValueError("a saliency study needs labelled slices")
+        return labels
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """str [N]: what is resampled together, patients, or slices where the data set does not know them."""
+        return self.tested.ids if self.tested.patients is None else self.tested.patients
 
     def drawn(self, count: int, seed: int) -> np.ndarray:
         """Row numbers of `count` test slices, drawn by class; a smaller count's are among a larger count's."""
-        return stratified(self.tested.labels, count, seed)
+        return stratified(self.labels, count, seed)
+
+    def baselines(self, config: SaliencyConfig) -> np.ndarray:
+        """float32 [N, 1, 1, C]: what stands for a removed pixel of each test slice."""
+        if config.baseline == "mean":
+            return mean_baseline(self.inputs)
+        return np.asarray(jax.jit(self.run.config.preprocessing.black)(self.tested.images))
 
 
-def open_subject(
-    folder: pathlib.Path, slices: Slices, split: Split, restored: Restored, arithmetic: str = "as_trained"
-) -> Subject:
+def open_subject(run: Run, data: Divided, arithmetic: str = "as_trained") -> Subject:
     """Makes a run ready to be explained.
 
     Args:
-      folder: the run's folder; for the U-Net's classifier the composed final model beside it gives two more methods.
-      slices: the data set.
-      split: the run's split.
-      restored: the run's model.
+      run: a classifier's; for the U-Net's encoder the composed final model beside it gives two more methods.
+      data: slices and split of the run.
       arithmetic: see `SaliencyConfig`.
+
+    Raises:
+      InputError: a run whose head is no network, or an autoencoder.
     """
-    prepare = jax.jit(restored.config.preprocessing)
-    tested = slices.take(split.test)
-    model = restored.model if arithmetic == "as_trained" else restored.model.clone(dtype=arithmetic)
+    require_network(run)
+    tested = data.tested
+    model = run.model if arithmetic == "as_trained" else run.model.clone(dtype=arithmetic)
+    classifier = Classifier(model, _filled(run.variables))
     extra, pictures, origins = {}, {}, {}
-    composed = folder.parent / COMPOSED / "origins.json"
-    if composed.exists():
-        origins = read_json(composed)
-        autoencoder = restore(folder.parent / AUTOENCODER)
-        unet, final = autoencoder.model, load_composed(folder.parent, "final")
+    parent = run.folder.parent
+    if (parent / COMPOSED / "origins.json").exists():
+        origins = read_json(parent / COMPOSED / "origins.json")
+        autoencoder = Run(parent / AUTOENCODER)
+        unet, final = autoencoder.model, load_composed(parent, "final")
         extra["final_output"] = final_output(unet, final)
         extra["final_difference"] = output_difference(unet, final, autoencoder.variables)
         pictures["U-Net's output"] = functools.partial(unet.apply, autoencoder.variables)
         pictures["final U-Net's output"] = functools.partial(unet.apply, final)
-    return Subject(
-        restored=restored,
-        classifier=Classifier(model, _filled(restored.variables)),
-        extra=extra,
-        pictures=pictures,
-        origins=origins,
-        split=split,
-        tested=tested,
-        trained=slices.take(split.train),
-        inputs=np.asarray(prepare(tested.images)),
-        predicted=dataclasses.replace(restored, model=model).outputs(tested.images).argmax(axis=1),
-        black=np.asarray(prepare(np.zeros_like(tested.images[:1])))[0],
-    )
+    inputs = np.asarray(jax.jit(run.config.preprocessing)(tested.images))
+    predicted = predicted_classes(classifier, inputs)
+    return Subject(run, classifier, extra, pictures, origins, data, inputs, predicted)
+
+
+def require_network(run: Run) -> None:
+    """Raises InputError where a run cannot be explained: an autoencoder, or a classical head."""
+    if run.config.task().name != "classification":
+        raise InputError(
+            f"--checkpoint={run.folder}: an autoencoder; expected a classifier, such as the one beside it"
+        )
+    if run.head is not None:
+        raise InputError(
+            f"--checkpoint={run.folder}: its head is {run.head.name}, which has no gradient; expected --head=dense"
+        )
+
+
+def predicted_classes(classifier: Classifier, inputs: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    """int64 [N]: the class with the highest logit of each of the network's inputs."""
+    from btjax.base.batches import in_batches
+
+    logits = in_batches(functools.partial(_logits, classifier), batch_size, inputs)
+    return logits.argmax(axis=1)
+
+
+@jax.jit
+def _logits(classifier: Classifier, inputs: jax.Array) -> jax.Array:
+    return classifier(inputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +177,7 @@ class Permuted:
 
     Attributes:
       classifier: the network.
-      train_accuracy: the share of its training slices that it came to call by their permuted labels, 0 to 1.
+      train_accuracy: its accuracy on the permuted labels of its training slices, 0 to 1.
     """
 
     classifier: Classifier
@@ -149,44 +191,37 @@ def open_permuted(subject: Subject, folder: pathlib.Path) -> Permuted:
       InputError: no run there, another model, preprocessing or split, labels that were not permuted, or an epoch that
         was chosen by true labels.
     """
-    other, own = restore(folder), subject.restored
+    flag = f"--permuted_checkpoint={folder}"
+    other, own = Run(folder), subject.run
     if other.config.preprocessing != own.config.preprocessing:
-        raise InputError(
-            f"--permuted_checkpoint={folder}: {other.config.preprocessing}, expected {own.config.preprocessing}"
-        )
-    if _shapes(other.variables) != _shapes(own.variables):
-        raise InputError(f"--permuted_checkpoint={folder}: another model than the one that is explained")
-    held = read_json(folder / "config.json").get("split")
-    if held != subject.split.fingerprint:
-        raise InputError(f"--permuted_checkpoint={folder}: its split is {held}, expected {subject.split.fingerprint}")
+        raise InputError(f"{flag}: {other.config.preprocessing}, expected {own.config.preprocessing}")
+    if jax.tree.map(jnp.shape, other.variables) != jax.tree.map(jnp.shape, own.variables):
+        raise InputError(f"{flag}: another model than the one that is explained")
+    RunFolder(folder).check_data(own.config, subject.data.split, flag)
     training = other.config.training
     if not training.permuted_labels or training.select != "last_epoch":
         raise InputError(
-            f"--permuted_checkpoint={folder}: permuted_labels={training.permuted_labels}, select={training.select}; "
+            f"{flag}: permuted_labels={training.permuted_labels}, select={training.select}; "
             "expected a run with --permuted_labels --select=last_epoch"
         )
-    row = Run(folder).checkpoints.progress("best")["best"]
+    row = other.checkpoints.progress("best")["best"]
     classifier = dataclasses.replace(subject.classifier, variables=_filled(other.variables))
     return Permuted(classifier, row["train_accuracy"])
 
 
-def _filled(variables: dict) -> dict:
-    """The collections that hold something: what the model itself would make."""
+def _filled(variables: dict[str, Any]) -> dict[str, Any]:
+    """The collections that hold something: those that the model itself initialises."""
     return {name: tree for name, tree in variables.items() if tree}
 
 
-def _shapes(variables: dict) -> dict:
-    return jax.tree.map(jnp.shape, variables)
-
-
 def chosen_methods(config: SaliencyConfig, subject: Subject) -> tuple[list[Method], dict[str, str]]:
-    """The methods, bound to the run: what stands for "nothing there" is its input of a black slice.
+    """The methods with their options for this run.
 
     Returns:
       The methods; and by name why others were left out, under "all", since they do not fit the model.
 
     Raises:
-      InputError: an unknown method or layer, or a method that was named and does not fit the model.
+      InputError: an unknown method or layer, or a method that was named and does not fit the model; no method at all.
     """
     binding = _binding(config, subject)
     shapes = jax.ShapeDtypeStruct((1, *subject.inputs.shape[1:]), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
@@ -202,21 +237,24 @@ def chosen_methods(config: SaliencyConfig, subject: Subject) -> tuple[list[Metho
             continue
         chosen.append(bound)
     own = [Method(name, attribute, "the composed U-Net's", "the paper") for name, attribute in subject.extra.items()]
-    return chosen + (own if "all" in config.methods else []), left_out
+    chosen += own if "all" in config.methods else []
+    if not chosen:
+        raise InputError(f"--methods={','.join(config.methods)}: none fits the model")
+    return chosen, left_out
 
 
-def _binding(config: SaliencyConfig, subject: Subject) -> dict[str, dict]:
+def _binding(config: SaliencyConfig, subject: Subject) -> dict[str, dict[str, Any]]:
     """Options of the methods that do not run by their defaults."""
     random = np.random.default_rng(config.saliency_seed)
-    rows = random.choice(len(subject.trained), min(_BASELINES, len(subject.trained)), replace=False)
-    baselines = jax.jit(subject.restored.config.preprocessing)(subject.trained.images[rows])
-    binding: dict[str, dict] = {name: {"baseline": jnp.asarray(subject.black)} for name in _BLACK}
-    for name in ("smooth_grad", "smooth_grad_squared", "var_grad"):
-        binding[name] = {"samples": config.samples}
-    binding["expected_gradients"] = {"samples": config.samples, "baselines": baselines}
-    binding["integrated_gradients"]["steps"] = config.samples
-    binding["rise"]["samples"] = config.rise_masks
-    binding["score_cam"]["channels"] = config.score_cam_channels
+    rows = random.choice(len(subject.trained), min(_REFERENCES, len(subject.trained)), replace=False)
+    references = jax.jit(subject.run.config.preprocessing)(subject.trained.images[rows])
+    binding: dict[str, dict[str, Any]] = {
+        name: {"samples": config.samples} for name in ("smooth_grad", "smooth_grad_squared", "var_grad")
+    }
+    binding["expected_gradients"] = {"samples": config.samples, "baselines": references}
+    binding["integrated_gradients"] = {"steps": config.samples}
+    binding["rise"] = {"samples": config.rise_masks}
+    binding["score_cam"] = {"channels": config.score_cam_channels}
     for name in _CAMS if config.layer else ():
         binding.setdefault(name, {})["layer"] = config.layer
     return binding
@@ -245,36 +283,3 @@ def checked_rows(config: SaliencyConfig, subject: Subject) -> np.ndarray:
     """Test slices that every method explains, for the checks that cost many passes."""
     count = min(config.checked_slices, config.costly_slices, config.sampled_slices or config.checked_slices)
     return subject.drawn(count, config.saliency_seed)
-
-
-def compute_maps(config: SaliencyConfig, subject: Subject, method: Method, folder: pathlib.Path) -> Maps:
-    """The maps of a method, of its `explained_rows`; kept in `folder`."""
-    rows = explained_rows(config, subject, method)
-    path = folder / f"{method.name}.npy"
-    if path.exists():
-        return rows, np.load(path)
-    key = random_key(jax.random.key(config.saliency_seed), method.name)
-    maps = attribution_maps(
-        subject.classifier, subject.inputs[rows], subject.predicted[rows], key, method, config.batch_size
-    )
-    beside = path.with_suffix(".part")
-    with open(beside, "wb") as file:
-        np.save(file, maps)
-    beside.replace(path)
-    let_programs_go()
-    return rows, maps
-
-
-def let_programs_go() -> None:
-    """Drops all compiled programs, when a method's own have served.
-
-    Those of every method together, for a network as large as VGG16, take more memory mappings than Linux grants a
-    process (65530): the compiler then ends it.
-    """
-    jax.clear_caches()
-
-
-def maps_of(maps: Maps, rows: np.ndarray) -> np.ndarray:
-    """The maps of some of the explained rows: float32 [len(rows), S, S]."""
-    known, values = maps
-    return values[np.searchsorted(known, rows)]

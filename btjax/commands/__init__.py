@@ -1,0 +1,1 @@
+"""A function for each command: a study, then its report. `btjax.train` and the like are these."""

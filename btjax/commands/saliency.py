@@ -1,0 +1,116 @@
+"""The saliency experiment: maps of a run's test slices, their scores and checks, figures and the page."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from btjax.base.errors import InputError
+from btjax.base.files import read_json, write_json
+from btjax.base.progress import Observer
+from btjax.reports.saliency import drawn_rows, write_saliency_report
+from btjax.runs.folder import RunFolder
+from btjax.runs.run import restore
+from btjax.studies.data import divide, load_slices
+from btjax.studies.maps import compute_maps
+from btjax.studies.saliency import Explained, saliency_report, settings
+from btjax.studies.saliency_rows import SaliencyReport
+from btjax.studies.subject import (
+    SaliencyConfig,
+    Subject,
+    chosen_methods,
+    explained_rows,
+    open_permuted,
+    open_subject,
+    require_network,
+)
+
+
+def saliency(
+    checkpoint: str | os.PathLike,
+    folder: str | os.PathLike,
+    config: SaliencyConfig,
+    *,
+    data_dir: str | None = None,
+    permuted_checkpoint: str | os.PathLike | None = None,
+    slices: Sequence[str] = (),
+    observer: Observer | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> SaliencyReport:
+    """Explains a finished run's test slices and measures the maps.
+
+    Args:
+      checkpoint: folder of the classifier's run.
+      folder: takes the maps, saliency.json, saliency.html and figures/; a stopped command goes on with its maps.
+      config: what is explained, and how much of it.
+      data_dir: where the data set stands now; None for where the run found it.
+      permuted_checkpoint: the same network trained on permuted labels, or None.
+      slices: ids of the test slices to draw; none for two of each class.
+      observer: is told of data, methods and messages.
+      cache_dir: where prepared slices are kept.
+
+    Raises:
+      InputError: no run there, no network to explain, other data than it was trained on, or an unknown method.
+    """
+    observer = observer or Observer()
+    subject = open_run(pathlib.Path(checkpoint), config, data_dir, observer, cache_dir)
+    permuted = open_permuted(subject, pathlib.Path(permuted_checkpoint)) if permuted_checkpoint else None
+    methods, left_out = chosen_methods(config, subject)
+    parts = [explained_rows(config, subject, method) for method in methods]
+    rows = drawn_rows(subject, parts, slices)
+    out = pathlib.Path(folder)
+    claim(out, settings(subject, config))
+    observer.on_message(f"{len(methods)} methods, {len(subject.tested)} test slices, {subject.data.form}")
+    for name, reason in left_out.items():
+        observer.on_message(f"left out: {name}: {reason}")
+    if subject.tested.masks is None:
+        observer.on_message("this form of the data set has no masks: maps and gallery only, scores need masks")
+    maps = {}
+    for done, method in enumerate(methods, 1):
+        maps[method.name] = compute_maps(config, subject, method, out / "maps")
+        observer.on_data("maps", done, len(methods))
+    explained = Explained(config, subject, methods, maps, permuted)
+    report, values = saliency_report(explained, left_out, observer.on_data)
+    write_saliency_report(RunFolder(out), report, values, explained, rows)
+    write_json(out / "saliency.json", msgspec.to_builtins(report))
+    return report
+
+
+def open_run(
+    folder: pathlib.Path,
+    config: SaliencyConfig,
+    data_dir: str | None,
+    observer: Observer,
+    cache_dir: str | os.PathLike | None,
+) -> Subject:
+    """Restores a run, loads its data, and checks that these are the data that it was trained on."""
+    run = restore(folder)
+    require_network(run)
+    own = run.config if not data_dir else run.config.replace("data.data_dir", data_dir)
+    slices, form = load_slices(own, observer, cache_dir)
+    data = divide(own, slices, form)
+    flag = f"--data_dir={own.data.data_dir}"
+    RunFolder(folder).check_data(own.with_classes(slices.classes), data.split, flag)
+    return open_subject(run, data, config.arithmetic)
+
+
+def claim(folder: pathlib.Path, about: dict[str, Any]) -> None:
+    """Makes the folder for these settings, or goes on in one that was made for the same.
+
+    Raises:
+      InputError: the folder holds something else.
+    """
+    path = folder / "settings.json"
+    # What changes no map may change: maps that are there stay true.
+    free = ("methods", "batch_size", "checked_slices")
+    kept = about | {"saliency": {name: value for name, value in about["saliency"].items() if name not in free}}
+    if path.exists() and read_json(path) != kept:
+        raise InputError(f"--workdir={folder}: holds maps of another run or of other settings; name another folder")
+    if not path.exists() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"--workdir={folder}: not empty; expected a new folder")
+    (folder / "maps").mkdir(parents=True, exist_ok=True)
+    write_json(path, kept)

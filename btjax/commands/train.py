@@ -1,0 +1,199 @@
+"""Trains and evaluates runs, and writes their reports."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from btjax.base.errors import InputError
+from btjax.base.files import cache_folder
+from btjax.base.progress import Observer
+from btjax.data.splits import tested_share
+from btjax.reports.classifier import write_classifier_report
+from btjax.reports.reconstruction import write_reconstruction_report
+from btjax.runs.folder import RunFolder
+from btjax.runs.run import PREDICTIONS, Run
+from btjax.studies.classifier import classifier_report, run_info
+from btjax.studies.data import divide, load_slices
+from btjax.studies.reconstruction import reconstruction_report
+from btjax.studies.training import (
+    Job,
+    fit,
+    fit_several,
+    open_job,
+    predictions_of,
+    predictor,
+    prepare_job,
+    training_of,
+)
+from btjax.systems.system import Place, prepare_slices
+from btjax.training.hosts import leads
+
+if TYPE_CHECKING:
+    import os
+
+    from btjax.runs.report import Report
+    from btjax.systems.config import Config
+
+
+def train(
+    config: Config,
+    folder: str | os.PathLike,
+    *,
+    resume: bool = False,
+    observer: Observer | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> Run:
+    """Trains what a config says, predicts every row, and writes the report.
+
+    Args:
+      config: the options; see `btjax.preset` and `Config.replace`.
+      folder: of the run: a new one, or the run's own with `resume`.
+      resume: go on from the last checkpoint; on a CPU with the same bits as if the run had never stopped.
+      observer: is told of every chunk and epoch, such as `btjax.ProgressBar()`; None for nobody.
+      cache_dir: where prepared slices and features are kept; by default $BTJAX_CACHE, or ~/.cache/btjax.
+
+    Returns:
+      The finished run: its model, predictions and report.
+
+    Raises:
+      InputError: a mistake in the config, the data or the folder.
+      Interrupted: SIGINT or SIGTERM came; what can be saved was, and `resume` goes on.
+
+    Example:
+      >>> import btjax, tempfile
+      >>> config = btjax.preset("cnn_demo").replace("training.epochs", 1).replace("data.phantom_patients", 8)
+      >>> run = btjax.train(config.replace("data.image_size", 32), tempfile.mkdtemp() + "/run")
+      >>> run.report.test.slices == len(run.predictions.side("test"))
+      True
+    """
+    place = RunFolder(folder)
+    place.check(config, resume)
+    job = open_job(config, place, observer=observer, cache_dir=cache_dir)
+    fit(job, resume=resume, observer=observer)
+    conclude(job)
+    return Run(folder)
+
+
+def evaluate(
+    run: Run | str | os.PathLike,
+    *,
+    data_dir: str | None = None,
+    observer: Observer | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> Report:
+    """Predicts every row with a run's best checkpoint, and writes its predictions and report again.
+
+    Args:
+      run: the run, or its folder.
+      data_dir: where the data set stands now; by default where the run found it.
+      observer: see `train`.
+      cache_dir: see `train`.
+
+    Returns:
+      The report.
+
+    Raises:
+      InputError: no run there, or another data set than it was trained on.
+    """
+    folder = RunFolder(run.folder if isinstance(run, Run) else run)
+    config = folder.config()
+    if data_dir:
+        config = config.replace("data.data_dir", data_dir)
+    job = open_job(config, folder, prepare=prepare_slices, observer=observer, cache_dir=cache_dir)
+    folder.check_data(job.config, job.data.split, f"--data_dir={config.data.data_dir}")
+    return conclude(job)
+
+
+def train_several(
+    configs: dict[str, Config],
+    folder: str | os.PathLike,
+    *,
+    resume: bool = False,
+    observers: Callable[[str], Observer] | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> dict[str, Run]:
+    """Trains several runs of one config in one program: folds, or seeds.
+
+    Args:
+      configs: by the name of the run's folder in `folder`; they differ in seed and fold alone.
+      folder: takes the runs.
+      resume: go on with the runs that were begun, and begin the others.
+      observers: from a run's name to who is told of it; the first also of what is prepared.
+      cache_dir: see `train`.
+
+    Returns:
+      The finished runs by name.
+
+    Raises:
+      InputError: see `train`; options that several runs cannot share.
+    """
+    observers = observers or (lambda name: Observer())
+    jobs = _open_several(configs, pathlib.Path(folder), resume, observers, cache_dir)
+    fit_several(jobs, resume=resume, observers=observers)
+    for job in jobs.values():
+        conclude(job)
+    return {name: Run(job.folder.path) for name, job in jobs.items()}
+
+
+def _open_several(
+    configs: dict[str, Config],
+    folder: pathlib.Path,
+    resume: bool,
+    observers: Callable[[str], Observer],
+    cache_dir: str | os.PathLike | None,
+) -> dict[str, Job]:
+    if folder.is_file() or (folder / "config.json").exists():
+        raise InputError(f"--workdir={folder}: found a file or a single run, expected a folder for several runs")
+    places = {name: RunFolder(folder / name) for name in configs}
+    begun = any(place.path.exists() for place in places.values())
+    for name, place in places.items():  # what was begun can be resumed with further seeds beside it
+        place.check(configs[name], resume and (place.path.exists() or not begun))
+    first_name, first = next(iter(configs.items()))
+    observer = observers(first_name)
+    slices, form = load_slices(first, observer, cache_dir)
+    _tell_untested(configs, len(slices), observer)
+    place = Place(cache_folder(cache_dir), observer.on_data)
+    jobs = {}
+    for name, config in configs.items():
+        config = config.with_classes(slices.classes)
+        jobs[name] = prepare_job(config, places[name], divide(config, slices, form, observers(name)), place)
+    return jobs
+
+
+def _tell_untested(configs: dict[str, Config], rows: int, observer: Observer) -> None:
+    """Says so where all folds together do not test every row, which one would expect of a cross-validation."""
+    data = next(iter(configs.values())).data
+    folds = {config.data.fold for config in configs.values()}
+    tested, total = tested_share(data.protocol, rows, data.folds)
+    if len(folds) == data.folds and tested < total:
+        observer.on_message(
+            f"note: the {data.folds} folds of --protocol={data.protocol} test {tested} of {total} slices, since each "
+            "tests part of what it holds out and validates on the rest, as the paper does"
+        )
+
+
+def conclude(job: Job) -> Report:
+    """Scores a trained run and writes predictions, report, page and figures into its folder."""
+    info = run_info(job.config, job.data, *training_of(job))
+    return _CONCLUSIONS[info.task](job, info)
+
+
+def _conclude_classifier(job: Job, info) -> Report:
+    predictions = predictions_of(job)
+    report = classifier_report(info, job.data, predictions, job.config.seed)
+    if leads():
+        predictions.save(job.folder.path / PREDICTIONS)
+        write_classifier_report(job.folder, report, job.data.tested, predictions.side("test").logits)
+    return report
+
+
+def _conclude_autoencoder(job: Job, info) -> Report:
+    report = reconstruction_report(info, job.data, predictor(job), job.config)
+    if leads():
+        write_reconstruction_report(job.folder, report)
+    return report
+
+
+_CONCLUSIONS = {"classification": _conclude_classifier, "reconstruction": _conclude_autoencoder}

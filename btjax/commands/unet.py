@@ -1,0 +1,162 @@
+"""The U-Net's experiment: autoencoder, encoder classifier, composed models, figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from btjax.base.errors import InputError
+from btjax.base.progress import Observer
+from btjax.commands.train import conclude
+from btjax.data.preprocess import Augmentation
+from btjax.models.compose import encoder_of
+from btjax.models.unet import EncoderClassifier, halvings
+from btjax.reports.unet import write_unet_report
+from btjax.runs.folder import RunFolder
+from btjax.runs.run import restore
+from btjax.studies.composed import AUTOENCODER, CLASSIFIER, compose
+from btjax.studies.data import Divided, divide, load_slices
+from btjax.studies.training import Job, fit
+from btjax.studies.unet import UNetReport, check_figures, unet_report
+from btjax.systems.system import Prepared
+from btjax.training.loop import Examples
+
+if TYPE_CHECKING:
+    import os
+
+    from btjax.systems.config import Config
+
+STAGES = (AUTOENCODER, CLASSIFIER, "compose", "figures")
+
+
+def autoencoder_config(config: Config) -> Config:
+    """The autoencoder's own config: it is chosen by its loss and sees slices as they are."""
+    training = dataclasses.replace(config.training, select="validation_loss")
+    return dataclasses.replace(config, training=training, augmentation=Augmentation())
+
+
+def encoder_classifier_config(config: Config) -> Config:
+    """The config of the encoder classifier that goes with a U-Net's: a system of its own, of the same width."""
+    stages = config.extra
+    training = dataclasses.replace(
+        config.training,
+        epochs=stages.classifier_epochs,
+        learning_rate=stages.classifier_learning_rate,
+        keep_every=2 * config.training.keep_every,
+    )
+    model = EncoderClassifier(
+        levels=halvings(config.data.image_size),
+        width=config.model.width,
+        dropout=stages.classifier_dropout,
+        dtype=config.model.dtype,
+    )
+    changed = dataclasses.replace(
+        config, system="encoder_classifier", model=model, training=training, extra=None
+    )
+    return changed.with_classes(config.classes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Experiment:
+    """What the stages share."""
+
+    config: Config
+    folder: pathlib.Path
+    resume: bool
+    observer: Observer
+
+    def place(self, name: str) -> RunFolder:
+        return RunFolder(self.folder / name)
+
+    def require(self, stage: str, *names: str) -> None:
+        for name in names:
+            if not self.place(name).checkpoints.exists("best"):
+                raise InputError(f"--stage={stage}: no {name} in {self.folder}; run --stage={name} first")
+
+
+def unet(
+    config: Config,
+    folder: str | os.PathLike,
+    stages: Sequence[str] = STAGES,
+    *,
+    resume: bool = False,
+    observers: Callable[[str], Observer] | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> UNetReport | None:
+    """Runs the stages of the U-Net's experiment.
+
+    Args:
+      config: of the system "unet".
+      folder: takes a run for each of the two trained models, the composed models, and the page.
+      stages: of `STAGES`, in that order.
+      resume: whether trained stages go on; stages that were not begun begin.
+      observers: from a stage's name to who is told of its training; the first also of the data.
+      cache_dir: see `btjax.train`.
+
+    Returns:
+      The report, where `figures` is among the stages.
+
+    Raises:
+      InputError: a mistake in config, data or folder, or a stage that needs one before it.
+    """
+    observers = observers or (lambda name: Observer())
+    job = _Experiment(config, pathlib.Path(folder), resume, observers(stages[0]))
+    if AUTOENCODER not in stages:
+        job.require(stages[0], *((AUTOENCODER, CLASSIFIER) if CLASSIFIER not in stages else ()))
+    slices, form = load_slices(config, job.observer, cache_dir)
+    job = dataclasses.replace(job, config=config.with_classes(slices.classes))
+    data = divide(job.config, slices, form, job.observer)
+    if "figures" in stages:
+        check_figures(data)
+    if AUTOENCODER in stages:
+        _train_autoencoder(job, data, observers(AUTOENCODER))
+    if CLASSIFIER in stages:
+        _train_classifier(job, data, observers(CLASSIFIER))
+    if "compose" in stages:
+        _compose(job)
+    if "figures" not in stages:
+        return None
+    for name, own in ((AUTOENCODER, autoencoder_config), (CLASSIFIER, encoder_classifier_config)):
+        job.place(name).check_data(own(job.config), data.split, f"--data_dir={config.data.data_dir}")
+    report, pictures = unet_report(job.folder, data)
+    write_unet_report(RunFolder(job.folder), report, pictures, data.tested)
+    return report
+
+
+def _resumed(place: RunFolder, config: Config, resume: bool) -> bool:
+    """Checks a stage's folder; under --resume a stage that was never begun begins."""
+    resume = resume and (place.path / "config.json").exists()
+    place.check(config, resume)
+    return resume
+
+
+def _train_autoencoder(job: _Experiment, data: Divided, observer: Observer) -> None:
+    """Stage 1: mean absolute error between a slice and its reconstruction."""
+    config, place = autoencoder_config(job.config), job.place(AUTOENCODER)
+    resume = _resumed(place, config, job.resume)
+    prepared = Prepared(config.task(), Examples.of(data.slices, data.split))
+    own = Job(place, config, data, prepared)
+    fit(own, resume=resume, observer=observer)
+    conclude(own)
+
+
+def _train_classifier(job: _Experiment, data: Divided, observer: Observer) -> None:
+    """Stage 2: the encoder with a dense layer, and its report."""
+    config, place = encoder_classifier_config(job.config), job.place(CLASSIFIER)
+    resume = _resumed(place, config, job.resume)
+    pretrained = None
+    if job.config.extra.classifier_start == AUTOENCODER:
+        job.require(CLASSIFIER, AUTOENCODER)
+        pretrained = encoder_of(restore(job.place(AUTOENCODER).path).variables)
+    own = Job(place, config, data, Prepared(config.task(), Examples.of(data.slices, data.split), pretrained))
+    fit(own, resume=resume, observer=observer)
+    conclude(own)
+
+
+def _compose(job: _Experiment) -> None:
+    """Stage 3: the final, left and right models."""
+    for name, origins in compose(job.folder, job.config.extra, job.config.seed).items():
+        counts = {part: sum(origin == part for origin in origins.values()) for part in sorted(set(origins.values()))}
+        job.observer.on_message(f"{name}: " + ", ".join(f"{count} leaves {part}" for part, count in counts.items()))

@@ -1,0 +1,161 @@
+"""A run's folder: what may stand in it, and how its files are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from btjax.base.checkpoints import Checkpoints
+from btjax.base.errors import InputError
+from btjax.base.files import read_json, write_json, write_whole
+from btjax.systems.config import Config
+from btjax.training.hosts import leads
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from btjax.data.splits import Split
+
+# What may change when a run is resumed: the same data set can stand elsewhere (the split's fingerprint is compared),
+# and the weights are in the checkpoint. The classes are compared once the data set is loaded.
+_FREE = {("data", "data_dir"), ("training", "devices"), ("extra", "weights")}
+
+
+class RunFolder:
+    """The folder of one run; of several processes that train it together the first alone writes files.
+
+    Attributes:
+      path: the folder.
+      checkpoints: its checkpoints: "last" to resume from, "best" to use, and those that `keep_every` keeps.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        """Names the folder; nothing is read or made."""
+        self.path = pathlib.Path(path)
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
+
+    def check(self, config: Config, resume: bool) -> None:
+        """Checks that the folder can hold this run; writes nothing.
+
+        Raises:
+          InputError: the folder holds another config, something else, or a run that is not to be resumed.
+        """
+        path = self.path / "config.json"
+        if path.exists():
+            if not self.checkpoints.exists("last"):
+                return  # stopped before its first checkpoint: there is nothing to lose
+            self._check_config(path, config)
+            if not resume:
+                raise InputError(f"--workdir={self.path}: holds a run already; add --resume, or name another folder")
+        elif self.path.exists() and not self.path.is_dir():
+            raise InputError(f"--workdir={self.path}: found a file, expected a folder")
+        elif self.path.exists() and any(entry.suffix != ".part" for entry in self.path.iterdir()):
+            raise InputError(f"--workdir={self.path}: not empty and no run of btjax; expected a new folder")
+        elif resume:
+            raise InputError(f"--workdir={self.path}: no run to resume or evaluate")
+
+    def start(self, config: Config, split: Split) -> None:
+        """Makes the folder and saves the config with the split's fingerprint.
+
+        Raises:
+          InputError: the folder's run was started on other classes or other rows: another data set, or the same in
+            another order.
+        """
+        if (self.path / "config.json").exists() and self.checkpoints.exists("last"):
+            self.check_data(config, split, f"--data_dir={config.data.data_dir}")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_json("config.json", config.to_json() | {"split": split.fingerprint})
+
+    def check_data(self, config: Config, split: Split, flag: str) -> None:
+        """Checks that the run was trained on these classes and these rows.
+
+        Args:
+          config: the run's, with the classes of the data set that was loaded.
+          split: the split of that data set.
+          flag: what the user gave, named in the error.
+
+        Raises:
+          InputError: other classes or other rows.
+        """
+        check_classes(self.config().classes, config.classes, flag, self.path)
+        held = self.split_fingerprint()
+        if held not in (None, split.fingerprint):
+            raise InputError(
+                f"{flag}: its split is {split.fingerprint}, the run in {self.path} was trained on {held}; expected the "
+                "same data set"
+            )
+
+    def config(self) -> Config:
+        """The config that the folder's run was started with."""
+        path = self.path / "config.json"
+        return Config.from_json(read_json(path), str(path))
+
+    def split_fingerprint(self) -> str | None:
+        """The fingerprint of the rows that the run was trained on; None in configs of early versions."""
+        return read_json(self.path / "config.json").get("split")
+
+    def history(self) -> list[dict[str, float]]:
+        """The rows of metrics.jsonl, one for each completed epoch; none for a run without epochs."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise InputError(f"{path}: not JSON lines: {error}") from None
+
+    def write_json(self, name: str, values: Any) -> None:
+        """Writes a JSON file, complete or not at all."""
+        if leads():
+            write_json(self.path / name, values)
+
+    def write_metrics(self, history: list[dict[str, float]]) -> None:
+        """Writes metrics.jsonl: one row for each completed epoch."""
+        self.write_text("metrics.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in history))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file, complete or not at all."""
+        self.write(name, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def write_figure(self, name: str, figure: Figure) -> None:
+        """Writes figures/<name>.png, complete or not at all."""
+        if leads():
+            (self.path / "figures").mkdir(exist_ok=True)
+        self.write(f"figures/{name}.png", lambda path: figure.savefig(path, format="png", dpi=120))
+
+    def write(self, name: str, write: Callable[[pathlib.Path], Any]) -> None:
+        """Writes a file by `write`, complete or not at all; the first of several processes does it."""
+        if leads():
+            write_whole(self.path / name, write)
+
+    def _check_config(self, path: pathlib.Path, config: Config) -> None:
+        found, expected = Config.from_json(read_json(path), str(path)).to_json(), config.to_json()
+        if found["system"] != expected["system"]:
+            raise InputError(f"--workdir={self.path}: holds a run of {found['system']}, now {expected['system']}")
+        for group, values in expected.items():
+            if group == "classes":
+                continue
+            pairs = values.items() if isinstance(values, dict) else [(group, values)]
+            for name, value in pairs:
+                held = found[group][name] if isinstance(values, dict) else found[group]
+                if held != value and (group, name) not in _FREE:
+                    raise InputError(
+                        f"--workdir={self.path}: holds a run with {name}={held!r}, now {name}={value!r}; "
+                        "resume with its own flags, or name another folder"
+                    )
+
+
+def check_classes(known: tuple[str, ...], found: tuple[str, ...], flag: str, run: pathlib.Path) -> None:
+    """Checks that a data set has the classes that a run was trained on.
+
+    Raises:
+      InputError: it has others.
+    """
+    if known != found:
+        raise InputError(
+            f"{flag}: its {len(found)} classes are {', '.join(found)}, the run in {run} was trained on "
+            f"{len(known)}: {', '.join(known)}"
+        )

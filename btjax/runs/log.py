@@ -1,0 +1,50 @@
+"""What a run writes down while it trains: metrics.jsonl, and the TensorBoard log."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from btjax.base.progress import Observer
+from btjax.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from btjax.training.loop import Progress
+
+
+class RunLog(Observer):
+    """Keeps a run's metrics on disk and tells another observer the same.
+
+    Args:
+      folder: the run's.
+      observer: who else is told.
+    """
+
+    def __init__(self, folder: RunFolder, observer: Observer):
+        self._folder, self._observer, self._writer = folder, observer, None
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def on_start(self, progress: Progress, steps_per_epoch: int, epochs: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._folder.write_metrics(progress.history)
+        # What a killed run logged past its last checkpoint will be logged again.
+        last_step = progress.history[-1]["step"] if progress.history else 0
+        self._writer = SummaryWriter(str(self._folder.path / "tensorboard"), purge_step=int(last_step) + 1)
+        self._observer.on_start(progress, steps_per_epoch, epochs)
+
+    def on_steps(self, progress: Progress, means: dict[str, float]) -> None:
+        self._observer.on_steps(progress, means)
+
+    def on_epoch(self, progress: Progress) -> None:
+        row = progress.history[-1]
+        self._folder.write_metrics(progress.history)
+        for name in row.keys() - {"epoch", "step"} if self._writer is not None else ():
+            self._writer.add_scalar(name, row[name], row["step"])
+        self._observer.on_epoch(progress)

@@ -1,0 +1,140 @@
+"""What a run predicts for every row of its data set: what every later question is asked of."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from btjax.base.errors import InputError
+from btjax.base.files import write_whole
+
+if TYPE_CHECKING:
+    from btjax.data.slices import Slices
+    from btjax.data.splits import Split
+
+SCHEMA = 1
+"""The version of predictions.npz."""
+
+SIDES = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """Logits of every row, in the order of the data set.
+
+    Attributes:
+      ids: str [N], the slices' ids.
+      labels: int32 [N], index into `classes`.
+      sides: str [N], of `SIDES`.
+      logits: float32 [N, C], of the checkpoint that validation chose.
+      classes: C class names.
+      patients: str [N], or None where the data set does not know them.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    sides: np.ndarray
+    logits: np.ndarray
+    classes: tuple[str, ...]
+    patients: np.ndarray | None = None
+
+    def __post_init__(self):
+        rows = len(self.ids)
+        for name in ("labels", "sides", "logits", "patients"):
+            array = getattr(self, name)
+            if array is not None and len(array) != rows:
+                raise ValueError(f"Predictions.{name} has {len(array)} rows, ids has {rows}")
+        if self.logits.shape != (rows, len(self.classes)):
+            raise ValueError(f"Predictions.logits is {self.logits.shape}, expected {(rows, len(self.classes))}")
+
+    @staticmethod
+    def of(slices: Slices, split: Split, logits: np.ndarray) -> Predictions:
+        """The predictions of a data set's rows, logits float [N, C] in its order."""
+        if slices.labels is None:
+            raise ValueError("predictions of a run are kept with their labels; these slices have none")
+        sides = np.empty(len(slices), f"<U{max(map(len, SIDES))}")
+        for side, rows in split.sides().items():
+            sides[rows] = side
+        return Predictions(
+            ids=slices.ids,
+            labels=slices.labels.astype(np.int32),
+            sides=sides,
+            logits=logits.astype(np.float32),
+            classes=slices.classes,
+            patients=slices.patients,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def side(self, name: str) -> Predictions:
+        """The rows of one side: train, validation or test.
+
+        Raises:
+          ValueError: no side of that name.
+        """
+        if name not in SIDES:
+            raise ValueError(f"side {name!r}, expected one of {', '.join(SIDES)}")
+        rows = self.sides == name
+        kept = {key: getattr(self, key)[rows] for key in ("ids", "labels", "sides", "logits")}
+        return Predictions(**kept, classes=self.classes, patients=None if self.patients is None else self.patients[rows])
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float32 [N, C]: the softmax of the logits."""
+        shifted = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        return shifted / shifted.sum(axis=1, keepdims=True)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of rows whose highest logit is their label's, 0 to 1."""
+        return float(np.mean(self.logits.argmax(axis=1) == self.labels))
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes predictions.npz, complete or not at all; arrays and text only, nothing is pickled."""
+        arrays = {
+            "schema": np.int32(SCHEMA),
+            "id": self.ids.astype(str),
+            "label": self.labels,
+            "side": self.sides,
+            "logits": self.logits,
+            "classes": np.array(self.classes),
+        }
+        if self.patients is not None:
+            arrays["patient"] = self.patients.astype(str)
+
+        def write(beside: pathlib.Path) -> None:
+            with open(beside, "wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+
+        write_whole(path, write)
+
+    @staticmethod
+    def load(path: pathlib.Path) -> Predictions:
+        """Reads predictions.npz.
+
+        Raises:
+          InputError: there is none, or it is damaged or of another version.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: not found, expected the predictions of a finished run; --eval_only writes them")
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                schema = int(held["schema"])
+                if schema != SCHEMA:
+                    raise InputError(f"{path}: predictions of schema {schema}, expected {SCHEMA}")
+                return Predictions(
+                    ids=held["id"],
+                    labels=held["label"],
+                    sides=held["side"],
+                    logits=held["logits"],
+                    classes=tuple(str(name) for name in held["classes"]),
+                    patients=held["patient"] if "patient" in held else None,
+                )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: damaged or no predictions of btjax: {reason}") from error

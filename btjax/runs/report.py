@@ -1,0 +1,177 @@
+"""What report.json of a run holds: frozen dataclasses with a schema version, written and read by msgspec."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import msgspec
+
+from btjax.base.errors import InputError
+from btjax.base.files import read_json, write_json
+from btjax.evaluation.classification import Scores
+from btjax.evaluation.reconstruction import ReconstructionScores
+
+SCHEMA = 2
+"""The version of the reports that this program writes; 1 were dicts without a version."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitInfo:
+    """How the rows were divided.
+
+    Attributes:
+      fold: the fold that was held out, from 0.
+      folds: the number of folds.
+      seed: of the shuffle.
+      leaked_patients: patients with slices on more than one side, or None where ids are unknown.
+      leaked_families: the same of families of ids.
+      fingerprint: hash of the rows of the three sides.
+    """
+
+    fold: int
+    folds: int
+    seed: int
+    leaked_patients: int | None
+    leaked_families: int | None
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """Slices of a side of the split, and patients where they are known."""
+
+    slices: int
+    patients: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """The data set: its form in words, its folder, and whether it was drawn by a program."""
+
+    form: str
+    dir: str
+    synthetic: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointInfo:
+    """The checkpoint that is scored, and the criterion that chose it on validation rows."""
+
+    epoch: int | None
+    step: int | None
+    criterion: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingInfo:
+    """How the run was trained.
+
+    Attributes:
+      epochs: epochs that were trained; None for a classical head.
+      seconds: of training, all sittings together.
+      device: number and kind of the devices.
+      features: what of the network was computed once, in words, or None.
+      head: the classical classifier on the features, or None.
+      setting: its setting, chosen on validation rows.
+    """
+
+    epochs: int | None
+    seconds: float
+    device: str
+    features: str | None = None
+    head: str | None = None
+    setting: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+    """What the reports of all runs have in common.
+
+    Attributes:
+      schema: `SCHEMA`.
+      task: classification or reconstruction.
+      system: name of the system.
+      title: its title.
+      classes: class names in the order of the labels.
+      protocol: how the split keeps patients apart.
+      split: see `SplitInfo`.
+      counts: slices and patients of each side.
+      data: see `DataInfo`.
+      checkpoint: see `CheckpointInfo`.
+      training: see `TrainingInfo`.
+      config: of the run, as in config.json.
+      versions: of the packages that made it.
+    """
+
+    schema: int
+    task: str
+    system: str
+    title: str
+    classes: tuple[str, ...]
+    protocol: str
+    split: SplitInfo
+    counts: dict[str, Count]
+    data: DataInfo
+    checkpoint: CheckpointInfo
+    training: TrainingInfo
+    config: dict[str, Any]
+    versions: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierReport(RunInfo):
+    """A classifier's scores.
+
+    Attributes:
+      test: on the test rows, on which nothing was chosen.
+      validation: on the validation rows, which chose the checkpoint.
+      held_out: on both together.
+      baselines: `class_prior` and `linear_model`, on the test rows.
+    """
+
+    test: Scores
+    validation: Scores
+    held_out: Scores
+    baselines: dict[str, Scores]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructionReport(RunInfo):
+    """An autoencoder's scores on the test rows and on the validation rows."""
+
+    test: ReconstructionScores
+    validation: ReconstructionScores
+
+
+Report = ClassifierReport | ReconstructionReport
+
+_KINDS: dict[str, type[ClassifierReport] | type[ReconstructionReport]] = {
+    "classification": ClassifierReport,
+    "reconstruction": ReconstructionReport,
+}
+
+
+def write_report(path: pathlib.Path, report: Report) -> None:
+    """Writes a report as JSON, complete or not at all."""
+    write_json(path, msgspec.to_builtins(report))
+
+
+def read_report(path: pathlib.Path) -> Report:
+    """Reads a report.
+
+    Raises:
+      InputError: there is none, or it is damaged or of another version.
+    """
+    values = read_json(path, "the report of a finished run")
+    schema = values.get("schema", 1) if isinstance(values, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"{path}: report of schema {schema}, expected {SCHEMA}: --eval_only writes it again")
+    kind = _KINDS.get(values.get("task"))
+    if kind is None:
+        raise InputError(f"{path}: task is {values.get('task')!r}, expected one of {', '.join(_KINDS)}")
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: damaged or of another program: {error}") from None

@@ -1,0 +1,99 @@
+"""Maps of a subject's test slices, computed once and kept; and those of anybody's images."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+import numpy as np
+
+from btjax.base.batches import in_batches
+from btjax.base.errors import InputError
+from btjax.base.files import write_whole
+from btjax.base.keys import random_key
+from btjax.runs.run import Run
+from btjax.saliency.classifier import Classifier
+from btjax.saliency.methods import Method, attribution_maps, find_methods
+from btjax.studies.subject import SaliencyConfig, Subject, explained_rows, predicted_classes, require_network
+
+Maps = tuple[np.ndarray, np.ndarray]
+"""Row numbers among the test slices, sorted, and their maps: int [n], float32 [n, S, S]."""
+
+
+def explain(
+    run: Run, images: np.ndarray, method: str = "gradient", *, targets: np.ndarray | None = None, seed: int = 0
+) -> np.ndarray:
+    """Saliency maps of what a run predicts, or of the classes that are asked for.
+
+    Args:
+      run: a classifier's.
+      images: uint8 [N, S, S], grey, S the run's `config.data.image_size`.
+      method: a name of `btjax.saliency.methods.METHODS`, with its default options; what is removed becomes black.
+      targets: int [N], the class whose logit is explained; None for the predicted one.
+      seed: of random methods.
+
+    Returns:
+      float32 [N, S, S], signed where the method is, not normalised.
+
+    Raises:
+      InputError: no such method, one that does not fit the network, or a run without a network to explain.
+      ValueError: images of another type or shape.
+
+    Example:
+      >>> maps = explain(restore("runs/cnn"), slices.images[:4], "grad_cam")  # doctest: +SKIP
+    """
+    require_network(run)
+    size = run.config.data.image_size
+    if images.dtype != np.uint8 or images.shape[1:] != (size, size) or len(images) == 0:
+        raise ValueError(f"expected uint8 [N, {size}, {size}], found {images.dtype} {list(images.shape)}")
+    if method == "all":
+        raise InputError("method 'all': expected one method")
+    (chosen,) = find_methods([method])
+    prepare = jax.jit(run.config.preprocessing)
+    inputs = in_batches(prepare, 32, images)
+    classifier = Classifier(run.model, {name: tree for name, tree in run.variables.items() if tree})
+    if targets is None:
+        targets = predicted_classes(classifier, inputs)
+    baselines = np.asarray(run.config.preprocessing.black(images)) if chosen.takes_baseline else None
+    return attribution_maps(classifier, inputs, targets, jax.random.key(seed), chosen, baselines=baselines)
+
+
+def compute_maps(config: SaliencyConfig, subject: Subject, method: Method, folder: pathlib.Path) -> Maps:
+    """The maps of a method, of its `explained_rows`; kept in `folder`."""
+    rows = explained_rows(config, subject, method)
+    path = folder / f"{method.name}.npy"
+    if path.exists():
+        return rows, np.load(path)
+    key = random_key(jax.random.key(config.saliency_seed), method.name)
+    maps = attribution_maps(
+        subject.classifier,
+        subject.inputs[rows],
+        subject.predicted[rows],
+        key,
+        method,
+        batch_size=config.batch_size,
+        baselines=subject.baselines(config)[rows] if method.takes_baseline else None,
+    )
+
+    def write(beside: pathlib.Path) -> None:
+        with open(beside, "wb") as file:
+            np.save(file, maps)
+
+    write_whole(path, write)
+    let_programs_go()
+    return rows, maps
+
+
+def let_programs_go() -> None:
+    """Drops all compiled programs once a method is done with its own.
+
+    The programs of every method together, for a network as large as VGG16, take more memory mappings than Linux grants
+    a process (65530), and the compiler would crash.
+    """
+    jax.clear_caches()
+
+
+def maps_of(maps: Maps, rows: np.ndarray) -> np.ndarray:
+    """The maps of some of the explained rows: float32 [len(rows), S, S]."""
+    known, values = maps
+    return values[np.searchsorted(known, rows)]

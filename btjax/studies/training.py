@@ -1,0 +1,228 @@
+"""Trains runs, and predicts every row of their data sets."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from btjax.base.errors import InputError
+from btjax.base.files import cache_folder
+from btjax.base.progress import Observer
+from btjax.features.heads import fit_head
+from btjax.runs.folder import RunFolder
+from btjax.runs.log import RunLog
+from btjax.runs.predictions import Predictions
+from btjax.runs.report import CheckpointInfo, TrainingInfo
+from btjax.runs.run import HEAD, Run
+from btjax.studies.classifier import device, trained_by
+from btjax.studies.data import Divided, divide, load_slices
+from btjax.systems.system import Place, Prepare, Prepared, find_system
+from btjax.training.hosts import agree, leads
+from btjax.training.loop import Trainer
+from btjax.training.many import ManyTrainer
+from btjax.training.state import create_state
+from btjax.training.step import make_predict
+
+if TYPE_CHECKING:
+    import os
+
+    from btjax.systems.config import Config
+
+BATCH = 32
+"""Slices at a time where rows are predicted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run that is to be trained or evaluated.
+
+    Attributes:
+      folder: where it lies.
+      config: its options, with the classes of the data set.
+      data: slices and split.
+      prepared: what it trains.
+    """
+
+    folder: RunFolder
+    config: Config
+    data: Divided
+    prepared: Prepared
+
+
+def open_job(
+    config: Config,
+    folder: RunFolder,
+    *,
+    prepare: Prepare | None = None,
+    observer: Observer | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> Job:
+    """Loads a config's slices, divides them and makes ready what is trained.
+
+    Args:
+      config: the options.
+      folder: of the run, checked by the caller.
+      prepare: what the run begins with; None for the system's own way.
+      observer: is told of what is prepared.
+      cache_dir: where prepared slices and features are kept.
+
+    Raises:
+      InputError: a mistake in the options or the data.
+    """
+    observer = observer or Observer()
+    slices, form = load_slices(config, observer, cache_dir)
+    config = config.with_classes(slices.classes)
+    data = divide(config, slices, form, observer)
+    return prepare_job(config, folder, data, Place(cache_folder(cache_dir), observer.on_data), prepare)
+
+
+def prepare_job(
+    config: Config, folder: RunFolder, data: Divided, place: Place, prepare: Prepare | None = None
+) -> Job:
+    """Makes ready what a run trains on slices that are loaded; see `open_job`."""
+    prepare = prepare or find_system(config.system).prepare
+    return Job(folder, config, data, prepare(config, data.slices, data.split, place))
+
+
+def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> None:
+    """Trains a run from the beginning or, with `resume`, from its last checkpoint; it was checked before.
+
+    Raises:
+      InputError: another data set than the run was started on, a checkpoint that does not fit or cannot be written.
+      Interrupted: the run was asked to stop; it can be resumed.
+    """
+    if job.prepared.head is not None:
+        return _fit_head(job, resume)
+    prepared, config, folder = job.prepared, job.config, job.folder
+    trainer = Trainer(
+        prepared.task,
+        config.training,
+        prepared.examples,
+        config.seed,
+        folder.checkpoints,
+        pretrained=prepared.pretrained,
+    )
+    folder.start(config, job.data.split)
+    begun = resume and folder.checkpoints.exists("last")
+    if all(agree(begun, not begun)):
+        raise InputError(
+            f"--workdir={folder.path}: some processes see a checkpoint there, others none; share the folder"
+        )
+    if begun:
+        trainer.restore()  # a run that was stopped before its first checkpoint begins anew
+    if not leads():
+        trainer.fit()
+        return None
+    with RunLog(folder, observer or Observer()) as log:
+        trainer.fit(log)
+    return None
+
+
+def fit_several(
+    jobs: dict[str, Job], *, resume: bool = False, observers: Callable[[str], Observer] | None = None
+) -> None:
+    """`fit` of several runs in one program.
+
+    Args:
+      jobs: by name; they share a config but for seed and fold, and their slices.
+      resume: whether runs with a checkpoint go on from it; the others begin.
+      observers: from a run's name to who is told of it.
+    """
+    ready = list(jobs.values())
+    first = ready[0]
+    trainer = ManyTrainer(
+        first.prepared.task,
+        first.config.training,
+        [job.prepared.examples for job in ready],
+        [job.config.seed for job in ready],
+        [job.folder.checkpoints for job in ready],
+        names=list(jobs),
+        pretrained=first.prepared.pretrained,
+    )
+    for index, job in enumerate(ready):
+        job.folder.start(job.config, job.data.split)
+        if resume and job.folder.checkpoints.exists("last"):
+            trainer.restore(index)
+    observers = observers or (lambda name: Observer())
+    with contextlib.ExitStack() as stack:
+        trainer.fit([stack.enter_context(RunLog(job.folder, observers(name))) for name, job in jobs.items()])
+
+
+def predictor(job: Job) -> Callable[[np.ndarray], np.ndarray]:
+    """From slices (or their features) to the outputs of a run's best checkpoint, float32 [n, ...]."""
+    run, predict = Run(job.folder.path), make_predict(job.prepared.task)
+    variables = run.variables
+    return lambda images: predict(variables, images, BATCH)
+
+
+def predictions_of(job: Job) -> Predictions:
+    """A classifier's logits of every row of its data set, from its best checkpoint."""
+    head, slices = Run(job.folder.path).head, job.data.slices
+    features = job.prepared.examples.images[: len(slices)]
+    if head is not None and job.prepared.features is not None:
+        logits = head.logits(features)
+    elif head is not None:
+        logits = Run(job.folder.path).logits(slices.images)
+    else:
+        logits = predictor(job)(features)
+    return Predictions.of(slices, job.data.split, logits)
+
+
+def training_of(job: Job) -> tuple[CheckpointInfo, TrainingInfo]:
+    """How a run was trained, from what its checkpoints keep."""
+    checkpoints, prepared = job.folder.checkpoints, job.prepared
+    about = checkpoints.progress("best")
+    if "head" in about:
+        training = TrainingInfo(
+            None, about["seconds"], device(), about["features"], head=about["head"], setting=about["setting"]
+        )
+        return CheckpointInfo(None, None, "validation_accuracy"), training
+    features = None
+    if prepared.features is not None:
+        cached = prepared.examples.train[0][0] >= len(job.data.slices)
+        copies = len(prepared.examples.train) if cached else 0
+        features = f"{prepared.features}, computed once, {copies} augmented copies"
+    return trained_by(checkpoints, job.config.training.select, features)
+
+
+def _fit_head(job: Job, resume: bool) -> None:
+    """Fits a classical classifier on the features; the network below is saved as the run's checkpoint."""
+    prepared, config, folder = job.prepared, job.config, job.folder
+    name = prepared.head
+    if resume:
+        raise InputError(f"--head={name}: is fitted in one go, there is nothing to resume")
+    folder.start(config, job.data.split)
+    began, examples = time.perf_counter(), prepared.examples
+    if config.training.permuted_labels:
+        examples = examples.with_permuted_labels(config.seed)
+    rows: Any = np.concatenate(list(examples.train))
+    head = fit_head(str(name), examples.images, examples.labels, rows, job.data.split.validation)
+    if leads():
+        head.save(folder.path / HEAD)
+    about = {
+        "features": prepared.features,
+        "head": name,
+        "setting": head.setting,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    folder.checkpoints.save("best", _whole_network(job), 0, about)
+
+
+def _whole_network(job: Job) -> dict[str, Any]:
+    """The network's variables with the published ones below the head, the rest as it was initialised."""
+    import optax
+
+    task, key = job.config.task(), jax.random.key(job.config.seed)
+    state = create_state(
+        lambda key: task.initialise(key, job.config.data.image_size),
+        optax.identity(),
+        key,
+        pretrained=job.prepared.pretrained,
+    )
+    return state.variables

@@ -1,0 +1,84 @@
+"""The presets: options that belong together, kept as the experiments' flags files."""
+
+from __future__ import annotations
+
+import pathlib
+from importlib import resources
+from typing import Any
+
+from btjax.base.errors import InputError
+from btjax.base.options import option_type, options
+from btjax.systems.config import Config, config_groups
+
+
+def preset(name: str) -> Config:
+    """The config of a preset.
+
+    Args:
+      name: of a flags file of the experiments, such as "cnn_cpu", or the path of another.
+
+    Raises:
+      InputError: there is none, or a line in it that is no option of its system.
+
+    Example:
+      >>> preset("cnn_cpu").training.epochs
+      24
+    """
+    path = pathlib.Path(name)
+    if path.suffix != ".flags":
+        path = pathlib.Path(str(resources.files("experiments").joinpath("flags", f"{name}.flags")))
+    if not path.is_file():
+        known = ", ".join(preset_names())
+        raise InputError(f"preset {name!r}: not found, expected one of {known}, or the path of a .flags file")
+    texts = _read_flags(path)
+    if "system" not in texts:
+        raise InputError(f"{path}: names no --system, so it is no preset to train")
+    return _config(texts.pop("system"), texts, path)
+
+
+def preset_names() -> tuple[str, ...]:
+    """The presets that name a system."""
+    folder = pathlib.Path(str(resources.files("experiments").joinpath("flags")))
+    return tuple(sorted(path.stem for path in folder.glob("*.flags") if "system" in _read_flags(path)))
+
+
+def _read_flags(path: pathlib.Path) -> dict[str, str]:
+    """Name -> text of every line `--name=value`; `--name` and `--noname` of switches are told by the option."""
+    texts = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith(("#", "//")):
+            continue
+        if not line.startswith("--"):
+            raise InputError(f"{path}: line {number} is {line!r}, expected --name=value")
+        name, separator, text = line[2:].partition("=")
+        texts[name] = text if separator else "true"
+    return texts
+
+
+def _config(system: str, texts: dict[str, str], path: pathlib.Path) -> Config:
+    config = Config.default(system)
+    places = {name: group for group, kind in config_groups(system).items() for name in options(kind)}
+    for name, text in texts.items():
+        if name.startswith("no") and name[2:] in places and text == "true":
+            name, text = name[2:], "false"
+        if name == "seed":
+            config = config.replace("seed", int(text) if text.isdecimal() else text)
+        elif name not in places:
+            raise InputError(f"{path}: --{name} is no option of {system}")
+        else:
+            kind = config_groups(system)[places[name]]
+            config = config.replace(f"{places[name]}.{name}", _parsed(kind, name, text, path))
+    return config
+
+
+def _parsed(kind: type, name: str, text: str, path: pathlib.Path) -> Any:
+    value_type, element_type = option_type(kind, name)
+    try:
+        if value_type is tuple and element_type is not None:
+            return tuple(element_type(part.strip()) for part in text.split(","))
+        if value_type is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return value_type(text)
+    except (ValueError, KeyError):
+        raise InputError(f"{path}: --{name}={text}: expected {(element_type or value_type).__name__}") from None

@@ -1,0 +1,134 @@
+"""The record of a system, and how one is found by its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from btjax.base.errors import InputError
+from btjax.training.loop import Examples
+from btjax.training.tasks import Classification, Task
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from flax import linen as nn
+
+    from btjax.base.progress import ProgressCallback
+    from btjax.data.slices import Slices
+    from btjax.data.splits import Split
+    from btjax.evaluation.published import PublishedResult
+    from btjax.systems.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What a run trains.
+
+    Attributes:
+      task: of the whole network, or of the stages above the features.
+      examples: slices, or their features.
+      pretrained: variables to begin with, {"params", "batch_stats"} of some stages; the others begin fresh.
+      features: the stage whose output was computed beforehand, or None.
+      head: the classical classifier that is fitted on the features in the place of training, or None.
+    """
+
+    task: Task
+    examples: Examples
+    pretrained: dict[str, Any] | None = None
+    features: str | None = None
+    head: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where preparing a run may keep what it computes, and whom it tells how far it is."""
+
+    cache: pathlib.Path
+    progress: ProgressCallback | None = None
+
+
+Prepare = Callable[["Config", "Slices", "Split", Place], Prepared]
+"""Makes ready what a run trains."""
+
+
+def prepare_slices(config: Config, slices: Slices, split: Split, place: Place) -> Prepared:
+    """The whole network on slices, from fresh parameters."""
+    del place
+    return Prepared(config.task(), Examples.of(slices, split))
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A published system: what it is, how it is built and trained, and what its paper claims.
+
+    Attributes:
+      name: its name in flags, configs and files; the name of its module in `btjax.systems`.
+      title: its name for people.
+      reference: authors, title and year, and the section or figure.
+      model: the network, a Flax module that keeps the protocol of `btjax.nn.network`; its options are its fields.
+      task: what training means: from (model, preprocessing, augmentation) to a `Task`.
+      extra: a dataclass of further options, or None.
+      prepare: makes ready what a run trains: published weights, features.
+      published: the result that the paper prints, to stand beside ours, or None.
+      claims: what the paper says it reaches, in words with its protocol.
+      curves: whether the paper's training curves (Figure 15) are this system's.
+    """
+
+    name: str
+    title: str
+    reference: str
+    model: type[nn.Module]
+    task: Callable[..., Task] = Classification
+    extra: type | None = None
+    prepare: Prepare = prepare_slices
+    published: PublishedResult | None = None
+    claims: str = ""
+    curves: bool = False
+
+
+_REGISTERED: dict[str, System] = {}
+
+
+def register(system: System) -> System:
+    """Makes a system known by its name for this process: for systems that live outside btjax.
+
+    Example:
+      >>> from btjax.models.cnn import CNN
+      >>> register(System("mine", "My network", "nobody, 2026", CNN)).name
+      'mine'
+      >>> find_system("mine").title
+      'My network'
+    """
+    _REGISTERED[system.name] = system
+    return system
+
+
+def system_names() -> tuple[str, ...]:
+    """The names of all systems: every module of `btjax.systems` with a `SYSTEM`, and those registered."""
+    package = importlib.import_module("btjax.systems")
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    return tuple(sorted((modules - _NO_SYSTEMS) | _REGISTERED.keys()))
+
+
+_NO_SYSTEMS = {"config", "presets", "system", "transfer"}
+
+
+def find_system(name: str) -> System:
+    """The system of a name.
+
+    Raises:
+      InputError: there is none.
+
+    Example:
+      >>> find_system("cnn").title
+      'Custom CNN'
+    """
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if name not in system_names():
+        raise InputError(f"system {name!r}: expected one of {', '.join(system_names())}")
+    return importlib.import_module(f"btjax.systems.{name}").SYSTEM

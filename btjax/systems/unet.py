@@ -1,0 +1,45 @@
+"""The paper's U-Net: an autoencoder whose encoder later classifies."""
+
+import dataclasses
+
+from btjax.base.options import option
+from btjax.models.unet import UNet
+from btjax.systems.system import System
+from btjax.training.tasks import Reconstruction
+
+
+@dataclasses.dataclass(frozen=True)
+class StageConfig:
+    """What the U-Net's experiment has beyond its autoencoder: the encoder classifier, and the composed models."""
+
+    classifier_epochs: int = option(160, "epochs of the encoder classifier", minimum=1)
+    classifier_learning_rate: float = option(0.001, "highest learning rate of the encoder classifier", minimum=0)
+    classifier_dropout: float = option(
+        0.0, "share of the latent dropped before the encoder classifier's logits", minimum=0, maximum=0.99
+    )
+    classifier_start: str = option(
+        "fresh",
+        "what the encoder classifier begins with: fresh parameters (the paper's), or the trained autoencoder's encoder",
+        choices=("fresh", "autoencoder"),
+    )
+    latent: str = option(
+        "classifier",
+        "whose `latent` layer the final model has; the paper has one in both and does not say",
+        choices=("classifier", "autoencoder"),
+    )
+    right_colorer: str = option(
+        "fresh",
+        "whose `colorer` the right model has: fresh as the text says, or the autoencoder's as Figure 9 looks",
+        choices=("fresh", "autoencoder"),
+    )
+
+
+SYSTEM = System(
+    name="unet",
+    title="U-Net autoencoder",
+    reference="Rafiq, Patwary and Weiss, Brain Tumor Classification using Deep Learning, section 4.1.1, Figures 2 to 10",
+    model=UNet,
+    task=Reconstruction,
+    extra=StageConfig,
+    claims="a mean absolute error of .02 after 30 epochs (Figure 7)",
+)

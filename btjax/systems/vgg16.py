@@ -1,0 +1,17 @@
+"""VGG16 with ImageNet's weights and the paper's head."""
+
+from btjax.evaluation.published import RESULTS
+from btjax.models.vgg16 import VGG16
+from btjax.systems.system import System
+from btjax.systems.transfer import TransferConfig, prepare_transfer
+
+SYSTEM = System(
+    name="vgg16",
+    title="VGG16 transfer",
+    reference="Rafiq, Patwary and Weiss, Brain Tumor Classification using Deep Learning, section 4.3, Figure 17",
+    model=VGG16,
+    extra=TransferConfig,
+    prepare=prepare_transfer,
+    published=RESULTS["vgg16"],
+    claims="176 of 192 test slices (Figure 17), slices divided at random",
+)

@@ -1,0 +1,122 @@
+"""Trains any system: python -m experiments.train --system=NAME --flagfile=FILE --data_dir=DATA --workdir=DIR.
+
+A flags file may name the system itself. `python -m experiments.cnn` and `python -m experiments.vgg16` are this command
+for one system.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+
+from absl import flags
+
+import btjax
+from btjax.base.bars import ProgressBar, StepBar
+from btjax.base.errors import InputError
+from btjax.runs.folder import RunFolder
+from btjax.runs.report import ClassifierReport
+from btjax.runs.run import Run
+from btjax.systems.config import Config
+from btjax.systems.system import find_system, system_names
+from btjax.training.hosts import leads
+from experiments.command_line import (
+    FLAGS,
+    config_from_flags,
+    define_flags,
+    flag_before_parsing,
+    heading,
+    several_configs,
+)
+from experiments.guard import fail_in_one_line, join_others, run_guarded
+
+
+def run_system(default: str | None, description: str) -> None:
+    """Defines the flags of a system and runs its command.
+
+    Args:
+      default: the system of the command; None for the one that --system names.
+      description: the command's docstring.
+    """
+    command = default or "train"
+    fail_in_one_line(command, lambda: _define(default))
+    run_guarded(command, main, description)
+
+
+def _define(default: str | None) -> None:
+    system = flag_before_parsing("system", default or "")
+    if default is not None and system != default:
+        raise InputError(f"--system={system}: this command trains {default}; python -m experiments.train takes any")
+    if not system:
+        raise InputError(f"--system is missing: expected one of {', '.join(system_names())}")
+    find_system(system)
+    with heading("system"):
+        flags.DEFINE_string("system", system, "which system is trained; a flags file may name it")
+    define_flags(system)
+
+
+def main() -> None:
+    """Trains, resumes or evaluates what the flags say."""
+    if not FLAGS.workdir:
+        raise InputError("--workdir is missing: expected a folder for the run")
+    join_others()
+    config = config_from_flags(FLAGS.system)
+    if configs := several_configs(config):
+        return run_several(configs)
+    observer = ProgressBar()
+    if FLAGS.eval_only:
+        place = RunFolder(FLAGS.workdir)
+        place.check(config, True)
+        btjax.evaluate(Run(place.path), data_dir=config.data.data_dir, observer=observer, cache_dir=FLAGS.cache_dir)
+    else:
+        btjax.train(config, FLAGS.workdir, resume=FLAGS.resume, observer=observer, cache_dir=FLAGS.cache_dir)
+    if leads():
+        print(headline(Run(FLAGS.workdir)))
+    return None
+
+
+def run_several(configs: dict[str, Config]) -> None:
+    """The runs of --all_folds and --seeds, in one program."""
+    if FLAGS.coordinator:
+        raise InputError("--coordinator: several processes train one run; leave out --all_folds and --seeds")
+    if FLAGS.eval_only:
+        runs = {name: Run(RunFolder(FLAGS.workdir).path / name) for name in configs}
+        for name, run in runs.items():
+            RunFolder(run.folder).check(configs[name], True)
+            data = configs[name].data.data_dir
+            btjax.evaluate(run, data_dir=data, observer=ProgressBar(name), cache_dir=FLAGS.cache_dir)
+    else:
+        bar = StepBar()
+        runs = btjax.train_several(
+            configs,
+            FLAGS.workdir,
+            resume=FLAGS.resume,
+            observers=lambda name: ProgressBar(name, bar),
+            cache_dir=FLAGS.cache_dir,
+        )
+    for name, run in runs.items():
+        print(f"{name}: {headline(run)}")
+    accuracies = [run.report.test.accuracy for run in runs.values() if isinstance(run.report, ClassifierReport)]
+    if accuracies:
+        spread = f", standard deviation {statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else ""
+        print(f"test accuracy of {len(accuracies)} runs: mean {statistics.fmean(accuracies):.4f}{spread}")
+
+
+def headline(run: Run) -> str:
+    """The head of a run's report, and where its page is."""
+    report = run.report
+    if not isinstance(report, ClassifierReport):
+        test = report.test
+        return f"test MAE {test.mae:.4f}, SSIM {test.ssim:.3f} on {test.slices} slices\n{run.folder / 'report.html'}"
+    test, validation, epoch = report.test, report.validation, report.checkpoint.epoch
+    low, high = test.accuracy_ci95 or (float("nan"), float("nan"))
+    return (
+        f"test accuracy {test.accuracy:.4f} (95% interval {low:.3f} to {high:.3f}) on {test.slices} slices, "
+        f"validation {validation.accuracy:.4f} on {validation.slices}"
+        + (f"; epoch {epoch} of {report.training.epochs}" if epoch else "")
+        + f"\n{run.folder / 'report.html'}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_system(None, __doc__ or ""))
