@@ -1,17 +1,13 @@
 """What a classifier has to beat: the class frequencies, and a linear model on coarse pixels.
 
-Both take training rows alone and return logits, so that `classification_report` scores them as it scores a network.
-Nothing in them is tuned: the settings are constants of this file, fixed before any test row was seen.
+Both learn from the training rows alone and return logits, so that `classification_report` scores them as it scores a
+network. Nothing in them is tuned: the settings are constants of this file, fixed before any test row was seen.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
-
-from btjax.data.slices import CLASSES
 
 SIDE = 32
 """Height and width in pixels of what the linear model sees."""
@@ -20,7 +16,7 @@ INVERSE_PENALTY = 0.01
 """scikit-learn's C: half the squared norm of the weights is added to C times the summed cross-entropy."""
 
 
-def class_prior(train_labels: np.ndarray, rows: int, *, classes: int = len(CLASSES)) -> np.ndarray:
+def class_prior(train_labels: np.ndarray, rows: int, *, classes: int) -> np.ndarray:
     """Logits of the classifier that knows nothing but how common the classes are.
 
     Args:
@@ -36,9 +32,7 @@ def class_prior(train_labels: np.ndarray, rows: int, *, classes: int = len(CLASS
     return np.tile(np.log((counts + 1) / (counts.sum() + classes)), (rows, 1))
 
 
-def linear_model(
-    images_train: np.ndarray, labels_train: np.ndarray, images: np.ndarray, *, classes: int = len(CLASSES)
-) -> np.ndarray:
+def linear_model(images_train: np.ndarray, labels_train: np.ndarray, images: np.ndarray, *, classes: int) -> np.ndarray:
     """Logits of multinomial logistic regression on pixels averaged to 32x32 and standardised on the training rows.
 
     Args:
@@ -53,6 +47,9 @@ def linear_model(
     Raises:
       ValueError: fewer than two classes among the training labels.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     labels_train = np.asarray(labels_train)
     present = np.unique(labels_train)
     if len(present) < 2:

@@ -1,7 +1,7 @@
 """The cluster bootstrap: intervals that hold when the slices of one patient resemble each other.
 
 Slices of one patient are not independent, so resampling slices makes intervals too narrow. Here whole clusters
-(patients, or single slices where no ids exist) are drawn with replacement, as many as there are; a resample is written
+(patients, or single slices where no ids exist) are drawn with replacement, as many as there are. A resample is written
 as the number of times each cluster was drawn, and every metric is computed from those counts for all resamples at once.
 
 References: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3 (percentile intervals); Field and
@@ -10,15 +10,158 @@ Welsh, Bootstrapping clustered data, J. R. Stat. Soc. B 69, 2007.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Interval = tuple[float, float]
+"""The lower and the upper bound of a 95% interval."""
 
 _CELLS_AT_ONCE = 1 << 20
 """Resamples times slices held in memory together: 8 MiB of float64 an array."""
 
 DEFINED_SHARE = 0.9
 """An interval needs its metric to be defined in at least this share of the resamples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class IntervalSettings:
+    """How the intervals of a report were computed.
+
+    Attributes:
+      method: of the interval.
+      resamples: the number of bootstrap resamples.
+      seed: of the resampling.
+      unit: what is resampled, 'patient' or 'slice'.
+      units: how many of them there are.
+    """
+
+    method: str
+    resamples: int
+    seed: int
+    unit: str
+    units: int
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanInterval:
+    """A mean with its 95% interval.
+
+    Attributes:
+      value: the mean over rows.
+      ci95: its percentile interval; None with fewer than two clusters, or if a row is not finite.
+      rows: the number of rows.
+      clusters: the number of clusters that were resampled.
+    """
+
+    value: float
+    ci95: Interval | None
+    rows: int
+    clusters: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Resampling:
+    """Resamples of clusters, drawn once and used for every metric of the same rows.
+
+    Attributes:
+      clusters: int [N] in [0, K), the cluster of each row.
+      counts: float64 [R, K], how often each resample draws each cluster.
+    """
+
+    clusters: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def units(self) -> int:
+        """K, the number of clusters."""
+        return self.counts.shape[1]
+
+    def mean(self, values: np.ndarray) -> MeanInterval:
+        """The mean over rows of `values` (float [N]) with its interval.
+
+        Raises:
+          ValueError: not one value for each row.
+        """
+        values = self._checked(values)
+        interval = self.interval(resampled_mean(values, self.clusters, self.counts)) if _finite(values) else None
+        return MeanInterval(float(values.mean()), interval, len(values), self.units)
+
+    def ratio(self, numerators: np.ndarray, denominators: np.ndarray) -> Interval | None:
+        """The interval of the mean of `numerators` over the mean of `denominators`, both float [N].
+
+        A resample takes the same rows above and below. None as in `MeanInterval.ci95`, or where more than a tenth of
+        the resamples have a denominator of 0.
+
+        Raises:
+          ValueError: not one value for each row.
+        """
+        above, below = self._checked(numerators), self._checked(denominators)
+        if not (_finite(above) and _finite(below)):
+            return None
+        means = [resampled_mean(values, self.clusters, self.counts) for values in (above, below)]
+        return self.interval(np.divide(*means, out=np.full(len(self.counts), np.nan), where=means[1] != 0))
+
+    def interval(self, samples: np.ndarray) -> Interval | None:
+        """`percentile_interval` of a metric's resamples (float [R]); None with fewer than two clusters."""
+        return percentile_interval(samples) if self.units > 1 else None
+
+    def _checked(self, values: np.ndarray) -> np.ndarray:
+        values = np.asarray(values)
+        if values.shape != self.clusters.shape:
+            raise ValueError(f"expected one value for each of {len(self.clusters)} rows, found shape {values.shape}")
+        return values
+
+
+def _finite(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all())
+
+
+def resample(clusters: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> Resampling:
+    """Draws the resamples of some rows.
+
+    Args:
+      clusters: [N], the cluster of each row: patient ids, or any other values that can be sorted.
+      resamples: R.
+      seed: of the draws.
+
+    Raises:
+      ValueError: no rows.
+    """
+    clusters = np.asarray(clusters)
+    if clusters.ndim != 1 or len(clusters) == 0:
+        raise ValueError(f"clusters must be [N] with N at least 1, found shape {clusters.shape}")
+    numbers = np.unique(clusters, return_inverse=True)[1]
+    # float64 runs through BLAS and is exact for counts below 2**53.
+    counts = resampled_counts(int(numbers.max()) + 1, resamples, seed).astype(np.float64)
+    return Resampling(numbers, counts)
+
+
+def mean_interval(
+    values: np.ndarray, clusters: np.ndarray | None = None, *, resamples: int = 2000, seed: int = 0
+) -> MeanInterval:
+    """A mean with its 95% interval, resampled by cluster. For many means of the same rows use `resample` once.
+
+    Args:
+      values: float [N], N at least 1.
+      clusters: [N], such as the patient of each row, or None to resample single rows.
+      resamples: the number of bootstrap resamples.
+      seed: of the resampling.
+
+    Raises:
+      ValueError: no rows, or not one value for each row.
+
+    Example:
+      >>> import numpy as np
+      >>> mean_interval(np.array([0.0, 1.0, 1.0, 1.0]), np.array(["a", "a", "b", "b"]))
+      MeanInterval(value=0.75, ci95=(0.5, 1.0), rows=4, clusters=2)
+    """
+    rows = np.arange(len(values)) if clusters is None else clusters
+    return resample(rows, resamples=resamples, seed=seed).mean(values)
 
 
 def resampled_counts(clusters: int, resamples: int, seed: int) -> np.ndarray:
@@ -38,7 +181,7 @@ def resampled_confusion(
       predictions: int [N], predicted classes.
       classes: C, the number of classes.
       clusters: int [N] in [0, K), the cluster of each row.
-      counts: int [R, K] from `resampled_counts`.
+      counts: [R, K] as in `Resampling`.
 
     Returns:
       int64 [R, C, C], rows true, columns predicted.
@@ -64,7 +207,7 @@ def resampled_roc_auc(scores: np.ndarray, labels: np.ndarray, clusters: np.ndarr
       scores: float [N, C], column c grows with the belief in class c.
       labels: int [N], true classes.
       clusters: int [N] in [0, K).
-      counts: int [R, K].
+      counts: [R, K] as in `Resampling`.
 
     Returns:
       float64 [R, C]; NaN where a resample has no row of the class or no other row.
@@ -101,22 +244,23 @@ def weighted_roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarr
     return np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
-def percentile_interval(samples: np.ndarray, coverage: float = 0.95) -> list[float] | None:
-    """The percentile interval [low, high] of a metric's resamples.
+def percentile_interval(samples: np.ndarray, coverage: float = 0.95) -> Interval | None:
+    """The percentile interval (low, high) of a metric's resamples.
 
     Args:
       samples: float [R], NaN where the metric is undefined in a resample (a class was not drawn).
       coverage: the share of resamples that the interval holds.
 
     Returns:
-      Two floats, or None if fewer than `DEFINED_SHARE` of the resamples define the metric: too few clusters carry the
+      The bounds, or None if fewer than `DEFINED_SHARE` of the resamples define the metric: too few clusters carry the
       class to say how uncertain the value is.
     """
     defined = samples[np.isfinite(samples)]
     if len(defined) == 0 or len(defined) < DEFINED_SHARE * len(samples):
         return None
     tail = 50 * (1 - coverage)
-    return [float(bound) for bound in np.percentile(defined, [tail, 100 - tail])]
+    low, high = np.percentile(defined, [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def _row_weights(clusters: np.ndarray, counts: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -17,10 +17,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
       `counts` int64 [bins], `confidence` float64 [bins], the mean probability of the predicted class, and `accuracy`
       float64 [bins]; the last two are NaN in an empty bin.
     """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    # Bins are closed above, so that a probability of exactly 1 falls into the last.
-    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    confidence, correct, index = _binned(probabilities, labels, bins)
     counts = np.bincount(index, minlength=bins)
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -28,6 +25,14 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
         return np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0)
 
     return {"counts": counts, "confidence": mean(confidence), "accuracy": mean(correct)}
+
+
+def _binned(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each row the confidence, whether the prediction is correct, and the bin."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    # Bins are closed above, so that a probability of exactly 1 falls into the last.
+    return confidence, correct, np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
@@ -43,3 +48,27 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
     table = reliability(probabilities, labels, bins)
     gaps = np.abs(table["accuracy"] - table["confidence"])
     return float(np.nansum(gaps * table["counts"]) / len(labels))
+
+
+def resampled_calibration_error(
+    probabilities: np.ndarray, labels: np.ndarray, clusters: np.ndarray, counts: np.ndarray, *, bins: int = 15
+) -> np.ndarray:
+    """The expected calibration error in every resample.
+
+    The error is a sum of absolute values, so noise raises it: resamples, which are noisier than the rows themselves,
+    lie on average above the value. Read the interval as careful, and its lower bound as too high near perfection.
+
+    Args:
+      probabilities: float [N, C], rows sum to 1.
+      labels: int [N].
+      clusters: int [N] in [0, K).
+      counts: [R, K] as in `btjax.evaluation.bootstrap.Resampling`.
+      bins: the number of bins of equal width.
+
+    Returns:
+      float64 [R].
+    """
+    confidence, correct, index = _binned(probabilities, labels, bins)
+    gaps = np.zeros((counts.shape[1], bins))
+    np.add.at(gaps, (clusters, index), correct - confidence)
+    return np.abs(counts @ gaps).sum(axis=1) / (counts @ np.bincount(clusters, minlength=counts.shape[1]))

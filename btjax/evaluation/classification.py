@@ -2,20 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from btjax.evaluation import bootstrap
-from btjax.evaluation.calibration import expected_calibration_error
+from btjax.evaluation.bootstrap import Interval, IntervalSettings
+from btjax.evaluation.calibration import expected_calibration_error, resampled_calibration_error
 
-MAIN_METRICS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "roc_auc", "log_loss")
-"""The metrics of a report that carry an interval under `<name>_ci95`."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAIN_METRICS = (
+    "accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "roc_auc",
+    "log_loss",
+    "expected_calibration_error",
+)
+"""The metrics of `Scores` that carry an interval under `<name>_ci95`."""
 
 CLASS_METRICS = ("precision", "recall", "f1", "roc_auc")
-"""The metrics of each class that carry an interval under `<name>_ci95`."""
+"""The metrics of `ClassScores` that carry an interval under `<name>_ci95`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassScores:
+    """The scores of one class against all others, each in [0, 1] with its 95% interval.
+
+    Attributes:
+      support: the number of scored rows of the class.
+    """
+
+    precision: float | None
+    precision_ci95: Interval | None
+    recall: float | None
+    recall_ci95: Interval | None
+    f1: float | None
+    f1_ci95: Interval | None
+    roc_auc: float | None
+    roc_auc_ci95: Interval | None
+    support: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """A classifier's scores on some rows, each with its 95% bootstrap interval `<name>_ci95`.
+
+    What is undefined is None, never 0; see `classification_report`.
+
+    Attributes:
+      slices: the number of slices.
+      predictions: the number of predictions that are scored: the slices, or one for each patient (and class).
+      patients: the number of patients, or None where no ids exist.
+      accuracy: the share of correct predictions.
+      macro_precision: mean over classes.
+      macro_recall: mean over classes, also known as balanced accuracy.
+      macro_f1: mean over classes.
+      roc_auc: area under the ROC curve, one-vs-rest, mean over classes.
+      log_loss: mean cross-entropy in nats.
+      expected_calibration_error: of 15 bins, in [0, 1].
+      per_class: class name -> scores, in the order of the labels.
+      confusion_matrix: counts, rows true, columns predicted, in the order of the labels.
+      interval: how the intervals were computed.
+      by_patient: the same scores of one prediction for each patient, the mean of the logits of the patient's slices;
+        None without ids, and in scores that are by patient themselves.
+    """
+
+    slices: int
+    predictions: int
+    patients: int | None
+    accuracy: float
+    accuracy_ci95: Interval | None
+    macro_precision: float | None
+    macro_precision_ci95: Interval | None
+    macro_recall: float | None
+    macro_recall_ci95: Interval | None
+    macro_f1: float | None
+    macro_f1_ci95: Interval | None
+    roc_auc: float | None
+    roc_auc_ci95: Interval | None
+    log_loss: float
+    log_loss_ci95: Interval | None
+    expected_calibration_error: float
+    expected_calibration_error_ci95: Interval | None
+    per_class: dict[str, ClassScores]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    interval: IntervalSettings
+    by_patient: Scores | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows to score: float64 [N, C] logits, int64 [N] labels, int64 [N] clusters in [0, K)."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+    clusters: np.ndarray
 
 
 def classification_report(
@@ -26,7 +112,7 @@ def classification_report(
     patients: np.ndarray | None = None,
     resamples: int = 2000,
     seed: int = 0,
-) -> dict:
+) -> Scores:
     """Scores a classifier on every row, with 95% bootstrap intervals that resample patients.
 
     Undefined values are None, never 0: every metric of a class without rows; the precision of a class never predicted;
@@ -37,48 +123,51 @@ def classification_report(
     Args:
       logits: float [N, C], finite.
       labels: int [N], true classes in [0, C).
-      classes: C class names, in the order of the labels.
+      classes: C different class names, in the order of the labels.
       patients: str [N], the patient of each row, or None where no ids exist; then single rows are resampled, and the
         intervals are too narrow if several rows show one patient.
       resamples: the number of bootstrap resamples.
       seed: of the resampling.
 
     Returns:
-      A dict of plain Python values, ready for `json.dumps`: `slices`, `patients` (int or None), `accuracy`,
-      `macro_precision`, `macro_recall`, `macro_f1`, `roc_auc` (one-vs-rest, mean over classes), `log_loss` (nats),
-      each in [0, 1] but the last and each with `<name>_ci95` [low, high]; `expected_calibration_error` (15 bins);
-      `per_class`: name -> `precision`, `recall`, `f1`, `roc_auc`, with `<name>_ci95`, and `support`;
-      `confusion_matrix` (rows true, columns predicted, order of `classes`); `interval`: `method`, `resamples`, `seed`,
-      `unit` ('patient' or 'slice') and `units`; `by_patient`: the same numbers for one prediction per patient, the
-      mean of the logits of the patient's rows, or None without ids. A patient id with rows of two classes counts
-      there once for each (`predictions` is then larger than `patients`).
+      The scores. In `by_patient` a patient id with rows of two classes counts once for each (`predictions` is then
+      larger than `patients`).
 
     Raises:
-      ValueError: no rows, shapes that disagree, a label outside [0, C), or logits that are not finite.
+      ValueError: no rows, shapes that disagree, a label outside [0, C), equal class names, or logits that are not
+        finite.
+
+    Example:
+      >>> import numpy as np
+      >>> scores = classification_report(np.eye(3), np.array([0, 1, 1]), classes=("a", "b", "c"))
+      >>> round(scores.accuracy, 3), scores.per_class["b"].recall, scores.per_class["c"].recall
+      (0.667, 0.5, None)
     """
-    logits, labels, patients = _checked(logits, labels, len(classes), patients)
-    unit = "slice" if patients is None else "patient"
+    logits, labels, patients = _checked(logits, labels, classes, patients)
     clusters = np.arange(len(labels)) if patients is None else np.unique(patients, return_inverse=True)[1]
-    number_of_patients = None if patients is None else int(clusters.max()) + 1
-    settings = {"classes": classes, "resamples": resamples, "seed": seed, "unit": unit}
-    report = {"slices": len(labels), "patients": number_of_patients, **_scores(logits, labels, clusters, **settings)}
-    report["by_patient"] = None
-    if patients is not None:
-        patient_rows = _mean_by_patient(logits, labels, clusters)
-        sizes = {"predictions": len(patient_rows[1]), "patients": number_of_patients}
-        report["by_patient"] = {**sizes, **_scores(*patient_rows, **settings)}
-    return report
+    rows = _Rows(logits, labels, clusters)
+    unit = "slice" if patients is None else "patient"
+    interval = IntervalSettings("percentile bootstrap", resamples, seed, unit, int(clusters.max()) + 1)
+    if patients is None:
+        return _scores(rows, classes, interval, slices=len(labels), patients=None)
+    sizes = {"slices": len(labels), "patients": interval.units}
+    by_patient = _scores(_mean_by_patient(rows), classes, interval, **sizes)
+    return _scores(rows, classes, interval, **sizes, by_patient=by_patient)
 
 
-def _checked(logits, labels, classes: int, patients) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _checked(
+    logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], patients: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     logits = np.asarray(logits, dtype=np.float64)
     labels = np.asarray(labels)
-    if logits.ndim != 2 or logits.shape[1] != classes or len(logits) == 0:
-        raise ValueError(f"logits must be [N, {classes}] with N at least 1, found shape {logits.shape}")
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"class names must differ, found {', '.join(classes)}")
+    if logits.ndim != 2 or logits.shape[1] != len(classes) or len(logits) == 0:
+        raise ValueError(f"logits must be [N, {len(classes)}] with N at least 1, found shape {logits.shape}")
     if labels.shape != logits.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be integers [{len(logits)}], found {labels.dtype} {labels.shape}")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"labels must lie in [0, {classes}), found {labels.min()} to {labels.max()}")
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise ValueError(f"labels must lie in [0, {len(classes)}), found {labels.min()} to {labels.max()}")
     bad = int((~np.isfinite(logits)).any(axis=1).sum())
     if bad:
         raise ValueError(f"logits must be finite, found {bad} of {len(logits)} rows that are not")
@@ -89,86 +178,82 @@ def _checked(logits, labels, classes: int, patients) -> tuple[np.ndarray, np.nda
     return logits, labels.astype(np.int64), patients
 
 
-def _mean_by_patient(
-    logits: np.ndarray, labels: np.ndarray, clusters: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _mean_by_patient(rows: _Rows) -> _Rows:
     """One row for each patient and class: mean logits, label, and the patient's cluster."""
-    classes = logits.shape[1]
-    keys, rows = np.unique(clusters * classes + labels, return_inverse=True)
+    classes = rows.logits.shape[1]
+    keys, places = np.unique(rows.clusters * classes + rows.labels, return_inverse=True)
     sums = np.zeros((len(keys), classes))
-    np.add.at(sums, rows, logits)
-    return sums / np.bincount(rows)[:, None], keys % classes, keys // classes
+    np.add.at(sums, places, rows.logits)
+    return _Rows(sums / np.bincount(places)[:, None], keys % classes, keys // classes)
 
 
-def _scores(logits, labels, clusters, *, classes: Sequence[str], resamples: int, seed: int, unit: str) -> dict:
+def _scores(rows: _Rows, classes: Sequence[str], interval: IntervalSettings, **others: Any) -> Scores:
     """Point values, intervals and the confusion matrix of one set of predictions."""
-    points = _point_values(logits, labels)
-    units = int(clusters.max()) + 1
-    samples = None
-    if units > 1:
-        samples = _resampled_values(logits, labels, clusters, bootstrap.resampled_counts(units, resamples, seed))
+    points, samples = _point_values(rows), {}
+    if interval.units > 1:
+        samples = _resampled_values(rows, bootstrap.resampled_counts(interval.units, interval.resamples, interval.seed))
 
-    def with_interval(name: str, index: int | None = None) -> dict:
-        value = points[name] if index is None else points[name][index]
-        interval = None
-        if samples is not None and np.isfinite(value):
-            interval = bootstrap.percentile_interval(samples[name] if index is None else samples[name][:, index])
-        return {"value": _number(value), "ci95": interval}
+    def measured(name: str, key: str, index: int | None = None) -> dict[str, Any]:
+        place = ... if index is None else (..., index)
+        value, bounds = float(points[key][place]), None
+        if samples and np.isfinite(value):
+            bounds = bootstrap.percentile_interval(samples[key][place])
+        return {name: value if np.isfinite(value) else None, f"{name}_ci95": bounds}
 
-    report = {}
+    main, per_class = {}, {}
     for name in MAIN_METRICS:
-        entry = with_interval(name)
-        report[name], report[f"{name}_ci95"] = entry["value"], entry["ci95"]
-    log_probabilities = log_softmax(logits, axis=1)
-    report["expected_calibration_error"] = expected_calibration_error(np.exp(log_probabilities), labels)
-    report["per_class"] = {}
-    for index, name in enumerate(classes):
-        row = {}
-        for metric in CLASS_METRICS:
-            entry = with_interval(f"class_{metric}", index)
-            row[metric], row[f"{metric}_ci95"] = entry["value"], entry["ci95"]
-        report["per_class"][name] = {**row, "support": int((labels == index).sum())}
-    matrix = confusion_matrix(labels, logits.argmax(axis=1), labels=np.arange(len(classes)))
-    report["confusion_matrix"] = matrix.tolist()
-    report["interval"] = {
-        "method": "percentile bootstrap",
-        "resamples": resamples,
-        "seed": seed,
-        "unit": unit,
-        "units": units,
-    }
-    return report
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _point_values(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray | float]:
-    """The metrics of the rows as they are, NaN where undefined; keys as in `_resampled_values`."""
-    classes = logits.shape[1]
-    predictions = logits.argmax(axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predictions, labels=np.arange(classes), zero_division=np.nan
+        main |= measured(name, name)
+    for index, class_name in enumerate(classes):
+        found = {}
+        for name in CLASS_METRICS:
+            found |= measured(name, f"class_{name}", index)
+        per_class[class_name] = ClassScores(**found, support=int((rows.labels == index).sum()))
+    matrix = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(matrix, (rows.labels, rows.logits.argmax(axis=1)), 1)
+    return Scores(
+        **main,
+        per_class=per_class,
+        confusion_matrix=tuple(tuple(line) for line in matrix.tolist()),
+        interval=interval,
+        predictions=len(rows.labels),
+        **others,
     )
-    scores = _log_odds(logits)
-    areas = np.full(classes, np.nan)
+
+
+def _point_values(rows: _Rows) -> dict[str, np.ndarray]:
+    """The metrics of the rows as they are, NaN where undefined: [], those of the classes [C]."""
+    from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
+
+    classes = rows.logits.shape[1]
+    predictions = rows.logits.argmax(axis=1)
+    support = np.bincount(rows.labels, minlength=classes)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        rows.labels,
+        predictions,
+        labels=np.arange(classes),
+        zero_division=np.nan,  # pyright: ignore[reportArgumentType] (inferred as str from scikit-learn's default)
+    )
+    scores, areas = _log_odds(rows.logits), np.full(classes, np.nan)
     for index in range(classes):
-        if 0 < support[index] < len(labels):
-            areas[index] = roc_auc_score(labels == index, scores[:, index])
+        if 0 < support[index] < len(rows.labels):
+            areas[index] = roc_auc_score(rows.labels == index, scores[:, index])
     # scikit-learn calls the precision and F1 of a class without rows 0 once it is predicted: nothing could be found.
-    precision, f1 = np.where(support > 0, [precision, f1], np.nan)
-    by_class = {"precision": precision, "recall": recall, "f1": f1, "roc_auc": areas}
-    losses = -np.take_along_axis(log_softmax(logits, axis=1), labels[:, None], axis=1)
-    return _gathered(accuracy_score(labels, predictions), losses.mean(), by_class)
+    by_class = dict(
+        zip(("precision", "recall", "f1"), np.where(support > 0, [precision, recall, f1], np.nan), strict=True)
+    )
+    probabilities, losses = _probabilities_and_losses(rows)
+    overall = {
+        "accuracy": np.asarray(accuracy_score(rows.labels, predictions)),
+        "log_loss": losses.mean(),
+        "expected_calibration_error": np.asarray(expected_calibration_error(probabilities, rows.labels)),
+    }
+    return _gathered(overall, by_class | {"roc_auc": areas})
 
 
-def _resampled_values(
-    logits: np.ndarray, labels: np.ndarray, clusters: np.ndarray, counts: np.ndarray
-) -> dict[str, np.ndarray]:
+def _resampled_values(rows: _Rows, counts: np.ndarray) -> dict[str, np.ndarray]:
     """The metrics of every resample: [R], those of the classes [R, C], NaN where undefined."""
-    classes = logits.shape[1]
-    matrices = bootstrap.resampled_confusion(labels, logits.argmax(axis=1), classes, clusters, counts)
+    labels, clusters, classes = rows.labels, rows.clusters, rows.logits.shape[1]
+    matrices = bootstrap.resampled_confusion(labels, rows.logits.argmax(axis=1), classes, clusters, counts)
     hits = np.diagonal(matrices, axis1=1, axis2=2).astype(np.float64)
     predicted, actual = matrices.sum(axis=1), matrices.sum(axis=2)
 
@@ -179,29 +264,42 @@ def _resampled_values(
         "precision": ratio(hits, predicted, (predicted > 0) & (actual > 0)),
         "recall": ratio(hits, actual, actual > 0),
         "f1": ratio(2 * hits, predicted + actual, actual > 0),
-        "roc_auc": bootstrap.resampled_roc_auc(_log_odds(logits), labels, clusters, counts),
+        "roc_auc": bootstrap.resampled_roc_auc(_log_odds(rows.logits), labels, clusters, counts),
     }
-    losses = -np.take_along_axis(log_softmax(logits, axis=1), labels[:, None], axis=1)[:, 0]
-    accuracy = hits.sum(axis=1) / matrices.sum(axis=(1, 2))
-    return _gathered(accuracy, bootstrap.resampled_mean(losses, clusters, counts), by_class)
+    probabilities, losses = _probabilities_and_losses(rows)
+    overall = {
+        "accuracy": hits.sum(axis=1) / matrices.sum(axis=(1, 2)),
+        "log_loss": bootstrap.resampled_mean(losses, clusters, counts),
+        "expected_calibration_error": resampled_calibration_error(probabilities, labels, clusters, counts),
+    }
+    return _gathered(overall, by_class)
 
 
-def _gathered(accuracy, log_loss, by_class: dict[str, np.ndarray]) -> dict:
+def _gathered(overall: dict[str, np.ndarray], by_class: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The main metrics under `MAIN_METRICS`, those of the classes under `class_<name>`."""
     macro = {name: by_class[name].mean(axis=-1) for name in CLASS_METRICS}
     return {
-        "accuracy": accuracy,
+        **overall,
         "macro_precision": macro["precision"],
         "macro_recall": macro["recall"],
         "macro_f1": macro["f1"],
         "roc_auc": macro["roc_auc"],
-        "log_loss": log_loss,
         **{f"class_{name}": values for name, values in by_class.items()},
     }
 
 
+def _probabilities_and_losses(rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
+    """float64 [N, C], and the cross-entropy of each row in nats, float64 [N]."""
+    from scipy.special import log_softmax
+
+    logs = log_softmax(rows.logits, axis=1)
+    return np.exp(logs), -np.take_along_axis(logs, rows.labels[:, None], axis=1)[:, 0]
+
+
 def _log_odds(logits: np.ndarray) -> np.ndarray:
     """float64 [N, C]: the log odds of each class. They rank rows as the probabilities do, but never round to 1."""
+    from scipy.special import logsumexp
+
     if logits.shape[1] == 1:
         return logits
     others = [logsumexp(np.delete(logits, index, axis=1), axis=1) for index in range(logits.shape[1])]

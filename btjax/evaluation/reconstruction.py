@@ -1,18 +1,62 @@
-"""How well an autoencoder makes images anew, and what its latent and its location channel each decide."""
+"""How well an autoencoder reconstructs images, and how much its latent and its location channel each decide."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from btjax.evaluation.bootstrap import Interval, IntervalSettings, MeanInterval, Resampling, resample
 
 Decode = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(latents [N, 1, 1, K], inputs [N, S, S, C]) -> images [N, S, S, C]."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ReconstructionScores:
+    """Mean scores of reconstructed slices, each with its 95% bootstrap interval `<name>_ci95`.
+
+    Attributes:
+      slices: the number of slices.
+      patients: the number of patients, or None where no ids exist.
+      mae: mean absolute error.
+      psnr: peak signal-to-noise ratio in dB; None if it is infinite, as for a slice without any error.
+      ssim: structural similarity, at most 1.
+      interval: how the intervals were computed.
+    """
+
+    slices: int
+    patients: int | None
+    mae: float
+    mae_ci95: Interval | None
+    psnr: float | None
+    psnr_ci95: Interval | None
+    ssim: float
+    ssim_ci95: Interval | None
+    interval: IntervalSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentEffect:
+    """What replacing a part of the decoder's input does, see `latent_experiments`; with 95% bootstrap intervals.
+
+    Attributes:
+      effect: mean absolute change of the output.
+      share: `effect` over the difference between two images' outputs; None where that is 0.
+      mae: mean absolute error against the image's own input.
+    """
+
+    effect: float
+    effect_ci95: Interval | None
+    share: float | None
+    share_ci95: Interval | None
+    mae: float
+    mae_ci95: Interval | None
+
+
 def reconstruction_scores(outputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores images against what they should be.
+    """Scores each image against its target.
 
     Args:
       outputs: float32 [N, S, S, C]; shown, and so scored by PSNR and SSIM, clipped to [0, 1].
@@ -22,6 +66,8 @@ def reconstruction_scores(outputs: np.ndarray, targets: np.ndarray) -> dict[str,
       float64 [N] each: `mae` (mean absolute error of the unclipped output, the training loss), `psnr` (dB, infinite
       for equal images), `ssim` (structural similarity of Wang et al. 2004, mean over channels).
     """
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
     shown = np.clip(outputs, 0, 1)
     pairs = list(zip(targets, shown, strict=True))
     with np.errstate(divide="ignore"):
@@ -31,13 +77,61 @@ def reconstruction_scores(outputs: np.ndarray, targets: np.ndarray) -> dict[str,
     return {"mae": mae, "psnr": np.array(psnr, np.float64), "ssim": np.array(ssim, np.float64)}
 
 
-def latent_experiments(
-    decode: Decode, latents: np.ndarray, inputs: np.ndarray, labels: np.ndarray, seed: int = 0
-) -> dict[str, dict[str, float]]:
-    """What becomes of the output when the latent, or the image that `location` sees, is another's.
+def reconstruction_report(
+    outputs: np.ndarray,
+    targets: np.ndarray,
+    *,
+    patients: np.ndarray | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> ReconstructionScores:
+    """The means of `reconstruction_scores` with 95% bootstrap intervals that resample patients.
 
-    Every image is paired with one of another class. `effect` is the mean absolute change of the output, `share` is
-    `effect` over the mean absolute difference between the two images' own outputs: 0 where the changed part decides
+    Args:
+      outputs: float32 [N, S, S, C], N at least 1.
+      targets: float32 [N, S, S, C] in [0, 1].
+      patients: str [N], or None where no ids exist; then single slices are resampled.
+      resamples: the number of bootstrap resamples.
+      seed: of the resampling.
+
+    Raises:
+      ValueError: no slices, or not one patient for each slice.
+    """
+    values = reconstruction_scores(outputs, targets)
+    resampling = _resampling(len(outputs), patients, resamples, seed)
+    mae, psnr, ssim = (resampling.mean(values[name]) for name in ("mae", "psnr", "ssim"))
+    unit = "slice" if patients is None else "patient"
+    return ReconstructionScores(
+        slices=len(outputs),
+        patients=None if patients is None else resampling.units,
+        mae=mae.value,
+        mae_ci95=mae.ci95,
+        psnr=psnr.value if np.isfinite(psnr.value) else None,
+        psnr_ci95=psnr.ci95,
+        ssim=ssim.value,
+        ssim_ci95=ssim.ci95,
+        interval=IntervalSettings("percentile bootstrap", resamples, seed, unit, resampling.units),
+    )
+
+
+def _resampling(rows: int, patients: np.ndarray | None, resamples: int, seed: int) -> Resampling:
+    return resample(np.arange(rows) if patients is None else patients, resamples=resamples, seed=seed)
+
+
+def latent_experiments(
+    decode: Decode,
+    latents: np.ndarray,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    *,
+    patients: np.ndarray | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, LatentEffect]:
+    """How the output changes when the latent, or the image that `location` sees, is replaced by another image's.
+
+    Every image is paired with one of another class. `effect` is the mean absolute change of the output. `share` is
+    `effect` over the mean absolute difference between the two images' own outputs: 0 where the replaced part decides
     nothing, 1 where it alone makes the difference between two images. The two parts' shares need not add up to 1.
 
     Args:
@@ -45,17 +139,25 @@ def latent_experiments(
       latents: float32 [N, 1, 1, K], of each image.
       inputs: float32 [N, S, S, C], at least two classes among them.
       labels: int32 [N].
-      seed: of the pairing.
+      patients: str [N], whose images are resampled together, or None to resample single images. The pairs stay as they
+        are drawn.
+      resamples: the number of bootstrap resamples.
+      seed: of the pairing and of the resampling.
 
     Returns:
-      name -> {"effect", "share", "mae"} with `mae` against the image's own input, for `full`, `latent zeroed`,
-      `latent shuffled`, `latent of another class`, `location of another class`.
+      name -> effect, for `full`, `latent zeroed`, `latent shuffled`, `latent of another class`, `location of another
+      class`.
+
+    Raises:
+      ValueError: fewer than two classes among the labels, or not one patient for each image.
     """
+    if len(np.unique(labels)) < 2:
+        raise ValueError("pairs of images of different classes need at least two classes among the labels")
     random = np.random.default_rng(seed)
     another = np.array([random.choice(np.flatnonzero(labels != label)) for label in labels])
     shuffled = random.permutation(len(labels))
     order = np.empty(len(labels), np.int64)
-    order[shuffled] = np.roll(shuffled, 1)  # one cycle through all images: nobody keeps its own
+    order[shuffled] = np.roll(shuffled, 1)  # one cycle through all images: none keeps its own
     full = decode(latents, inputs)
     changed = {
         "full": full,
@@ -64,13 +166,34 @@ def latent_experiments(
         "latent of another class": decode(latents[another], inputs),
         "location of another class": decode(latents, inputs[another]),
     }
-    between = {"latent shuffled": np.abs(full - full[order]).mean()}
-    usual = np.abs(full - full[another]).mean()
+    resampling = _resampling(len(labels), patients, resamples, seed)
+    usual = np.abs(full - full[another])
+    between = {"latent shuffled": np.abs(full - full[order])}
     return {
-        name: {
-            "effect": float(np.abs(output - full).mean()),
-            "share": float(np.abs(output - full).mean() / between.get(name, usual)),
-            "mae": float(np.abs(output - inputs).mean()),
-        }
+        name: _effect(np.abs(output - full), between.get(name, usual), np.abs(output - inputs), resampling)
         for name, output in changed.items()
     }
+
+
+def _effect(change: np.ndarray, between: np.ndarray, error: np.ndarray, resampling: Resampling) -> LatentEffect:
+    """Of absolute differences, float32 [N, S, S, C]."""
+    difference = between.mean()
+    effect, mae = (_pixel_mean(values, resampling) for values in (change, error))
+    return LatentEffect(
+        effect=effect.value,
+        effect_ci95=effect.ci95,
+        share=float(change.mean() / difference) if difference > 0 else None,
+        share_ci95=resampling.ratio(_by_image(change), _by_image(between)),
+        mae=mae.value,
+        mae_ci95=mae.ci95,
+    )
+
+
+def _by_image(values: np.ndarray) -> np.ndarray:
+    """The mean of each image: float64 [N]."""
+    return values.mean(axis=tuple(range(1, values.ndim)), dtype=np.float64)
+
+
+def _pixel_mean(values: np.ndarray, resampling: Resampling) -> MeanInterval:
+    """The mean over all pixels, in the precision of `values`, with the interval of the images' means."""
+    return dataclasses.replace(resampling.mean(_by_image(values)), value=float(values.mean()))

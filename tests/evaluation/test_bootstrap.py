@@ -74,6 +74,41 @@ def test_an_interval_needs_nine_tenths_of_its_resamples():
     assert bootstrap.percentile_interval(samples) is None
 
 
+def test_a_mean_has_the_interval_of_resampled_clusters():
+    values, patients = np.array([0.0, 1.0, 4.0, 4.0, 1.0]), np.array(["b", "b", "a", "c", "c"])
+    found = bootstrap.mean_interval(values, patients, resamples=400, seed=2)
+    drawn = bootstrap.resampled_counts(3, 400, 2)[:, [1, 1, 0, 2, 2]]
+    means = [np.repeat(values, counts).mean() for counts in drawn]
+    assert found.ci95 == pytest.approx(np.percentile(means, [2.5, 97.5]))
+    assert (found.value, found.rows, found.clusters) == (2, 5, 3)
+    assert bootstrap.mean_interval(values).clusters == 5
+
+
+def test_a_mean_of_one_cluster_or_of_infinite_values_has_no_interval():
+    assert bootstrap.mean_interval(np.array([1.0, 2.0]), np.array(["a", "a"])).ci95 is None
+    assert bootstrap.mean_interval(np.array([1.0, np.inf])) == bootstrap.MeanInterval(np.inf, None, 2, 2)
+
+
+def test_a_mean_needs_rows_and_one_cluster_for_each():
+    with pytest.raises(ValueError, match="at least 1"):
+        bootstrap.mean_interval(np.zeros(0))
+    with pytest.raises(ValueError, match="each of 3 rows"):
+        bootstrap.mean_interval(np.zeros(2), np.arange(3))
+
+
+def test_a_ratio_of_means_resamples_both():
+    random = np.random.default_rng(0)
+    below = random.uniform(1, 2, size=40)
+    resampling = bootstrap.resample(np.arange(40) // 2, resamples=300)
+    low, high = resampling.ratio(3 * below, below)
+    assert low == pytest.approx(3) and high == pytest.approx(3)
+    above = below + random.normal(size=40)
+    written = [np.repeat(np.arange(40), drawn[resampling.clusters].astype(int)) for drawn in resampling.counts]
+    ratios = [above[rows].mean() / below[rows].mean() for rows in written]
+    assert resampling.ratio(above, below) == pytest.approx(np.percentile(ratios, [2.5, 97.5]))
+    assert resampling.ratio(above, np.zeros(40)) is None
+
+
 def test_patient_intervals_cover_the_truth_and_slice_intervals_do_not():
     """Patients with 12 slices whose chance of a right answer differs: the truth is 0.75, and slices are correlated."""
     random = np.random.default_rng(11)

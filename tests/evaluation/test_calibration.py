@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from btjax.evaluation.calibration import expected_calibration_error, reliability
+from btjax.evaluation import bootstrap
+from btjax.evaluation.calibration import expected_calibration_error, reliability, resampled_calibration_error
 
 
 def test_a_constant_confidence_is_wrong_by_its_distance_to_the_accuracy():
@@ -31,3 +32,14 @@ def test_draws_from_the_probabilities_themselves_are_calibrated():
     probabilities = random.dirichlet([1, 1, 1], size=20_000)
     labels = (random.random((20_000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
     assert expected_calibration_error(probabilities, np.minimum(labels, 2)) < 0.015
+
+
+def test_resampled_errors_are_those_of_the_rows_written_out():
+    random = np.random.default_rng(1)
+    probabilities, labels = random.dirichlet([1, 1, 1], size=60), random.integers(3, size=60)
+    clusters = np.concatenate([np.arange(15), random.integers(15, size=45)])
+    counts = bootstrap.resampled_counts(15, 20, seed=0)
+    errors = resampled_calibration_error(probabilities, labels, clusters, counts)
+    for error, drawn in zip(errors, counts, strict=True):
+        written = np.repeat(np.arange(60), drawn[clusters])
+        assert error == pytest.approx(expected_calibration_error(probabilities[written], labels[written]))
