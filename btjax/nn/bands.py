@@ -1,110 +1,153 @@
-"""Bands of a convolution's output: the part that a matrix product gives while its operands are in the cache.
+"""Bands: parts of a convolution's output small enough that the operands of their matrix product fit in the cache.
 
-A convolution as matrix products writes several times the image's memory first. For few channels on large maps that
-costs more than the products, so it is done for a few rows of a few images at a time.
+Written as a matrix product, a convolution first copies the image several times over. With few channels on large maps
+these copies cost more than the products, so they are made for a few rows of a few images at a time.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from btjax.nn.window import Pair, Window
 
-class Bands:
-    """How the output is cut into bands of some rows of every `groups`-th image, and what each band reads.
+Index = int | jax.Array
+"""The number of a band, 0 to `Bands.count` - 1."""
 
-    A band holds every `groups`-th image, not neighbours, and at least one for each device: so an image axis that is
-    spread evenly over all devices stays spread, and nothing is gathered in the loop.
+
+@dataclasses.dataclass(frozen=True)
+class BandSize:
+    """How large a band should be.
 
     Attributes:
-      images: of a band.
+      positions: output pixels in a band; the nearest possible number is taken.
+      least_images: a band holds at least this many images (or the whole batch), even if few rows of each then fit.
+      row_multiple: a band's rows are a multiple of this, which must divide the output's height.
+    """
+
+    positions: int
+    least_images: int = 1
+    row_multiple: int = 1
+
+    def split(self, count: int, height: int, width: int) -> Pair:
+        """The number of images and of rows in a band of an output [count, height, width, O]."""
+        devices = math.gcd(count, jax.device_count())
+        images = [devices * divisor for divisor in _divisors(count // devices)]
+        images = [number for number in images if number >= min(self.least_images, count)]
+        rows = [self.row_multiple * divisor for divisor in _divisors(height // self.row_multiple)]
+
+        def distance(pair: Pair) -> tuple[float, int]:
+            ratio = pair[0] * pair[1] * width / max(self.positions, 1)
+            return abs(math.log(ratio)), -pair[1]  # on a tie the most rows: adjacent bands read fewer rows twice
+
+        return min(((number, row) for number in images for row in rows), key=distance)
+
+
+class Bands:
+    """A convolution's output, cut into bands, and the padded image that the bands are computed from.
+
+    A band takes every `groups`-th image of the batch, not adjacent images, and at least one image per device. A batch
+    sharded over all devices therefore stays sharded, and the loop over bands needs no communication.
+
+    Attributes:
+      kernel_size: (height, width) of the kernel.
+      strides: of the convolution.
+      output_size: (height, width) of the output.
+      images: images in a band.
       groups: N / images.
-      rows: of a band.
-      count: bands in all.
-      order: of the axes of what a band reads.
+      rows: output rows in a band.
+      count: number of bands.
+      channels_first: whether `read` returns [images, C, H, W] instead of [images, H, W, C].
     """
 
     def __init__(
-        self, image, kernel_size, strides, padding, output_size, positions, least_images=1, multiple=1, order="nhwc"
-    ):
-        """Cuts an output [N, height, width, O].
+        self,
+        image: jax.Array,
+        kernel_size: Sequence[int],
+        window: Window,
+        size: BandSize,
+        channels_first: bool = False,
+    ) -> None:
+        """Pads the image and chooses the bands.
 
         Args:
           image: float [N, H, W, C].
-          kernel_size: (h, w).
-          strides: by axis.
-          padding: zeros before and after each axis; cropped where negative.
-          output_size: (height, width).
-          positions: of the output in a band, about.
-          least_images: a band has so many images, where there are so many, even if that leaves few rows of each.
-          multiple: divides a band's rows, as it does the height.
-          order: of the axes of what a band reads, "nhwc" or "nchw".
+          kernel_size: (height, width) of the kernel.
+          window: of the convolution; its dilation must be 1.
+          size: how large a band should be.
+          channels_first: move the channels in front of the rows in what `read` returns.
         """
-        height, width = output_size
-        spread = math.gcd(image.shape[0], jax.device_count())
-        several = [spread * divisor for divisor in _divisors(image.shape[0] // spread)]
-        several = [images for images in several if images >= min(least_images, image.shape[0])]
-        pairs = [(images, multiple * rows) for images in several for rows in _divisors(height // multiple)]
-        # The nearest by ratio, of equals the one with the most rows, which reads the fewest rows twice.
-        self.images, self.rows = min(
-            pairs, key=lambda p: (abs(math.log(p[0] * p[1] * width / max(positions, 1))), -p[1])
-        )
-        self.groups = image.shape[0] // self.images
-        self._bands = height // self.rows
-        self.count = self.groups * self._bands
-        self._stride, self._taken = strides[0], (self.rows - 1) * strides[0] + kernel_size[0]
-        self.order, self._axis = order, 1 + order.index("h")
-        image = jnp.transpose(pad(image, padding), ["nhwc".index(axis) for axis in order])
+        count, *image_size, _ = image.shape
+        self.kernel_size, self.strides = tuple(kernel_size), window.strides
+        self.output_size = window.output_size(image_size, kernel_size)
+        self.images, self.rows = size.split(count, *self.output_size)
+        self.groups = count // self.images
+        self._bands_per_group = self.output_size[0] // self.rows
+        self.count = self.groups * self._bands_per_group
+        self.channels_first = channels_first
+        image = pad(image, window.padding)
+        if channels_first:
+            image = image.transpose(0, 3, 1, 2)
         self._image = image.reshape(self.images, self.groups, *image.shape[1:])
 
-    def start(self, index):
+    def _start(self, index: Index) -> tuple[Index, ...]:
         """Where band `index` begins in an output [images, groups, height, width, O]."""
-        return 0, index // self._bands, index % self._bands * self.rows, 0, 0
+        return 0, index // self._bands_per_group, index % self._bands_per_group * self.rows, 0, 0
 
-    def read(self, index):
-        """The rows of the padded images that band `index` is computed from, whole, in `order`."""
-        _, group, row, *_ = self.start(index)
-        start, size = [0] * self._image.ndim, list(self._image.shape)
-        start[1], size[1] = group, 1
-        start[self._axis], size[self._axis] = row * self._stride, self._taken
+    def read(self, index: Index) -> jax.Array:
+        """The padded image rows, at full width, that band `index` is computed from.
+
+        Returns:
+          [images, rows read, W, C]; [images, C, rows read, W] if `channels_first`.
+        """
+        _, group, row, *_ = self._start(index)
+        row_axis = 3 if self.channels_first else 2
+        start: list[Index] = [0] * self._image.ndim
+        start[1], start[row_axis] = group, row * self.strides[0]
+        size = list(self._image.shape)
+        size[1], size[row_axis] = 1, (self.rows - 1) * self.strides[0] + self.kernel_size[0]
         return lax.dynamic_slice(self._image, start, size)[:, 0]
 
-    def cut(self, output, index):
+    def cut(self, output: jax.Array, index: Index) -> jax.Array:
         """Band `index` of an output [N, height, width, O]: [images, rows, width, O]."""
         output = output.reshape(self.images, self.groups, *output.shape[1:])
         size = (self.images, 1, self.rows, *output.shape[3:])
-        return lax.dynamic_slice(output, self.start(index), size)[:, 0]
+        return lax.dynamic_slice(output, self._start(index), size)[:, 0]
 
-    def join(self, compute, shape, dtype):
-        """The output of all bands.
+    def join(self, compute: Callable[[Index], jax.Array], features: int) -> jax.Array:
+        """Computes every band and assembles the output, in the image's dtype.
 
         Args:
-          compute: index -> [images, rows, width, O].
-          shape: of the output, [N, height, width, O].
-          dtype: of the output.
+          compute: index -> [images, rows, width, features].
+          features: channels of the output.
+
+        Returns:
+          [N, height, width, features].
         """
         if self.count == 1:
             return compute(0)
 
-        def body(index, output):
-            return lax.dynamic_update_slice(output, compute(index)[:, None], self.start(index))
+        def body(index: Index, output: jax.Array) -> jax.Array:
+            return lax.dynamic_update_slice(output, compute(index)[:, None], self._start(index))
 
-        # Every value is written over. Were they constants, XLA would make the outputs of all layers at once, one as a
-        # copy of another, and hold each until it is needed (before jax 0.12 it does so all the same); this one is made
-        # when the image is there.
-        blank, _ = lax.optimization_barrier((jnp.zeros((), dtype), self._image))
-        output = jnp.broadcast_to(blank, (self.images, self.groups, *shape[1:]))
-        return lax.fori_loop(0, self.count, body, output).reshape(shape)
+        # The loop overwrites every value of the blank output. Without the barrier the blank would be a constant: XLA
+        # would then allocate the outputs of all layers at once, some as copies of others, and hold each until its layer
+        # runs (before jax 0.12 it does so in any case). The barrier makes the blank depend on the image.
+        blank, _ = lax.optimization_barrier((jnp.zeros((), self._image.dtype), self._image))
+        output = jnp.broadcast_to(blank, (self.images, self.groups, *self.output_size, features))
+        return lax.fori_loop(0, self.count, body, output).reshape(-1, *self.output_size, features)
 
-    def total(self, compute):
-        """The sum over all bands of what `compute`, index -> array, gives."""
+    def total(self, compute: Callable[[Index], jax.Array]) -> jax.Array:
+        """The sum of `compute(index)` over all bands."""
         if self.count == 1:
             return compute(0)
         return lax.fori_loop(1, self.count, lambda index, total: total + compute(index), compute(0))
 
 
-def pad(image, padding):
+def pad(image: jax.Array, padding: Sequence[Pair]) -> jax.Array:
     """The image [N, H, W, C] with zeros around it; cropped where the padding is negative."""
     spatial = [(low, high, 0) for low, high in padding]
     return lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), *spatial, (0, 0, 0)])

@@ -1,35 +1,26 @@
-"""Two-dimensional convolution: on CPU the fastest of three lowerings, elsewhere the platform's own.
+"""Two-dimensional convolution: the fastest of three lowerings on CPU, the platform's own elsewhere.
 
-Only three maps exist: the convolution, and its two gradients (for the image it is again a convolution). Their own
-gradients are the same three maps, at every order of reverse mode; `jax.custom_vjp` says so. Hence the backward pass
-saves the image and not what is made of it, and XLA's gradients, which are slow on a CPU, are never asked for. Forward
-mode (`jax.jvp`, `jax.hessian`) does not pass through.
+Everything is built from three maps: the convolution, its gradient for the image (again a convolution) and its gradient
+for the kernel. The gradients of these are the same three maps, at every order of reverse mode, and `jax.custom_vjp`
+declares them. The backward pass therefore saves the image, not the patches made from it, and XLA's own gradients, slow
+on a CPU, are not used. Forward mode (`jax.jvp`, `jax.hessian`) is not supported.
 
-On CPU, in float32 and float64, 3x3 kernels of many channels are Winograd's (`btjax.nn.winograd`), in the gradients
-too. Other convolutions that give maps of some size are XLA's own. On small maps that one is slow (by far, for 2x2
-pixels and 1024 channels), and its gradient for the kernel is slow: these are products of patches
-(`btjax.nn.patches`). `scripts/bench` measures them.
-
-Few channels leave a core's vectors, and its products, mostly empty. Neighbouring pixels of a row then count as further
-channels: the image is only reshaped, and the kernel is repeated for each of them, with zeros between.
+`btjax.nn.lowerings` chooses how each map is computed.
 """
 
+import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
-from btjax.nn import patches, winograd
-from btjax.nn.bands import pad
+from btjax.nn import lowerings
+from btjax.nn.window import NHWC, Pair, Window
 
-_NHWC = ("NHWC", "HWIO", "NHWC")
-_NATIVE_SIDE = 8  # pixels; on smaller maps XLA's own convolution is the slower one on a CPU
-_WINOGRAD_CHANNELS, _WINOGRAD_KERNEL = 64, 1 << 14  # channels in or out, their product
-_WINOGRAD_POSITIONS = 192  # pixels of all outputs
-_JOINED = (4, 2)  # pixels
-_JOINED_CHANNELS, _JOINED_KERNEL = 16, 512  # channels before, channels in times channels out after they are joined
+_Saved = tuple[jax.Array, jax.Array]
 
 
 def conv_general_dilated(
@@ -39,50 +30,63 @@ def conv_general_dilated(
     padding: str | Sequence[tuple[int, int]],
     lhs_dilation: Sequence[int] | None = None,
     rhs_dilation: Sequence[int] | None = None,
-    dimension_numbers=None,
+    dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers = None,
     feature_group_count: int = 1,
     batch_group_count: int = 1,
-    precision=None,
-    preferred_element_type=None,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, argument for argument, with a faster lowering on CPU.
+    """`jax.lax.conv_general_dilated` with the same arguments and a faster lowering on CPU.
 
-    The lowering is for floating-point images [N, H, W, C] and kernels [h, w, C, O] of one dtype, with strides or with a
-    dilated image (a transposed convolution), any padding. Everything else (groups, dilated kernels, other layouts)
-    goes to `jax.lax` as it is. Use it as `nn.Conv(..., conv_general_dilated=conv_general_dilated)`.
+    The lowering covers floating-point images [N, H, W, C] and kernels [h, w, C, O] of one dtype, either strided or with
+    a dilated image (a transposed convolution), with any padding. Everything else (groups, dilated kernels, other
+    layouts) is passed on to `jax.lax`.
 
     Args:
       lhs: the images, float [N, H, W, C].
       rhs: the kernel, float [h, w, C, O].
-      others: as in `jax.lax.conv_general_dilated`.
+      window_strides: pixels from one window to the next, by axis.
+      padding: "SAME", "VALID", or the zeros (before, after) each axis.
+      lhs_dilation: the factor by which the image is dilated, by axis.
+      rhs_dilation: the factor by which the kernel is dilated, by axis.
+      dimension_numbers: the layout; only ("NHWC", "HWIO", "NHWC") is covered.
+      feature_group_count: number of channel groups.
+      batch_group_count: number of batch groups.
+      precision: of the products.
+      preferred_element_type: the output's dtype.
 
     Returns:
-      float [N, H_out, W_out, O], equal to `jax.lax.conv_general_dilated` up to rounding; where that has an infinity,
-      this may have nan, in the kernel's gradient for other taps too.
+      float [N, H_out, W_out, O], equal to `jax.lax.conv_general_dilated` up to rounding. Where that is infinite, this
+      may be NaN, in the kernel's gradient for other taps too.
+
+    Example:
+      >>> import flax.linen as nn
+      >>> layer = nn.Conv(16, (3, 3), conv_general_dilated=conv_general_dilated)
+      >>> layer.init_with_output(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))[0].shape
+      (1, 8, 8, 16)
     """
-    strides, dilation = tuple(window_strides), tuple(lhs_dilation or (1, 1))
     covered = (
-        lhs.ndim == 4
-        and 0 not in lhs.shape + rhs.shape
-        and _is_nhwc(lhs.shape, rhs.shape, dimension_numbers)
-        and feature_group_count == 1
-        and batch_group_count == 1
-        and all(d == 1 for d in rhs_dilation or ())
-        and (strides == (1, 1) or dilation == (1, 1))
-        and not (isinstance(padding, str) and dilation != (1, 1))
+        _are_images_and_kernel(lhs, rhs, dimension_numbers)
+        and feature_group_count == batch_group_count == 1
         and preferred_element_type in (None, lhs.dtype)
-        and lhs.dtype == rhs.dtype
-        and jnp.issubdtype(lhs.dtype, jnp.floating)
+        and all(factor == 1 for factor in rhs_dilation or ())
     )
-    if covered:
-        if isinstance(padding, str):
-            padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], strides, padding)
-        padding = tuple((int(low), int(high)) for low, high in padding)
-        covered = min(_output_sizes(lhs.shape, rhs.shape, strides, padding, dilation)) > 0
-    if not covered:
-        layout = (lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count)
-        return lax.conv_general_dilated(lhs, rhs, window_strides, padding, *layout, precision, preferred_element_type)
-    return _convolve(lhs, rhs, strides, padding, dilation, precision, False)
+    window = _window(lhs.shape, rhs.shape, window_strides, padding, lhs_dilation) if covered else None
+    if window is not None:
+        return _convolve(lhs, rhs, dataclasses.replace(window, precision=precision), False)
+    return lax.conv_general_dilated(
+        lhs,
+        rhs,
+        window_strides,
+        padding,
+        lhs_dilation,
+        rhs_dilation,
+        dimension_numbers,
+        feature_group_count,
+        batch_group_count,
+        precision,
+        preferred_element_type,
+    )
 
 
 def conv_transpose(
@@ -90,31 +94,36 @@ def conv_transpose(
     rhs: jax.Array,
     strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
+    *,
     transpose_kernel: bool = False,
-    precision=None,
+    precision: lax.PrecisionLike = None,
 ) -> jax.Array:
     """`jax.lax.conv_transpose` of images [N, H, W, C] with a kernel [h, w, C, O], through `conv_general_dilated`.
 
     Args:
       lhs: the images, float [N, H, W, C].
       rhs: the kernel, float [h, w, C, O]; [h, w, O, C] with `transpose_kernel`.
-      strides: how much larger the output is, by axis.
-      padding: "SAME" (the output is stride * size), "VALID", or the zeros around the dilated image.
-      transpose_kernel: mirror the kernel and swap its channels, as Keras and PyTorch do.
-      precision: as in `jax.lax.conv_transpose`.
+      strides: how many times larger the output is, by axis.
+      padding: "SAME" (the output's size is stride * size), "VALID", or the zeros around the dilated image.
+      transpose_kernel: flip the kernel and swap its channel axes, as Keras and PyTorch do.
+      precision: of the products.
 
     Returns:
       float [N, H_out, W_out, O], equal to `jax.lax.conv_transpose`.
+
+    Example:
+      >>> conv_transpose(jnp.ones((1, 4, 4, 3)), jnp.ones((3, 3, 3, 2)), (2, 2), "SAME").shape
+      (1, 8, 8, 2)
     """
     if isinstance(padding, str):
         padding = [_transposed_padding(k, s, padding) for k, s in zip(rhs.shape[:2], strides, strict=True)]
     if transpose_kernel:
-        rhs = _mirrored(rhs)
-    return conv_general_dilated(lhs, rhs, (1, 1), padding, strides, dimension_numbers=_NHWC, precision=precision)
+        rhs = lowerings.mirror(rhs)
+    return conv_general_dilated(lhs, rhs, (1, 1), padding, strides, dimension_numbers=NHWC, precision=precision)
 
 
-def _transposed_padding(kernel: int, stride: int, padding: str) -> tuple[int, int]:
-    """Zeros before and after the dilated axis: those of a convolution whose gradient this would be."""
+def _transposed_padding(kernel: int, stride: int, padding: str) -> Pair:
+    """Zeros before and after a dilated axis, so that this is the gradient of a convolution padded by `padding`."""
     if padding == "SAME":
         total = kernel + stride - 2
         low = kernel - 1 if stride > kernel - 1 else -(-total // 2)
@@ -122,230 +131,95 @@ def _transposed_padding(kernel: int, stride: int, padding: str) -> tuple[int, in
     return kernel - 1, kernel - 1 + max(stride - kernel, 0)
 
 
-def _is_nhwc(lhs_shape, rhs_shape, dimension_numbers) -> bool:
-    numbers = lax.conv_dimension_numbers(lhs_shape, rhs_shape, dimension_numbers)
-    return numbers == lax.conv_dimension_numbers(lhs_shape, rhs_shape, _NHWC)
-
-
-def _output_sizes(image_shape, kernel_shape, strides, padding, dilation) -> tuple[int, int]:
-    """Height and width of the output."""
-    padded = [(image_shape[axis + 1] - 1) * dilation[axis] + 1 + sum(padding[axis]) for axis in (0, 1)]
-    return tuple((padded[axis] - kernel_shape[axis]) // strides[axis] + 1 for axis in (0, 1))
-
-
-def _mirrored(kernel):
-    """The kernel [h, w, C, O] upside down, back to front, channels swapped: [h, w, O, C]."""
-    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-
-
-def _native(image, kernel, strides, padding, dilation, precision, mirrored):
-    kernel = _mirrored(kernel) if mirrored else kernel
-    return lax.conv_general_dilated(image, kernel, strides, padding, dilation, None, _NHWC, precision=precision)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
-def _convolve(image, kernel, strides, padding, dilation, precision, mirrored):
-    """The convolution with the kernel [h, w, C, O], or with the `_mirrored` kernel [h, w, O, C]."""
-    settings = strides, padding, dilation, precision, mirrored
-    return _by_platform(_product, _native, image, kernel, *settings)
-
-
-def _by_platform(cpu, default, one, other, *settings):
-    """`cpu` or `default` of two arrays and settings, whichever the program is compiled for."""
-    return lax.platform_dependent(
-        one, other, cpu=lambda *arrays: cpu(*arrays, *settings), default=lambda *arrays: default(*arrays, *settings)
+def _are_images_and_kernel(
+    lhs: jax.Array, rhs: jax.Array, dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers
+) -> bool:
+    """Whether these are non-empty [N, H, W, C] and [h, w, C, O] of one floating-point dtype."""
+    if lhs.ndim != 4 or 0 in lhs.shape + rhs.shape:
+        return False
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    return (
+        numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, NHWC)
+        and lhs.dtype == rhs.dtype
+        and jnp.issubdtype(lhs.dtype, jnp.floating)
     )
 
 
-def _convolve_forward(image, kernel, strides, padding, dilation, precision, mirrored):
-    return _convolve(image, kernel, strides, padding, dilation, precision, mirrored), (image, kernel)
+def _window(
+    image_shape: Sequence[int],
+    kernel_shape: Sequence[int],
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    dilation: Sequence[int] | None,
+) -> Window | None:
+    """The window, or None if the lowering does not cover it: strided and dilated at once, or an empty output."""
+    image_size, kernel_size = image_shape[1:3], kernel_shape[:2]
+    (row_stride, column_stride), (row_dilation, column_dilation) = strides, dilation or (1, 1)
+    dilated = (row_dilation, column_dilation) != (1, 1)
+    if dilated and ((row_stride, column_stride) != (1, 1) or isinstance(padding, str)):
+        return None
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(image_size, kernel_size, strides, padding)
+    (above, below), (left, right) = padding
+    pads = (int(above), int(below)), (int(left), int(right))
+    window = Window((row_stride, column_stride), pads, (row_dilation, column_dilation))
+    return window if min(window.output_size(image_size, kernel_size)) > 0 else None
 
 
-def _convolve_backward(strides, padding, dilation, precision, mirrored, saved, cotangent):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(image: jax.Array, kernel: jax.Array, window: Window, mirrored: bool) -> jax.Array:
+    """The convolution with a kernel [h, w, C, O], or with the mirror image of a kernel [h, w, O, C]."""
+    return lax.platform_dependent(
+        image,
+        kernel,
+        cpu=lambda image, kernel: lowerings.cpu(image, kernel, window, mirrored),
+        default=lambda image, kernel: lowerings.native(image, lowerings.mirror(kernel) if mirrored else kernel, window),
+    )
+
+
+def _convolve_forward(image: jax.Array, kernel: jax.Array, window: Window, mirrored: bool) -> tuple[jax.Array, _Saved]:
+    return _convolve(image, kernel, window, mirrored), (image, kernel)
+
+
+def _convolve_backward(
+    window: Window, mirrored: bool, saved: _Saved, cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     image, kernel = saved
-    settings = strides, padding, dilation, precision
-    image_cotangent = _image_gradient(image.shape, kernel, cotangent, *settings, mirrored)
-    shape = (*kernel.shape[:2], image.shape[3], cotangent.shape[3])
-    kernel_cotangent = _kernel_gradient(image, cotangent, shape, *settings)
-    return image_cotangent, _mirrored(kernel_cotangent) if mirrored else kernel_cotangent
+    kernel_size = kernel.shape[:2]
+    transposed = window.transposed(image.shape[1:3], kernel_size)
+    image_cotangent = _convolve(cotangent, kernel, transposed, not mirrored)
+    kernel_cotangent = _kernel_gradient(image, cotangent, kernel_size, window)
+    return image_cotangent, lowerings.mirror(kernel_cotangent) if mirrored else kernel_cotangent
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _image_gradient(image_shape, kernel, cotangent, strides, padding, dilation, precision, mirrored):
-    """A convolution with the kernel mirrored, or no longer mirrored, where strides and dilation change places."""
-    pads = _image_gradient_padding(image_shape, kernel.shape, cotangent.shape, strides, padding, dilation)
-    return _convolve(cotangent, kernel, dilation, pads, strides, precision, not mirrored)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _kernel_gradient(image: jax.Array, cotangent: jax.Array, kernel_size: Pair, window: Window) -> jax.Array:
+    """The gradient of `_convolve` for a kernel that is not mirrored, [h, w, C, O]."""
+    return lax.platform_dependent(
+        image,
+        cotangent,
+        cpu=lambda image, cotangent: lowerings.cpu_kernel_gradient(image, cotangent, kernel_size, window),
+        default=lambda image, cotangent: lowerings.native_kernel_gradient(image, cotangent, kernel_size, window),
+    )
 
 
-def _image_gradient_padding(image_shape, kernel_shape, cotangent_shape, strides, padding, dilation):
-    """What lies around the cotangent, its pixels `strides` apart, so that each pixel meets every tap once."""
-    pads = []
-    for axis, (low, _) in enumerate(padding):
-        before = kernel_shape[axis] - 1 - low
-        wanted = (image_shape[axis + 1] - 1) * dilation[axis] + kernel_shape[axis]
-        pads.append((before, wanted - before - (cotangent_shape[axis + 1] - 1) * strides[axis] - 1))
-    return tuple(pads)
+def _kernel_gradient_forward(
+    image: jax.Array, cotangent: jax.Array, kernel_size: Pair, window: Window
+) -> tuple[jax.Array, _Saved]:
+    return _kernel_gradient(image, cotangent, kernel_size, window), (image, cotangent)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
-def _kernel_gradient(image, cotangent, kernel_shape, strides, padding, dilation, precision):
-    """The gradient of `_convolve` for a kernel of `kernel_shape` that is not mirrored."""
-    settings = kernel_shape, strides, padding, dilation, precision
-    return _by_platform(_kernel_product, _native_kernel, image, cotangent, *settings)
-
-
-def _kernel_gradient_forward(image, cotangent, *settings):
-    return _kernel_gradient(image, cotangent, *settings), (image, cotangent)
-
-
-def _kernel_gradient_backward(kernel_shape, strides, padding, dilation, precision, saved, kernel):
-    # It is linear in both: what it is given by stands where it stood in the convolution.
+def _kernel_gradient_backward(
+    kernel_size: Pair, window: Window, saved: _Saved, kernel: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    # The kernel's gradient is linear in the image and in the output's cotangent. Its own gradients are therefore the
+    # convolution's, with `kernel`, the cotangent of the kernel's gradient, in the kernel's place.
     image, cotangent = saved
-    settings = strides, padding, dilation, precision
-    return _image_gradient(image.shape, kernel, cotangent, *settings, False), _convolve(image, kernel, *settings, False)
+    transposed = window.transposed(image.shape[1:3], kernel_size)
+    return _convolve(cotangent, kernel, transposed, True), _convolve(image, kernel, window, False)
 
 
 _kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
-
-
-def _native_kernel(image, cotangent, kernel_shape, strides, padding, dilation, precision):
-    def forward(kernel):
-        return _native(image, kernel, strides, padding, dilation, precision, False)
-
-    return jax.linear_transpose(forward, jax.ShapeDtypeStruct(kernel_shape, image.dtype))(cotangent)[0]
-
-
-def _product(image, kernel, strides, padding, dilation, precision, mirrored):
-    """The convolution [N, H_out, W_out, O] on a CPU: Winograd's, XLA's own, or products of patches."""
-    output_size = _output_sizes(image.shape, kernel.shape, strides, padding, dilation)
-    if _suits_winograd(image, kernel.shape, strides, dilation, output_size, mirrored):
-        return winograd.convolve(image, kernel, padding, output_size, precision, mirrored)
-    kernel = _mirrored(kernel) if mirrored else kernel
-    if dilation != (1, 1):
-        return _dilated_product(image, kernel, padding, dilation, precision)
-    if min(output_size) >= _NATIVE_SIDE * max(strides) and image.dtype.itemsize >= 4:
-        if min(*padding[0], *padding[1]) < 0:  # XLA's CPU convolution is wrong for some of these (jax 0.10)
-            image, padding = pad(image, padding), ((0, 0), (0, 0))
-        features = kernel.shape[3]
-        if strides == (1, 1):
-            image, kernel, padding = _join(image, kernel, padding, output_size[1])
-        output = _native_of_each(image, kernel, strides, padding, precision)
-        return output.reshape(image.shape[0], *output_size, features)
-    return patches.convolve(image, kernel, strides, padding, output_size, precision)
-
-
-def _native_of_each(image, kernel, strides, padding, precision):
-    """`_native`; under `jax.vmap` over kernels one after the other: XLA's grouped convolution is slow on a CPU."""
-
-    @jax.custom_batching.custom_vmap
-    def convolve(image, kernel):
-        return _native(image, kernel, strides, padding, (1, 1), precision, False)
-
-    @convolve.def_vmap
-    def _(size, batched, images, kernels):
-        if batched[1]:
-            images = images if batched[0] else jnp.broadcast_to(images, (size, *images.shape))
-            return lax.map(lambda pair: convolve(*pair), (images, kernels)), True
-        output = convolve(images.reshape(-1, *images.shape[2:]), kernels)
-        return output.reshape(size, -1, *output.shape[1:]), True
-
-    return convolve(image, kernel)
-
-
-def _suits_winograd(image, kernel_shape, strides, dilation, output_size, mirrored):
-    """Whether Winograd's convolution is exact enough, and on two cores was the fastest, with its gradients."""
-    *kernel_size, channels, features = kernel_shape
-    positions = image.shape[0] * output_size[0] * output_size[1]
-    return (
-        tuple(kernel_size) == (3, 3)
-        and strides == dilation == (1, 1)
-        and image.dtype.itemsize >= 4
-        and min(channels, features) >= _WINOGRAD_CHANNELS
-        and channels * features >= _WINOGRAD_KERNEL
-        # For fewer the kernel's transform costs more than it saves, but less than a mirrored kernel's copy.
-        and (mirrored or positions >= _WINOGRAD_POSITIONS)
-    )
-
-
-def _join(image, kernel, padding, width):
-    """A convolution of few channels, to `width` columns, as one of more channels and fewer columns.
-
-    Returns:
-      The image [N, H, W / p, p * C], the kernel [h, w', p * C, p * O] and the padding; p is 1 where this is no gain.
-    """
-    kernel_height, kernel_width, channels, features = kernel.shape
-    for pixels in _JOINED if kernel_height * kernel_width > 1 else ():
-        whole = image.shape[2] % pixels == 0 and width % pixels == 0
-        if whole and max(channels, features) <= _JOINED_CHANNELS and pixels**2 * channels * features <= _JOINED_KERNEL:
-            break
-    else:
-        return image, kernel, padding
-    low = padding[1][0]
-    first, last = -low // pixels, (pixels + kernel_width - 2 - low) // pixels  # the blocks that a block's windows meet
-    blocks = last - first + 1
-    starts = [pixel - low - first * pixels for pixel in range(pixels)]
-    kernels = [
-        jnp.pad(kernel, ((0, 0), (start, blocks * pixels - kernel_width - start), (0, 0), (0, 0))) for start in starts
-    ]
-    kernel = jnp.stack(kernels, axis=3).reshape(kernel_height, blocks, pixels * channels, pixels * features)
-    columns = image.shape[2] // pixels
-    # Compiled together with the reshape, what makes the image (pooling's gradient) takes several times as long.
-    image = lax.optimization_barrier(image).reshape(*image.shape[:2], columns, pixels * channels)
-    return image, kernel, (padding[0], (-first, width // pixels + blocks - 1 + first - columns))
-
-
-def _kernel_product(image, cotangent, kernel_shape, strides, padding, dilation, precision):
-    """The gradient for the kernel [h, w, C, O] on a CPU: Winograd's, or a product of patches."""
-    if dilation != (1, 1):
-        # Every pixel meets the mirrored taps in the output, `dilation` apart: image and output change places.
-        height, width, channels, features = kernel_shape
-        padding = _image_gradient_padding(image.shape, kernel_shape, cotangent.shape, (1, 1), padding, dilation)
-        swapped = (height, width, features, channels)
-        return _mirrored(patches.kernel_gradient(cotangent, image, swapped, dilation, padding, precision))
-    if _suits_winograd(image, kernel_shape, strides, dilation, cotangent.shape[1:3], False):
-        return winograd.kernel_gradient(image, cotangent, padding, precision)
-    return patches.kernel_gradient(image, cotangent, kernel_shape, strides, padding, precision)
-
-
-def _phases(size: int, kernel: int, output: int, padding: tuple[int, int], dilation: int) -> Iterator[tuple]:
-    """The outputs q * dilation + phase of a dilated axis: each is a plain convolution with every dilation-th tap.
-
-    Yields for each phase the first tap and the padding for which that convolution gives ceil(output / dilation) values,
-    some past the end; (None, None) where no tap meets a pixel.
-    """
-    outputs = -(-output // dilation)
-    for phase in range(dilation):
-        first = (padding[0] - phase) % dilation
-        taps = len(range(first, kernel, dilation))
-        if not taps:
-            yield None, None
-            continue
-        low = (padding[0] - phase - first) // dilation
-        yield first, (low, outputs + taps - 1 - size - low)
-
-
-def _dilated_product(image, kernel, padding, dilation, precision):
-    """The convolution of a dilated image, without multiplying the zeros between its pixels."""
-    sizes = _output_sizes(image.shape, kernel.shape, (1, 1), padding, dilation)
-    rows, columns = (
-        list(_phases(image.shape[axis + 1], kernel.shape[axis], sizes[axis], padding[axis], dilation[axis]))
-        for axis in (0, 1)
-    )
-    count = [-(-size // d) for size, d in zip(sizes, dilation, strict=True)]
-    blank = jnp.zeros((image.shape[0], *count, kernel.shape[3]), image.dtype)
-    parts = [
-        blank
-        if i is None or j is None
-        else _product(
-            image, kernel[i :: dilation[0], j :: dilation[1]], (1, 1), (pad_i, pad_j), (1, 1), precision, False
-        )
-        for i, pad_i in rows
-        for j, pad_j in columns
-    ]
-    output = jnp.stack(parts, axis=3).reshape(image.shape[0], *count, *dilation, kernel.shape[3])
-    output = output.transpose(0, 1, 3, 2, 4, 5).reshape(
-        image.shape[0], count[0] * dilation[0], count[1] * dilation[1], kernel.shape[3]
-    )
-    return output[:, : sizes[0], : sizes[1]]

@@ -1,4 +1,4 @@
-"""Max pooling over blocks that do not overlap."""
+"""Max pooling over non-overlapping blocks."""
 
 import functools
 
@@ -7,22 +7,26 @@ import jax.numpy as jnp
 
 
 def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
-    """The largest value of every `window` x `window` block; rows and columns that fill no block are left out.
+    """The largest value of every `window` x `window` block; rows and columns left over at the end are dropped.
 
-    The gradient goes to the first of equal largest values (row by row), as in `jax.lax.reduce_window`, PyTorch and
-    Keras: after ReLU, and in the black around a head, ties are common, and a saliency map must not depend on the
-    library. `jnp.max` over a reshape would share it out equally. The backward pass reads one byte for each block;
-    forward mode (`jax.jvp`) does not pass through.
+    On a tie the whole gradient goes to the first of the largest values, row by row, as in `jax.lax.reduce_window`,
+    PyTorch and Keras. `jnp.max` over a reshape would divide it equally. Ties are common after ReLU and in the black
+    background of a scan, and a saliency map should not depend on the library. The backward pass needs one byte per
+    block. Forward mode (`jax.jvp`) is not supported.
 
     Args:
       x: float [N, H, W, C].
-      window: block size and stride in pixels, at most 16.
+      window: side of a block, and stride, in pixels, 1 to 16.
 
     Returns:
-      float [N, H // window, W // window, C], as Flax's `max_pool(x, (window,) * 2, (window,) * 2)`.
+      float [N, H // window, W // window, C], equal to Flax's `max_pool(x, (window,) * 2, (window,) * 2)`.
 
     Raises:
       ValueError: a window below 1 or above 16.
+
+    Example:
+      >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0].tolist()
+      [[5.0, 7.0], [13.0, 15.0]]
     """
     if not 1 <= window <= 16:
         raise ValueError(f"window must be from 1 to 16, got {window}")
@@ -31,18 +35,18 @@ def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _max_pool(x, window):
+def _max_pool(x: jax.Array, window: int) -> jax.Array:
     return _largest(x, window)[0]
 
 
-def _max_pool_forward(x, window):
+def _max_pool_forward(x: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
     return _largest(x, window)
 
 
-def _max_pool_backward(window, place, cotangent):
+def _max_pool_backward(window: int, position: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
     n, rows, columns, channels = cotangent.shape
-    places = jnp.arange(window * window, dtype=jnp.uint8).reshape(1, 1, window, 1, window, 1)
-    chosen = place[:, :, None, :, None, :] == places
+    positions = jnp.arange(window * window, dtype=jnp.uint8).reshape(1, 1, window, 1, window, 1)
+    chosen = position[:, :, None, :, None, :] == positions
     blocks = jnp.where(chosen, cotangent[:, :, None, :, None, :], jnp.zeros((), cotangent.dtype))
     return (blocks.reshape(n, rows * window, columns * window, channels),)
 
@@ -50,16 +54,16 @@ def _max_pool_backward(window, place, cotangent):
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
-def _largest(x, window):
-    """The largest value of each block and the uint8 place of the first of them, 0 to window * window - 1."""
+def _largest(x: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
+    """The largest value of each block, and the position of its first occurrence: uint8, 0 to window * window - 1."""
     n, height, width, channels = x.shape
     rows, columns = height // window, width // window
     blocks = x.reshape(n, rows, window, columns, window, channels)
-    largest, place = blocks[:, :, 0, :, 0], jnp.zeros((n, rows, columns, channels), jnp.uint8)
+    largest, position = blocks[:, :, 0, :, 0], jnp.zeros((n, rows, columns, channels), jnp.uint8)
     for index in range(1, window * window):
         value = blocks[:, :, index // window, :, index % window]
-        # A NaN is larger than everything, as in reduce_window: it must not vanish in pooling.
+        # NaN counts as the largest value, as in reduce_window, so that pooling does not hide it.
         better = (value > largest) | (jnp.isnan(value) & ~jnp.isnan(largest))
         largest = jnp.where(better, value, largest)
-        place = jnp.where(better, jnp.uint8(index), place)
-    return largest, place
+        position = jnp.where(better, jnp.uint8(index), position)
+    return largest, position

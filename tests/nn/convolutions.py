@@ -1,17 +1,18 @@
 """Convolutions to compare, and sizes at which small images take every path."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from btjax.nn import convolution, patches, winograd
-
-NHWC = ("NHWC", "HWIO", "NHWC")
+from btjax.nn import lowerings, patches, winograd
+from btjax.nn.window import NHWC
 
 
 def cut_small(patch, large_map=1024, limit=2000):
-    """Bands of about so many bytes: small images are cut along rows and images."""
+    """Bands of about `limit` bytes, so that small images too are cut along rows and batch."""
     patch.setattr(patches, "_LARGE_MAP", large_map)
     patch.setattr(patches, "_MANY_TAPS", 1)
     patch.setattr(patches, "_LARGE_BAND_IMAGES", 2)
@@ -21,9 +22,9 @@ def cut_small(patch, large_map=1024, limit=2000):
 
 
 def winograd_everywhere(patch, positions=20):
-    """Winograd's convolution for every 3x3 kernel, in bands of about so many outputs."""
+    """Winograd's convolution for every 3x3 kernel, in bands of about `positions` outputs."""
     for name in ("_WINOGRAD_CHANNELS", "_WINOGRAD_KERNEL", "_WINOGRAD_POSITIONS"):
-        patch.setattr(convolution, name, 1)
+        patch.setattr(lowerings, name, 1)
     patch.setattr(winograd, "_POSITIONS", positions)
 
 
@@ -48,13 +49,20 @@ def assert_same(ours, theirs, image, kernel, tolerance=2e-5):
         np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * max(1.0, np.abs(wanted).max()))
 
 
+def compiled_text(function, *arrays):
+    """The program that XLA compiled, as text."""
+    text = function.lower(*arrays).compile().as_text()
+    assert text
+    return text
+
+
 def draw(seed, *shapes, dtype=jnp.float32):
     """Standard normal arrays; by NumPy, which compiles nothing."""
     generator = np.random.default_rng(seed)
     return [jnp.asarray(generator.normal(size=shape).astype(np.float32), dtype) for shape in shapes]
 
 
-def plain(image, kernel, strides=(1, 1), padding="VALID", dilation=(1, 1)):
+def plain(image, kernel, strides=(1, 1), padding: str | Sequence = "VALID", dilation=(1, 1)):
     """The native convolution of an image that is padded and dilated first.
 
     XLA's own gradient of a padded convolution can need a negative padding, which its CPU lowering gets wrong (jax
