@@ -1,67 +1,71 @@
-"""Collects finished runs into a results file, and writes the README's tables from those files.
+"""Collects finished runs into a results file, and writes the tables from those files.
 
     python -m experiments.results --name=cnn_cpu RUN_DIR [RUN_DIR ...]
     python -m experiments.results
 
-The first writes experiments/results/cnn_cpu.json; both write the README's tables anew.
+The first writes experiments/results/cnn_cpu.json: runs of a protocol, fold and seed take the place of earlier ones of
+the same, the others stay. Both write the tables in experiments/results/README.md and the result lines in README.md.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
+import dataclasses
 import pathlib
 import sys
+from typing import Any
+
+import msgspec
 
 from btjax.base.errors import InputError
-from btjax.base.files import read_json
+from btjax.base.files import read_json, write_json, write_whole
+from btjax.evaluation.classification import Scores
+from btjax.runs.report import ClassifierReport
+from btjax.runs.run import Run
+from experiments.findings import findings, result_lines
 from experiments.tables import classifier_table, saliency_table, speed_table, unet_table, variants_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
-BEGIN, END = "<!-- results: written by experiments/results.py -->", "<!-- end of results -->"
+BEGIN, END = "<!-- results: written by python -m experiments.results -->", "<!-- end of results -->"
 
 
-def summary(folder: pathlib.Path) -> dict:
-    """What a run's report says, in the few values that are kept.
+def summary(folder: pathlib.Path) -> dict[str, Any]:
+    """What a classifier's report says, without the places of files and the settings of the intervals.
 
     Raises:
-      InputError: the folder holds no report.
+      InputError: the folder holds no classifier's report.
     """
-    report = read_json(folder / "report.json")
-    scores = {
-        side: {name: report[side][name] for name in ("slices", "accuracy", "accuracy_ci95", "macro_f1", "roc_auc")}
-        for side in ("test", "validation", "held_out")
-    }
-    by_patient = report["test"]["by_patient"]
-    return {
-        "protocol": report["protocol"],
-        "split": report["split"],
-        "counts": report["counts"],
-        **scores,
-        "test_by_patient": by_patient and {name: by_patient[name] for name in ("accuracy", "accuracy_ci95")},
-        "confusion_matrix": report["test"]["confusion_matrix"],
-        "classes": report["classes"],
-        "baselines": {name: baseline["test"]["accuracy"] for name, baseline in report["baselines"].items()},
-        "checkpoint": report["checkpoint"],
-        "training": report["training"],
-        "config": without_paths(report["config"]),
-        "versions": report["versions"],
-    }
+    report = Run(folder).report
+    if not isinstance(report, ClassifierReport):
+        raise InputError(f"{folder}: the report of an autoencoder, expected a classifier's")
+    values = msgspec.to_builtins(dataclasses.replace(report, config=without_paths(report.config)))
+    sides = {side: _kept(getattr(report, side)) for side in ("test", "validation", "held_out")}
+    baselines = {name: _kept(scores) for name, scores in report.baselines.items()}
+    values["data"].pop("dir")
+    return values | sides | {"baselines": baselines}
 
 
-def unet_summary(folder: pathlib.Path) -> dict:
+def _kept(scores: Scores) -> dict[str, Any]:
+    values = msgspec.to_builtins(scores)
+    by_patient = values["by_patient"]
+    return values | {"by_patient": by_patient and {name: by_patient[name] for name in by_patient if name != "interval"}}
+
+
+def unet_summary(folder: pathlib.Path) -> dict[str, Any]:
     """A U-Net experiment's scores, with its classifier's; InputError where a stage is missing."""
     report = read_json(folder / "unet.json")
     return report | {"config": without_paths(report["config"]), "classifier": summary(folder / "classifier")}
 
 
-def saliency_summary(folder: pathlib.Path) -> dict:
+def saliency_summary(folder: pathlib.Path) -> dict[str, Any]:
     """A saliency report in four digits, without what its page alone is for.
 
-    Means with their own intervals are kept of all slices; comparisons with the best control also by class, lesion size
-    and plane, of the scores that the README speaks of; controls of all slices and by class.
+    Means are kept of all slices; comparisons with the best control also by class, lesion size and plane, of the scores
+    that the tables speak of; controls of all slices and by class.
     """
     report = read_json(folder / "saliency.json")
-    if "comparison" not in report:
+    if not report.get("localisation"):
         raise InputError(f"{folder}/saliency.json: has no scores, since its data set has no masks")
     by_group = ("average_precision", "pointing")
     kept = {
@@ -69,12 +73,13 @@ def saliency_summary(folder: pathlib.Path) -> dict:
         "controls": lambda row: row["group"] == "all" or (row["group"] == "class" and row["score"] in by_group),
         "comparison": lambda row: row["group"] == "all" or row["score"] in by_group,
     }
-    rows = {name: [row for row in report[name] if wanted(row)] for name, wanted in kept.items()}
+    found = report["localisation"]
+    rows = {name: [row for row in found[name] if wanted(row)] for name, wanted in kept.items()}
     exact = {name: report[name] for name in ("run", "saliency")}
-    return rounded(report | rows) | exact
+    return rounded(report | {"localisation": found | rows}) | exact
 
 
-def rounded(value):
+def rounded(value: Any) -> Any:
     """JSON values with numbers of four digits after the point."""
     if isinstance(value, dict):
         return {name: rounded(part) for name, part in value.items()}
@@ -83,7 +88,7 @@ def rounded(value):
     return round(value, 4) if isinstance(value, float) else value
 
 
-def without_paths(config: dict) -> dict:
+def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     """A config without the places of files, which are another machine's."""
     return {
         group: {name: value for name, value in values.items() if name not in ("data_dir", "weights")}
@@ -93,7 +98,7 @@ def without_paths(config: dict) -> dict:
     }
 
 
-def unet_variants(folders: list[pathlib.Path]) -> dict:
+def unet_variants(folders: list[pathlib.Path]) -> dict[str, Any]:
     """The scores of several U-Nets, each under the name of its folder, without its classifier."""
     kept = ("protocol", "test_slices", "reconstruction", "final", "latent", "final_latent", "config")
     reports = {folder.name: read_json(folder / "unet.json") for folder in folders}
@@ -106,45 +111,67 @@ def unet_variants(folders: list[pathlib.Path]) -> dict:
     return {"variants": {name: one | {"config": without_paths(one["config"])} for name, one in variants.items()}}
 
 
-def collect(folders: list[pathlib.Path]) -> dict:
-    """The contents of a results file: of classifiers' runs, of one U-Net or several, or of one saliency folder."""
+def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The contents of a results file: of classifiers' runs, of one U-Net or several, or of one saliency folder.
+
+    Args:
+      folders: finished runs.
+      before: what the file held, if it was there: its runs of other protocols, folds and seeds stay.
+    """
     if (folders[0] / "unet.json").exists():
         return unet_summary(folders[0]) if len(folders) == 1 else unet_variants(folders)
     if (folders[0] / "saliency.json").exists():
         if len(folders) > 1:
             raise InputError(f"{folders[1]}: expected one saliency folder for a results file")
         return saliency_summary(folders[0])
-    return {"runs": [summary(folder) for folder in folders]}
+
+    def place(run: dict[str, Any]) -> tuple[str, int, int, int]:
+        return run["protocol"], run["split"]["seed"], run["split"]["fold"], run["config"]["seed"]
+
+    runs = {place(run): run for run in (before or {}).get("runs", [])}
+    for folder in folders:
+        run = summary(folder)
+        runs[place(run)] = run
+    return {"runs": list(runs.values())}
 
 
-def readme_tables() -> str:
-    """The README's part between the two marks, from every results file."""
+def all_results() -> dict[str, dict[str, Any]]:
+    """Every results file by its name."""
+    return {path.stem: read_json(path, "a results file") for path in sorted(RESULTS.glob("*.json"))}
+
+
+def tables(results: dict[str, dict[str, Any]]) -> str:
+    """The tables of every results file."""
     parts, explained = [], {}
-    for path in sorted(RESULTS.glob("*.json")):
-        result = read_json(path)
+    for name, result in results.items():
         if "runs" in result:
-            parts.append(f"`{path.stem}.flags`, in percent:\n\n{classifier_table(result['runs'])}")
+            parts.append(f"## `{name}.flags`\n\nIn percent.\n\n{classifier_table(result['runs'])}")
         elif "variants" in result:
-            parts.append(variants_table(result["variants"]))
+            parts.append(f"## U-Nets by dropout\n\n{variants_table(result['variants'])}")
         elif "by_epoch" in result:
-            parts.append(f"`{path.stem}.flags`:\n\n{unet_table(result)}")
-        elif "comparison" in result:
-            explained[path.stem.removeprefix("saliency_").replace("_", ", ")] = result
+            parts.append(f"## `{name}.flags`\n\n{unet_table(result)}")
+        elif "localisation" in result:
+            explained[name.removeprefix("saliency_").replace("_", ", ")] = result
         else:
-            parts.append(speed_table(result))
-    return "\n\n".join([*parts, saliency_table(explained)] if explained else parts)
+            parts.append(f"## Speed\n\n{speed_table(result)}")
+    if explained:
+        parts.append(f"## Saliency\n\n{saliency_table(explained)}\n\n{findings(explained)}")
+    return "\n\n".join(parts)
 
 
-def write_readme() -> None:
-    """Puts the tables between the README's marks."""
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    path.write_text(f"{before}{BEGIN}\n\n{readme_tables()}\n\n{END}{after}", encoding="utf-8")
+def write_tables() -> None:
+    """Writes the tables of the results' page and the lines of the README."""
+    results = all_results()
+    for path, text in ((RESULTS / "README.md", tables(results)), (ROOT / "README.md", result_lines(results))):
+        page = path.read_text(encoding="utf-8")
+        before, rest = page.split(BEGIN)
+        after = rest.split(END)[1]
+        whole = f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+        write_whole(path, lambda beside, whole=whole: beside.write_text(whole, encoding="utf-8"))
 
 
 def main() -> int:
+    """Parses the arguments, collects and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", help="name of the results file, such as cnn_cpu")
     parser.add_argument("runs", nargs="*", type=pathlib.Path, help="folders of finished runs")
@@ -153,13 +180,14 @@ def main() -> int:
         parser.error("--name and at least one run go together")
     try:
         if arguments.name:
-            result = collect(arguments.runs)
+            path = RESULTS / f"{arguments.name}.json"
+            result = collect(arguments.runs, read_json(path) if path.exists() else None)
             RESULTS.mkdir(exist_ok=True)
-            (RESULTS / f"{arguments.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            write_json(path, result, indent=1)
+        write_tables()
     except (InputError, OSError) as error:
         print(f"results: {error}", file=sys.stderr)
         return 2
-    write_readme()
     return 0
 
 

@@ -1,77 +1,121 @@
-"""Markdown tables of the results files, for the README."""
+"""Markdown tables of the results files."""
 
 from __future__ import annotations
 
+from typing import Any
 
-def classifier_table(runs: list[dict]) -> str:
-    """A Markdown table of runs: one row each, and one with the means of those that share a protocol."""
+from btjax.reports.numbers import interval, number, percent
+
+
+def classifier_table(runs: list[dict[str, Any]]) -> str:
+    """A table of runs: one row each, or one for the folds of a protocol; then the means of those that share one."""
     lines = [
-        "| protocol | seed | test slices (patients) | test accuracy (95%) | by patient | macro F1 | validation "
-        "| linear model | class prior | minutes |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| protocol | seed | test slices (patients) | test accuracy (95%) | by patient (95%) | macro F1 (95%) "
+        "| log loss | calibration error | validation | linear model | class prior | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for protocol in dict.fromkeys(run["protocol"] for run in runs):
-        group = [run for run in runs if run["protocol"] == protocol]
+    by_protocol = {protocol: [run for run in runs if run["protocol"] == protocol] for protocol in _protocols(runs)}
+    for protocol, group in by_protocol.items():
         if protocol != "slice" and len(group) > 1:
             lines.append(_fold_row(protocol, group))
         else:
             lines += [_run_row(run) for run in group]
-    for protocol in dict.fromkeys(run["protocol"] for run in runs):
-        group = [run for run in runs if run["protocol"] == protocol]
-        if len(group) > 1 and protocol == "slice":
-            test, held_out, validation = (
-                sum(run[side]["accuracy"] for run in group) / len(group) for side in ("test", "held_out", "validation")
-            )
+    for protocol, group in by_protocol.items():
+        if protocol == "slice" and len(group) > 1:
+            test, held_out, validation = (mean_accuracy(group, side) for side in ("test", "held_out", "validation"))
             lines.append(
-                f"\nMean of the {len(group)} `{protocol}` runs: **{_percent(test)}** test, {_percent(validation)} "
-                f"validation, {_percent(held_out)} over both (validation chose the checkpoint)."
+                f"\nMean of the {len(group)} `{protocol}` runs: **{percent(test)}** test, {percent(validation)} "
+                f"validation, {percent(held_out)} over both (validation chose the checkpoint)."
             )
+    if any(len(group) == 1 and protocol != "slice" for protocol, group in by_protocol.items()):
+        lines.append("\nRows that name a fold are that single fold and seed, not a cross-validation.")
     return "\n".join(lines)
 
 
-def _run_row(run: dict) -> str:
-    """One row for one run."""
-    counts, by_patient = run["counts"]["test"], run["test_by_patient"]
-    name = run["protocol"] if run["protocol"] == "slice" else f"{run['protocol']}, fold {run['split']['fold']}"
-    return (
-        f"| {name} | {run['split']['seed']} | {counts['slices']} ({counts['patients']}) "
-        f"| {_with_interval(run['test'])} | {'' if by_patient is None else _percent(by_patient['accuracy'])} "
-        f"| {_percent(run['test']['macro_f1'])} | {_percent(run['validation']['accuracy'])} "
-        f"| {_percent(run['baselines']['linear_model'])} | {_percent(run['baselines']['class_prior'])} "
-        f"| {run['training']['seconds'] / 60:.0f} |"
-    )
+def mean_accuracy(runs: list[dict[str, Any]], side: str) -> float:
+    """The mean of some runs' accuracies on a side."""
+    return sum(run[side]["accuracy"] for run in runs) / len(runs)
 
 
-def _fold_row(protocol: str, runs: list[dict]) -> str:
+def _protocols(runs: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(run["protocol"] for run in runs))
+
+
+def run_name(run: dict[str, Any]) -> str:
+    """The protocol of a run, with its fold where that is one of several."""
+    return run["protocol"] if run["protocol"] == "slice" else f"{run['protocol']}, fold {run['split']['fold']}"
+
+
+def _run_row(run: dict[str, Any]) -> str:
+    counts, test = run["counts"]["test"], run["test"]
+    cells = [
+        run_name(run),
+        run["config"]["seed"],
+        f"{counts['slices']} ({counts['patients']})",
+        f"**{percent(test['accuracy'])}**{_bounds(test, 'accuracy')}",
+        "" if test["by_patient"] is None else with_interval(test["by_patient"], "accuracy"),
+        with_interval(test, "macro_f1"),
+        _optional(test, "log_loss"),
+        _optional(test, "expected_calibration_error", percent),
+        percent(run["validation"]["accuracy"]),
+        *(percent(run["baselines"][name]["accuracy"]) for name in ("linear_model", "class_prior")),
+        f"{run['training']['seconds'] / 60:.0f}",
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _fold_row(protocol: str, runs: list[dict[str, Any]]) -> str:
     """One row for the folds of a protocol: every slice is tested once, accuracies are pooled over all of them."""
     slices = [run["test"]["slices"] for run in runs]
-    patients = sum(run["counts"]["test"]["patients"] for run in runs)
+    patients = [run["counts"]["test"]["patients"] for run in runs]
 
-    def pooled(values) -> str:
-        return _percent(sum(n * value for n, value in zip(slices, values, strict=True)) / sum(slices))
+    def pooled(values: list[Any], weights: list[int]) -> str:
+        if None in values:
+            return ""
+        return percent(sum(n * value for n, value in zip(weights, values, strict=True)) / sum(weights))
 
     accuracies = [run["test"]["accuracy"] for run in runs]
-    of_patients = [run["test_by_patient"] for run in runs]
-    by_patient = None
-    if None not in of_patients:
-        pairs = zip(runs, of_patients, strict=True)
-        by_patient = sum(run["counts"]["test"]["patients"] * scores["accuracy"] for run, scores in pairs) / patients
-    baselines = (pooled(run["baselines"][name] for run in runs) for name in ("linear_model", "class_prior"))
-    return (
-        f"| {protocol}, {len(runs)} folds | {runs[0]['split']['seed']} | {sum(slices)} ({patients}) "
-        f"| **{pooled(accuracies)}** (folds {_percent(min(accuracies))} to {_percent(max(accuracies))}) "
-        f"| {_percent(by_patient)} | {pooled(run['test']['macro_f1'] for run in runs)} "
-        f"| {pooled(run['validation']['accuracy'] for run in runs)} | {' | '.join(baselines)} "
-        f"| {sum(run['training']['seconds'] for run in runs) / 60:.0f} |"
-    )
+    of_patients = [(run["test"]["by_patient"] or {}).get("accuracy") for run in runs]
+    cells = [
+        f"{protocol}, {len(runs)} folds",
+        runs[0]["config"]["seed"],
+        f"{sum(slices)} ({sum(patients)})",
+        f"**{pooled(accuracies, slices)}** (folds {percent(min(accuracies))} to {percent(max(accuracies))}, no interval)",
+        pooled(of_patients, patients),
+        pooled([run["test"]["macro_f1"] for run in runs], slices),
+        "",
+        "",
+        pooled([run["validation"]["accuracy"] for run in runs], slices),
+        *(
+            pooled([run["baselines"][name]["accuracy"] for run in runs], slices)
+            for name in ("linear_model", "class_prior")
+        ),
+        f"{sum(run['training']['seconds'] for run in runs) / 60:.0f}",
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
-def speed_table(result: dict) -> str:
+def _optional(scores: dict[str, Any], name: str, form: Any = number) -> str:
+    """A value that files of before do not have."""
+    return form(scores[name]) if name in scores else ""
+
+
+def _bounds(scores: dict[str, Any], name: str) -> str:
+    bounds = scores.get(f"{name}_ci95")
+    return f" ({interval(bounds)})" if bounds else ""
+
+
+def with_interval(scores: dict[str, Any], name: str) -> str:
+    """A share with its interval, in percent."""
+    return f"{percent(scores[name])}{_bounds(scores, name)}"
+
+
+def speed_table(result: dict[str, Any]) -> str:
     """What `scripts/bench` measured on one device: a row for each model, then what is measured of btjax alone."""
     lines = [
-        f"Speed on {result.get('device', 'cpu')} (`scripts/bench`; forms take turns, ratios are medians of the rounds; "
-        "above 1 btjax is faster; operations are counted as a plain convolution's: Winograd's takes fewer, so shares "
-        "of the peak may exceed 100%):\n",
+        f"On {result.get('device', 'cpu')}, by `scripts/bench`. Forms take turns, ratios are medians of the rounds; above "
+        "1 btjax is faster. Operations are counted as those of a plain convolution: Winograd's takes fewer, so shares of "
+        "the peak may exceed 100%.\n",
         "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
         "| fastest Keras form | its time over btjax |",
         "|---|---|---|---|---|---|---|---|",
@@ -89,13 +133,13 @@ def speed_table(result: dict) -> str:
                 continue
             peers = [_fastest(forms, frameworks, suffix) for frameworks in (("torch", "captum"), ("keras",))]
             lines.append(
-                f"| {name}{', bfloat16' if suffix else ''} | {jax} | {_short(own['ms_per_image'][1])} "
+                f"| {name}{', bfloat16' if suffix else ''} | {jax} | {_milliseconds(own['ms_per_image'][1])} "
                 f"| {100 * own['share_of_matmul_peak']:.0f}% | {' | '.join(peers)} |"
             )
     return "\n".join([*lines, "", *notes] if notes else lines)
 
 
-def _fastest(forms: dict, frameworks: tuple[str, ...], suffix: str) -> str:
+def _fastest(forms: dict[str, Any], frameworks: tuple[str, ...], suffix: str) -> str:
     """Two cells: the form of some frameworks with the least time, and its time over btjax's."""
     ratios = {
         form.removesuffix(suffix).removeprefix(f"{frameworks[0]}_"): row["time_over_btjax"]
@@ -104,11 +148,11 @@ def _fastest(forms: dict, frameworks: tuple[str, ...], suffix: str) -> str:
     }
     if not ratios:
         return "|"
-    fastest = min(ratios, key=ratios.get)
+    fastest = min(ratios, key=lambda form: ratios[form])
     return f"{fastest} | {ratios[fastest]:.2f}"
 
 
-def _speed_note(name: str, case: dict) -> str:
+def _speed_note(name: str, case: dict[str, Any]) -> str:
     """A line on what was measured of btjax alone."""
     if name == "layers":
         pieces = ("forward", "image_gradient", "kernel_gradient")
@@ -129,38 +173,26 @@ def _speed_note(name: str, case: dict) -> str:
     )
 
 
-def _short(milliseconds: float) -> str:
-    return f"{milliseconds:.1f}" if milliseconds >= 1 else f"{milliseconds:.3f}"
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
-
-
-def _with_interval(scores: dict) -> str:
-    if scores["accuracy_ci95"] is None:
-        return f"**{_percent(scores['accuracy'])}**"
-    low, high = scores["accuracy_ci95"]
-    return f"**{_percent(scores['accuracy'])}** ({_percent(low)} to {_percent(high)})"
-
-
-def unet_table(result: dict) -> str:
-    """Markdown tables of a U-Net's scores on its test slices, and of what decides its output."""
+def unet_table(result: dict[str, Any]) -> str:
+    """Tables of a U-Net's scores on its test slices, and of what decides its output."""
+    test, held_out = (result["classifier"][side] for side in ("test", "held_out"))
     lines = [
-        f"{result['test_slices']} test slices, protocol `{result['protocol']}`; the encoder classifier has "
-        f"**{_percent(result['classifier']['held_out']['accuracy'])}%** of its "
-        f"{result['classifier']['held_out']['slices']} held-out slices right (95% "
-        f"{_percent(result['classifier']['held_out']['accuracy_ci95'][0])} to "
-        f"{_percent(result['classifier']['held_out']['accuracy_ci95'][1])}), "
-        f"{_percent(result['classifier']['test']['accuracy'])}% of the test slices alone.\n",
+        f"{result['test_slices']} test slices, protocol `{result['protocol']}`. The encoder classifier's test accuracy is "
+        f"**{percent(test['accuracy'])}**{_bounds(test, 'accuracy')} on {test['slices']} slices; with the "
+        f"validation slices, which chose its checkpoint, it is {percent(held_out['accuracy'])} of "
+        f"{held_out['slices']}.\n",
         "| output | epoch | MAE | PSNR (dB) | SSIM |",
         "|---|---|---|---|---|",
     ]
     for name, epochs in result["by_epoch"].items():
         epoch, scores = list(epochs.items())[-1]
-        lines.append(f"| {name} | {epoch} | {scores['mae']:.4f} | {scores['psnr']:.1f} | {scores['ssim']:.3f} |")
+        lines.append(f"| {name} | {epoch} | {_reconstruction_cells(scores)} |")
     for name, scores in (("full, best epoch", result["reconstruction"]), ("final", result["final"])):
-        lines.append(f"| {name} | | {scores['mae']:.4f} | {scores['psnr']:.1f} | {scores['ssim']:.3f} |")
+        lines.append(f"| {name} | | {_reconstruction_cells(scores)} |")
     lines += [
         "\nWhat decides the output: its mean absolute change when a part is replaced, as a share of the difference "
         "between two images' outputs.\n",
@@ -170,68 +202,89 @@ def unet_table(result: dict) -> str:
     for name, scores in result["latent"].items():
         if name != "full":
             final = result["final_latent"][name]
-            lines.append(f"| {name} | {_percent(scores['share'])}% | {_percent(final['share'])}% |")
+            lines.append(f"| {name} | {with_interval(scores, 'share')} | {with_interval(final, 'share')} |")
     return "\n".join(lines)
 
 
-def variants_table(variants: dict[str, dict]) -> str:
-    """A Markdown table of U-Nets that differ in their dropout: what they make, and what decides it."""
+def _reconstruction_cells(scores: dict[str, Any]) -> str:
+    cells = []
+    for name, digits in (("mae", 4), ("psnr", 1), ("ssim", 3)):
+        bounds = scores.get(f"{name}_ci95")
+        shown = f" ({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})" if bounds else ""
+        cells.append(f"{scores[name]:.{digits}f}{shown}")
+    return " | ".join(cells)
+
+
+def variants_table(variants: dict[str, dict[str, Any]]) -> str:
+    """A table of U-Nets that differ in their dropout: their reconstructions, and what decides these."""
     first = next(iter(variants.values()))
     size, epochs = first["config"]["data"]["image_size"], first["config"]["training"]["epochs"]
     lines = [
-        f"`unet_cpu.flags` with `--image_size={size} --epochs={epochs}`, "
-        f"{first['test_slices']} test slices, protocol `{first['protocol']}`: dropout in the decoder, and the share of "
-        "training images whose location channel is blanked (`--dropout`, `--skip_dropout`). Shares as above; the final "
-        "U-Nets have one encoder, trained to classify.\n",
+        f"`unet_cpu.flags` with `--image_size={size} --epochs={epochs}`, {first['test_slices']} test slices, protocol "
+        f"`{first['protocol']}`: dropout in the decoder, and the share of training images whose location channel is "
+        "blanked (`--dropout`, `--skip_dropout`). Shares as above; the final U-Nets have one encoder, trained to "
+        "classify.\n",
         "| dropout | skip dropout | MAE | PSNR (dB) | SSIM | latent of another class | location of another class "
         "| final: latent | final: location |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in variants.values():
-        model, scores = one["config"]["model"], one["reconstruction"]
+        model = one["config"]["model"]
         shares = [
-            f"{_percent(one[table][f'{part} of another class']['share'])}%"
+            with_interval(one[table][f"{part} of another class"], "share")
             for table in ("latent", "final_latent")
             for part in ("latent", "location")
         ]
         lines.append(
-            f"| {model['dropout']} | {model['skip_dropout']} | {scores['mae']:.4f} | {scores['psnr']:.1f} "
-            f"| {scores['ssim']:.3f} | {' | '.join(shares)} |"
+            f"| {model['dropout']} | {model['skip_dropout']} | {_reconstruction_cells(one['reconstruction'])} "
+            f"| {' | '.join(shares)} |"
         )
     return "\n".join(lines)
 
 
-def saliency_table(results: dict[str, dict], score: str = "average_precision") -> str:
-    """A Markdown table of saliency runs: for all test slices and each class the best method beside the best control."""
+def saliency_table(results: dict[str, dict[str, Any]], score: str = "average_precision") -> str:
+    """A table of saliency runs: for all test slices and each class the best method beside the best control."""
     lines = [
-        f"Saliency: {score.replace('_', ' ')} of the map's pixels against the tumour mask, mean over test slices; "
+        f"{score.replace('_', ' ').capitalize()} of the map's pixels against the tumour mask, mean over test slices; "
         "`gradient` is the paper's map, noise is chance. The method that beats its best control by most is named after "
         "the fact, on these slices, which flatters it. Methods of many passes explain a drawn part of the slices, as "
-        "many of each class; the difference and its interval are always of the same slices.\n",
-        "| run | slices | noise | gradient | best method | its slices | mean | best control | better by (95%) |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "many of each class; the difference and its interval are always of the same slices. Intervals resample "
+        "patients.\n",
+        "| run | removed pixels | slices | noise | gradient | best method | its slices | mean | best control "
+        "| better by (95%) |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, result in results.items():
-        title = f"{name}: {result['test_slices']} slices, accuracy {_percent(result['accuracy'])}%"
-        tested = {row["value"] for row in result["comparison"] if row["group"] == "class"}
+        title = f"{name}: {result['test_slices']} slices, accuracy {percent(result['accuracy'])}"
+        baseline = result["saliency"]["baseline"]
+        tested = {row["value"] for row in result["localisation"]["comparison"] if row["group"] == "class"}
         for group, value in (("all", "all"), *(("class", label) for label in result["classes"] if label in tested)):
-            lines.append(f"| {title} | {_saliency_row(result, score, group, value)} |")
-            title = ""
+            lines.append(f"| {title} | {baseline} | {_saliency_row(result, score, group, value)} |")
+            title = baseline = ""
     return "\n".join(lines)
 
 
-def _saliency_row(result: dict, score: str, group: str, value: str) -> str:
-    def of(table):
-        keys = {"score": score, "group": group, "value": value}
-        return [row for row in result[table] if all(row[key] == wanted for key, wanted in keys.items())]
+def saliency_rows(result: dict[str, Any], table: str, **wanted: str) -> list[dict[str, Any]]:
+    """The rows of a table of a saliency result that have the wanted values."""
+    rows = result["localisation"][table]
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
-    noise = next(row["mean"] for row in of("controls") if row["method"] == "noise")
-    gradient = next((f"{row['mean']:.3f}" for row in of("comparison") if row["method"] == "gradient"), "")
-    best = max(of("comparison"), key=lambda row: row["difference"])
+
+def _saliency_row(result: dict[str, Any], score: str, group: str, value: str) -> str:
+    keys = {"score": score, "group": group, "value": value}
+    (noise,) = saliency_rows(result, "controls", method="noise", **keys)
+    compared = saliency_rows(result, "comparison", **keys)
+    gradient = next((number(row["mean"]) for row in compared if row["method"] == "gradient"), "")
+    best = max(compared, key=lambda row: row["difference"])
     patients = "" if best["patients"] is None else f" ({best['patients']} patients)"
-    low, high = best["difference_ci95"] or (float("nan"), float("nan"))
     return (
-        f"{value} | {noise:.3f} | {gradient} | {best['method']} | {best['slices']}{patients} "
-        f"| {best['mean']:.3f} | {best['best_control']} {best['control_mean']:.3f} "
-        f"| {best['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+        f"{value} | {number(noise['mean'])} | {gradient} | {best['method']} | {best['slices']}{patients} "
+        f"| {number(best['mean'])} | {best['best_control']} {number(best['control_mean'])} | {difference(best)}"
     )
+
+
+def difference(row: dict[str, Any]) -> str:
+    """By how much a method beats its best control, with the interval."""
+    bounds = row["difference_ci95"]
+    shown = f" ({bounds[0]:+.3f} to {bounds[1]:+.3f})" if bounds else ""
+    return f"{row['difference']:+.3f}{shown}"

@@ -3,38 +3,7 @@ import dataclasses
 import pytest
 
 from btjax.base.errors import InputError
-from btjax.base.options import from_dict, option_type, options, to_dict
-from btjax.models import MODELS
-from btjax.systems.config import Config, config_groups
-
-
-def default_config(experiment: str) -> Config:
-    groups = {name: kind() for name, kind in config_groups(experiment).items()}
-    return Config(experiment=experiment, seed=0, **groups)
-
-
-@pytest.mark.parametrize("experiment", MODELS)
-def test_a_config_survives_json(experiment):
-    import json
-
-    config = default_config(experiment)
-    again = Config.from_json(json.loads(json.dumps(config.to_json())), "config.json")
-    assert again.to_json() == config.to_json()
-    assert again.model == config.model
-
-
-@pytest.mark.parametrize("experiment", MODELS)
-def test_every_option_has_help_a_known_type_and_a_name_of_its_own(experiment):
-    seen = {}
-    for kind in config_groups(experiment).values():
-        for name, field in options(kind).items():
-            value_type, element_type = option_type(kind, name)
-            assert value_type in (bool, int, float, str, tuple), name
-            assert (element_type is not None) == (value_type is tuple)
-            assert isinstance(field.default, value_type), name
-            assert len(field.metadata["help"]) > 10
-            assert name not in seen, f"{name} is an option of {seen[name]} and {kind}"
-            seen[name] = kind
+from btjax.base.options import from_dict, to_dict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,9 +50,9 @@ def finished(environment, tmp_path_factory) -> pathlib.Path:
 def final_bits(folder: pathlib.Path) -> list[bytes]:
     """The bytes of the best variables, and with them those of the last state."""
     run = btjax.Run(folder)
-    config = run.config()
+    config = run.config
     slices, _ = load_data(config.data)
-    split = btjax.make_split(slices, config.data.protocol, config.data.fold, config.data.folds, config.seed)
+    split = btjax.make_split(slices, config.data.protocol, config.data.fold, config.data.folds, config.split_seed)
     from btjax.training.loop import Examples, Trainer
 
     with jax.numpy_dtype_promotion("standard"):
@@ -67,7 +67,7 @@ def metrics(folder: pathlib.Path) -> list[dict]:
 
 
 def test_a_run_leaves_what_the_readme_promises(finished):
-    names = {"config.json", "metrics.jsonl", "checkpoints", "report.json", "report.html", "figures"}
+    names = {"config.json", "metrics.jsonl", "checkpoints", "predictions.npz", "report.json", "report.html", "figures"}
     assert names <= {path.name for path in finished.iterdir()}
     assert not list(finished.rglob("*.part"))
     rows = metrics(finished)

@@ -1,22 +1,25 @@
 import json
+import pathlib
+import re
 
 import pytest
 
 from btjax.base.errors import InputError
-from experiments import results, tables
+from experiments import findings, results, tables
 
 
 def fake_run(protocol="slice", seed=0, accuracy=0.9, slices=10) -> dict:
     scores = {"slices": slices, "accuracy": accuracy, "accuracy_ci95": [0.8, 1.0], "macro_f1": 0.88, "roc_auc": 0.99}
+    scores |= {"by_patient": None}
     return {
         "protocol": protocol,
         "split": {"fold": 0, "seed": seed},
+        "config": {"seed": seed},
         "counts": {"test": {"slices": 10, "patients": 4}},
         "test": scores,
         "validation": scores | {"accuracy": 0.5},
         "held_out": scores,
-        "test_by_patient": None,
-        "baselines": {"linear_model": 0.7, "class_prior": 0.4},
+        "baselines": {"linear_model": {"accuracy": 0.7}, "class_prior": {"accuracy": 0.4}},
         "training": {"seconds": 120},
     }
 
@@ -26,14 +29,14 @@ def test_the_table_has_a_row_for_each_run_and_the_mean_of_a_protocols_seeds():
         [fake_run(seed=0, accuracy=0.9), fake_run(seed=1, accuracy=0.94), fake_run("patient")]
     )
     assert table.count("| slice |") == 2 and table.count("| patient, fold 0 |") == 1
-    assert "| **94.0** (80.0 to 100.0) |" in table
-    assert "Mean of the 2 `slice` runs: **92.0** test, 50.0 validation" in table
+    assert "| **94.0%** (80.0 to 100.0) |" in table
+    assert "Mean of the 2 `slice` runs: **92.0%** test, 50.0% validation" in table
 
 
 def test_folds_are_pooled_by_their_slices():
     table = tables.classifier_table([fake_run("family", accuracy=0.9), fake_run("family", accuracy=0.6, slices=20)])
     assert table.count("\n") == 2
-    assert "| family, 2 folds | 0 | 30 (8) | **70.0** (folds 60.0 to 90.0) |" in table
+    assert "| family, 2 folds | 0 | 30 (8) | **70.0%** (folds 60.0% to 90.0%, no interval) |" in table
 
 
 def fake_comparison(method, mean, slices=20, interval=(0.01, 0.2), **place) -> dict:
@@ -51,20 +54,23 @@ def test_the_saliency_table_names_the_best_method_of_each_class_beside_noise_and
         "test_slices": 20,
         "accuracy": 0.95,
         "classes": ["glioma"],
-        "controls": [noise, noise | glioma | {"mean": 0.03}],
-        "comparison": [
-            fake_comparison("gradient", 0.15),
-            fake_comparison("occlusion", 0.34, slices=6),
-            fake_comparison("occlusion", 0.99, score="pointing"),
-            fake_comparison("gradient", 0.3, interval=None, **glioma),
-        ],
+        "saliency": {"baseline": "black"},
+        "localisation": {
+            "controls": [noise, noise | glioma | {"mean": 0.03}],
+            "comparison": [
+                fake_comparison("gradient", 0.15),
+                fake_comparison("occlusion", 0.34, slices=6),
+                fake_comparison("occlusion", 0.99, score="pointing"),
+                fake_comparison("gradient", 0.3, interval=None, **glioma),
+            ],
+        },
     }
     lines = tables.saliency_table({"cnn, slice": result}).splitlines()[-2:]
     assert lines[0] == (
-        "| cnn, slice: 20 slices, accuracy 95.0% | all | 0.020 | 0.150 | occlusion | 6 (9 patients) | 0.340 "
+        "| cnn, slice: 20 slices, accuracy 95.0% | black | all | 0.020 | 0.150 | occlusion | 6 (9 patients) | 0.340 "
         "| centre 0.200 | +0.140 (+0.010 to +0.200) |"
     )
-    assert lines[1].startswith("|  | glioma | 0.030 | 0.300 | gradient |") and "nan" in lines[1]
+    assert lines[1] == "|  |  | glioma | 0.030 | 0.300 | gradient | 20 (9 patients) | 0.300 | centre 0.200 | +0.100 |"
 
 
 def test_the_variants_table_has_a_row_for_each_unet():
@@ -100,13 +106,40 @@ def test_results_are_kept_in_four_digits():
 
 
 def test_a_config_is_kept_without_the_places_of_files():
-    config = {"seed": 1, "data": {"data_dir": "/home", "fold": 0}, "transfer": {"weights": "/home", "head": "dense"}}
-    assert results.without_paths(config) == {"seed": 1, "data": {"fold": 0}, "transfer": {"head": "dense"}}
+    config = {"seed": 1, "data": {"data_dir": "/home", "fold": 0}, "extra": {"weights": "/home", "head": "dense"}}
+    assert results.without_paths(config) == {"seed": 1, "data": {"fold": 0}, "extra": {"head": "dense"}}
 
 
-def test_the_readme_says_what_the_results_files_say():
+def between_the_marks(path) -> str:
+    return path.read_text(encoding="utf-8").split(results.BEGIN)[1].split(results.END)[0].strip()
+
+
+def test_both_pages_say_what_the_results_files_say():
+    found = results.all_results()
+    assert between_the_marks(results.RESULTS / "README.md") == results.tables(found).strip()
+    assert between_the_marks(results.ROOT / "README.md") == findings.result_lines(found).strip()
+
+
+def test_no_accuracy_stands_in_the_readme_outside_the_marks():
     text = (results.ROOT / "README.md").read_text(encoding="utf-8")
-    assert text.split(results.BEGIN)[1].split(results.END)[0].strip() == results.readme_tables().strip()
+    outside = text.split(results.BEGIN)[0] + text.split(results.END)[1]
+    assert not re.findall(r"\b0?\.9\d|\b\d\d\.\d%|accuracy of \d", outside)
+
+
+def test_the_readme_has_six_result_lines():
+    lines = findings.result_lines(results.all_results()).splitlines()
+    assert sum(line.startswith("- ") for line in lines) == 6
+
+
+def test_runs_of_a_protocol_fold_and_seed_take_the_place_of_earlier_ones(monkeypatch):
+    monkeypatch.setattr(results, "summary", lambda folder: fake_run("slice", seed=1, accuracy=0.5))
+    before = {"runs": [fake_run("slice", seed=0), fake_run("slice", seed=1), fake_run("family")]}
+    after = results.collect([pathlib.Path("anywhere")], before)["runs"]
+    assert [(run["protocol"], run["config"]["seed"], run["test"]["accuracy"]) for run in after] == [
+        ("slice", 0, 0.9),
+        ("slice", 1, 0.5),
+        ("family", 0, 0.9),
+    ]
 
 
 def test_a_folder_without_a_report_is_named(tmp_path, capsys, monkeypatch):
@@ -123,7 +156,7 @@ def test_results_files_name_no_folder_of_the_machine_that_wrote_them():
 @pytest.mark.parametrize("path", sorted(results.RESULTS.glob("cnn_*.json")), ids=lambda path: path.stem)
 def test_quoted_accuracies_follow_from_their_confusion_matrices(path):
     for run in json.loads(path.read_text())["runs"]:
-        matrix = run["confusion_matrix"]
+        matrix = run["test"]["confusion_matrix"]
         correct = sum(row[index] for index, row in enumerate(matrix))
         assert run["test"]["accuracy"] == pytest.approx(correct / run["counts"]["test"]["slices"])
 
@@ -143,7 +176,7 @@ def test_the_speed_table_has_a_row_for_each_case_with_the_fastest_form_of_each_f
     }
     cases = {"small": {"forms": forms, "versions": {"jax": "0.12.0"}}, "vgg16": {"forms": {}}}
     table = tables.speed_table({"device": "a-gpu", "cases": cases})
-    assert "Speed on a-gpu" in table
+    assert table.startswith("On a-gpu")
     assert "| small | 0.12.0 | 2.0 | 50% | channels_last | 1.50 | jax | 2.50 |" in table
     assert "| small, bfloat16 | 0.12.0 | 0.500 | 50% | compile | 1.20 | | |" in table
     assert "vgg16" not in table

@@ -13,7 +13,7 @@ from flax import traverse_util
 
 import btjax
 from btjax.base.keys import random_key
-from btjax.studies.unet import load_composed
+from btjax.studies.composed import load_composed
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = """

@@ -47,7 +47,7 @@ def finished(environment, weights, tmp_path_factory) -> pathlib.Path:
 
 def test_a_run_reports_its_features_and_its_model_comes_back(environment, finished, weights):
     report = json.loads((finished / "report.json").read_text())
-    assert report["experiment"] == "vgg16"
+    assert report["system"] == "vgg16"
     assert report["training"]["features"].startswith("flatten, computed once")
     restored = btjax.restore(finished)
     published = vgg16.load(weights).base["block3_conv2"]["kernel"]

@@ -6,52 +6,52 @@ import pytest
 
 import btjax
 from btjax.base.errors import InputError
-from btjax.runs.run import Run
-from tests.base.test_options import default_config
+from btjax.runs.folder import RunFolder
+from btjax.systems.config import Config
 from tests.training.blobs import blob_split, make_blobs
 
 
 @pytest.fixture
 def started(tmp_path):
     """A run that has saved a checkpoint of something."""
-    run = Run(tmp_path / "run")
-    run.start(default_config("cnn"), blob_split(make_blobs()))
-    (run.folder / "checkpoints" / "last" / "1").mkdir(parents=True)
+    run = RunFolder(tmp_path / "run")
+    run.start(Config.default("cnn"), blob_split(make_blobs()))
+    (run.path / "checkpoints" / "last" / "1").mkdir(parents=True)
     return run
 
 
 def test_a_started_run_gives_its_config_back(started):
-    assert started.config().to_json() == default_config("cnn").to_json()
+    assert started.config().to_json() == Config.default("cnn").to_json()
 
 
 def test_a_resumed_run_must_have_the_rows_that_it_was_started_on(started):
-    config = default_config("cnn")
+    config = Config.default("cnn")
     started.start(config, blob_split(make_blobs()))
     with pytest.raises(InputError, match="expected the same data set"):
         started.start(config, blob_split(make_blobs(), seed=1))
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"experiment": "cnn"}', '{"experiment": "resnet", "seed": 0}', "3"])
+@pytest.mark.parametrize("text", ["[]", "{", '{"experiment": "cnn"}', '{"experiment": "resnet", "seed": 0}', "3", "[" * 100_000])
 def test_a_config_that_is_none_is_one_clear_line(started, text):
-    (started.folder / "config.json").write_text(text)
-    for action in (lambda: btjax.restore(started.folder), lambda: started.check(default_config("cnn"), True)):
+    (started.path / "config.json").write_text(text)
+    for action in (lambda: btjax.restore(started.path), lambda: started.check(Config.default("cnn"), True)):
         with pytest.raises(InputError, match=r"config\.json") as caught:
             action()
         assert "\n" not in str(caught.value)
 
 
 def test_a_config_of_an_earlier_version_takes_defaults_for_newer_options(started):
-    values = json.loads((started.folder / "config.json").read_text())
+    values = json.loads((started.path / "config.json").read_text())
     del values["training"]["prng"]
-    (started.folder / "config.json").write_text(json.dumps(values))
+    (started.path / "config.json").write_text(json.dumps(values))
     assert started.config().training.prng == "threefry2x32"
-    started.check(default_config("cnn"), True)
+    started.check(Config.default("cnn"), True)
 
 
 def test_a_run_that_never_saved_can_begin_anew_with_other_options(tmp_path):
-    run = Run(tmp_path)
-    run.start(default_config("cnn"), blob_split(make_blobs()))
-    other = dataclasses.replace(default_config("cnn"), seed=1)
+    run = RunFolder(tmp_path)
+    run.start(Config.default("cnn"), blob_split(make_blobs()))
+    other = dataclasses.replace(Config.default("cnn"), seed=1)
     run.check(other, False)
     run.start(other, blob_split(make_blobs(), seed=1))
     assert run.config().seed == 1
@@ -60,9 +60,9 @@ def test_a_run_that_never_saved_can_begin_anew_with_other_options(tmp_path):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(InputError, match="not empty and no run"):
-        Run(tmp_path).check(default_config("cnn"), False)
+        RunFolder(tmp_path).check(Config.default("cnn"), False)
     with pytest.raises(InputError, match="found a file"):
-        Run(tmp_path / "thesis.tex").check(default_config("cnn"), False)
+        RunFolder(tmp_path / "thesis.tex").check(Config.default("cnn"), False)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -70,7 +70,7 @@ def test_restoring_where_there_is_no_run_or_checkpoint_says_so(started, tmp_path
     with pytest.raises(InputError, match=r"config\.json: not found"):
         btjax.restore(tmp_path / "nothing")
     with pytest.raises(InputError, match="no checkpoint found"):
-        btjax.restore(started.folder)
+        btjax.restore(started.path)
 
 
 def test_a_write_that_fails_leaves_the_previous_file_and_nothing_beside_it(started):
@@ -79,5 +79,31 @@ def test_a_write_that_fails_leaves_the_previous_file_and_nothing_beside_it(start
         started.write_json("report.json", {"accuracy": np.nan})
     with pytest.raises(UnicodeEncodeError):
         started.write_text("report.json", "\ud800")
-    assert json.loads((started.folder / "report.json").read_text()) == {"accuracy": 0.5}
-    assert not list(started.folder.glob("*.part"))
+    assert json.loads((started.path / "report.json").read_text()) == {"accuracy": 0.5}
+    assert not list(started.path.glob("*.part"))
+
+
+def test_a_run_of_other_classes_is_refused_with_both(started):
+    slices = make_blobs()
+    config = Config.default("cnn").with_classes(("glioma", "meningioma", "no_tumor", "pituitary"))
+    with pytest.raises(InputError, match=r"its 4 classes are glioma, .*trained on 3: meningioma, glioma, pituitary"):
+        started.check_data(config, blob_split(slices), "--data_dir=other")
+
+
+def test_a_run_of_another_system_is_refused(started):
+    with pytest.raises(InputError, match="holds a run of cnn, now encoder_classifier"):
+        started.check(Config.default("encoder_classifier"), True)
+
+
+def test_a_report_of_the_first_schema_says_how_to_write_it_again(started):
+    started.write_json("report.json", {"test": {"accuracy": 0.9}})
+    with pytest.raises(InputError, match="report of schema 1, expected 2: --eval_only writes it again"):
+        btjax.Run(started.path).report  # noqa: B018
+
+
+@pytest.mark.parametrize("values", [[], 3, {"schema": 2}, {"schema": 2, "task": "classification"}])
+def test_a_report_that_is_none_is_one_clear_line(started, values):
+    started.write_json("report.json", values)
+    with pytest.raises(InputError, match=r"report\.json") as caught:
+        btjax.Run(started.path).report  # noqa: B018
+    assert "\n" not in str(caught.value)

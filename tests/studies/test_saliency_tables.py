@@ -2,11 +2,12 @@
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
 from btjax.evaluation import bootstrap
-from btjax.saliency import tables
+from btjax.studies import saliency_tables as tables
 
 
 @pytest.fixture
@@ -20,28 +21,28 @@ def test_rows_hold_the_mean_and_the_interval_of_resampled_patients(patients):
     numbers = np.random.default_rng(1).normal(size=60)
     planes = np.array(["axial", "coronal"] * 30)
     rows = tables.score_rows({"gradient": {"roc_auc": numbers}}, patients, {"plane": planes}, resamples=300, seed=4)
-    assert [(row["group"], row["value"]) for row in rows] == [
+    assert [(row.group, row.value) for row in rows] == [
         ("all", "all"),
         ("plane", "axial"),
         ("plane", "coronal"),
     ]
     whole, axial = rows[:2]
-    assert (whole["method"], whole["score"], whole["slices"], whole["patients"]) == ("gradient", "roc_auc", 60, 20)
+    assert (whole.method, whole.score, whole.slices, whole.patients) == ("gradient", "roc_auc", 60, 20)
     clusters = np.unique(patients, return_inverse=True)[1]
     drawn = bootstrap.resampled_counts(20, 300, 4)
     means = [np.repeat(numbers, counts[clusters]).mean() for counts in drawn]
-    np.testing.assert_allclose(whole["ci95"], np.percentile(means, [2.5, 97.5]))
-    assert axial["mean"] == pytest.approx(numbers[::2].mean()) and axial["slices"] == 30
-    assert axial["patients"] == len(set(patients[::2]))
-    json.dumps(rows, allow_nan=False)
+    np.testing.assert_allclose(whole.ci95, np.percentile(means, [2.5, 97.5]))
+    assert axial.mean == pytest.approx(numbers[::2].mean()) and axial.slices == 30
+    assert axial.patients == len(set(patients[::2]))
+    json.dumps(msgspec.to_builtins(rows), allow_nan=False)
 
 
 def test_one_patient_has_no_interval_and_no_verdict():
     values = {"gradient": {"roc_auc": np.array([0.9, 0.8])}}
     controls = {"centre": {"roc_auc": np.array([0.1, 0.1])}}
     patients = np.array(["a", "a"])
-    assert tables.score_rows(values, patients)[0]["ci95"] is None
-    assert tables.comparison_rows(values, controls, patients)[0]["beats_best_control"] is False
+    assert tables.score_rows(values, patients)[0].ci95 is None
+    assert tables.comparison_rows(values, controls, patients)[0].beats_best_control is False
 
 
 def test_the_best_control_is_beaten_only_by_a_clear_difference_in_the_scores_direction(patients):
@@ -58,19 +59,19 @@ def test_the_best_control_is_beaten_only_by_a_clear_difference_in_the_scores_dir
         "alike": {"roc_auc": base + wiggle - wiggle.mean(), "peak_distance": base + wiggle - wiggle.mean()},
     }
     rows = tables.comparison_rows(methods, controls, patients)
-    found = {(row["method"], row["score"]): row for row in rows}
-    assert {key for key, row in found.items() if row["beats_best_control"]} == {
+    found = {(row.method, row.score): row for row in rows}
+    assert {key for key, row in found.items() if row.beats_best_control} == {
         ("higher", "roc_auc"),
         ("lower", "peak_distance"),
     }
-    assert {row["best_control"] for row in rows} == {"centre"}
+    assert {row.best_control for row in rows} == {"centre"}
     row = found["lower", "peak_distance"]
-    assert row["difference"] == pytest.approx(0.05, abs=0.005) and row["control_mean"] == pytest.approx(base.mean())
-    assert row["difference_ci95"][0] < row["difference"] < row["difference_ci95"][1]
-    assert row["mean"] == pytest.approx(row["control_mean"] - row["difference"])
+    assert row.difference == pytest.approx(0.05, abs=0.005) and row.control_mean == pytest.approx(base.mean())
+    assert row.difference_ci95[0] < row.difference < row.difference_ci95[1]
+    assert row.mean == pytest.approx(row.control_mean - row.difference)
     # Paired: the interval is that of the small difference, not that of the widely spread scores.
-    assert np.ptp(row["difference_ci95"]) < 0.02
-    json.dumps(rows, allow_nan=False)
+    assert np.ptp(row.difference_ci95) < 0.02
+    json.dumps(msgspec.to_builtins(rows), allow_nan=False)
 
 
 def test_the_best_control_is_chosen_in_each_group(patients):
@@ -78,8 +79,8 @@ def test_the_best_control_is_chosen_in_each_group(patients):
     first = (plane == "axial").astype(float)
     controls = {"centre": {"energy": first}, "edges": {"energy": 1 - first}}
     rows = tables.comparison_rows({"gradient": {"energy": first}}, controls, patients, {"plane": plane})
-    assert [row["best_control"] for row in rows[1:]] == ["centre", "edges"]
-    assert [row["difference"] for row in rows[1:]] == [0, -1]
+    assert [row.best_control for row in rows[1:]] == ["centre", "edges"]
+    assert [row.difference for row in rows[1:]] == [0, -1]
 
 
 def test_lesion_sizes_are_terciles_or_fall_between_the_given_edges():

@@ -8,13 +8,13 @@ import pytest
 
 from btjax.base.errors import InputError
 from btjax.data.preprocess import Augmentation, Preprocessing
-from btjax.features.heads import HEADS, fit_head
 from btjax.models.vgg16 import CONVOLUTIONS, VGG16
+from btjax.systems.config import Config
+from btjax.systems.system import Place
 from btjax.systems.transfer import TransferConfig, prepare_transfer
 from btjax.training.config import TrainingConfig
 from btjax.training.loop import Trainer
 from btjax.training.step import make_predict
-from btjax.training.tasks import Classification
 from btjax.weights import vgg16
 from tests.training.blobs import blob_split, make_blobs
 from tests.weights.files import random_leaves, write_legacy
@@ -33,19 +33,26 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("features")
 
 
-def make_task(**augmentation) -> Classification:
-    model = VGG16(pooling="average", dense=8)
-    return Classification(model, Preprocessing("grey3", "caffe"), Augmentation(**augmentation))
+def make_config(weights, rates=FROZEN, scale="caffe", **options) -> Config:
+    """Options of the transfer group and of the augmentation by their names."""
+    augmentation = {name: options.pop(name) for name in ("flip", "shift") if name in options}
+    config = dataclasses.replace(
+        Config.default("vgg16"),
+        model=VGG16(pooling="average", dense=8),
+        preprocessing=Preprocessing("grey3", scale),
+        augmentation=Augmentation(**augmentation),
+        extra=TransferConfig(weights=str(weights), **options),
+    )
+    return config.replace("training.layer_rates", rates)
 
 
-def prepare(weights, cache, rates=FROZEN, task=None, **transfer):
-    config = TransferConfig(weights=str(weights), **transfer)
-    return prepare_transfer(config, task or make_task(), rates, SLICES, blob_split(SLICES), 0, cache)
+def prepare(weights, cache, rates=FROZEN, **options):
+    return prepare_transfer(make_config(weights, rates, **options), SLICES, blob_split(SLICES), Place(cache))
 
 
 def fit(prepared, **options) -> Trainer:
     config = TrainingConfig(**{"epochs": 2, "batch_size": 8, "layer_rates": FROZEN} | options)
-    trainer = Trainer(prepared.task, config, prepared.examples, 0, None, prepared.pretrained)
+    trainer = Trainer(prepared.task, config, prepared.examples, 0, pretrained=prepared.pretrained)
     trainer.fit()
     return trainer
 
@@ -93,9 +100,9 @@ def test_training_everything_leaves_no_features_to_keep(weights, cache):
 
 
 def test_augmentation_turns_the_cache_off_or_takes_copies_in_turn(weights, cache):
-    task = make_task(flip=True, shift=0.1)
-    assert prepare(weights, cache, task=task).features is None
-    prepared, split = prepare(weights, cache, task=task, feature_copies=2), blob_split(SLICES)
+    changes = {"flip": True, "shift": 0.1}
+    assert prepare(weights, cache, **changes).features is None
+    prepared, split = prepare(weights, cache, **changes, feature_copies=2), blob_split(SLICES)
     examples, count = prepared.examples, len(split.train)
     assert prepared.features == "average" and examples.train.shape == (2, count)
     assert len(examples.images) == len(SLICES) + 2 * count
@@ -108,9 +115,8 @@ def test_augmentation_turns_the_cache_off_or_takes_copies_in_turn(weights, cache
 
 
 def test_weights_under_another_scale_are_refused_and_nothing_is_kept(weights, tmp_path):
-    task = dataclasses.replace(make_task(), preprocessing=Preprocessing("grey3", "torch"))
     with pytest.raises(InputError, match=r"--scale=torch: the weights in .* expect --scale=caffe"):
-        prepare(weights, tmp_path / "cache", task=task)
+        prepare(weights, tmp_path / "cache", scale="torch")
     with pytest.raises(InputError, match="--weights is missing"):
         prepare("", tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
@@ -118,16 +124,10 @@ def test_weights_under_another_scale_are_refused_and_nothing_is_kept(weights, tm
 
 def test_random_weights_are_possible_by_name(tmp_path):
     prepared = prepare("random", tmp_path / "cache")
-    assert prepared.features is None and prepared.pretrained == {}
+    assert prepared.features is None and prepared.pretrained is None
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_a_classical_head_learns_separable_features_and_chooses_on_validation(name):
-    random = np.random.default_rng(0)
-    labels = np.arange(120, dtype=np.int32) % 3
-    features = (random.standard_normal((120, 2, 3)) + 4 * np.eye(3)[labels][:, None]).astype(np.float32)
-    logits, setting = fit_head(name, features, labels, np.arange(60), np.arange(60, 90))
-    values = logits(np.arange(90, 120))
-    assert values.shape == (30, 3) and values.dtype == np.float32 and np.isfinite(values).all()
-    assert np.mean(values.argmax(axis=1) == labels[90:]) > 0.9
-    assert setting in HEADS[name][1]
+def test_a_classical_head_needs_features(tmp_path, weights):
+    with pytest.raises(InputError, match="--head=svm: needs features"):
+        prepare("random", tmp_path, head="svm")
+    assert prepare(weights, tmp_path, head="svm").head == "svm"

@@ -1,0 +1,93 @@
+"""Sentences with numbers, each from the results files: the README's lines, and what the saliency runs show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from btjax.reports.numbers import number, percent
+from experiments.tables import difference, mean_accuracy, saliency_rows, with_interval
+
+Results = dict[str, dict[str, Any]]
+
+
+def result_lines(results: Results) -> str:
+    """The README's lines: one for each system and protocol that has a results file, and one for the maps."""
+    lines = []
+    for name, title in (("cnn_cpu", "CNN, 128 px"), ("vgg16_paper", "VGG16, frozen"), ("vgg16_finetune", "VGG16, block 5")):
+        lines += [f"- {title}, {line}" for line in _protocol_lines(results.get(name, {}).get("runs", []))]
+    if "unet_cpu" in results:
+        lines.append(f"- {_unet_line(results['unet_cpu'])}")
+    maps = [f"- {_maps_line(result)}" for name, result in results.items() if name == "saliency_cnn_family"]
+    shown = [line for line in lines if "finetune" not in line][:5] + maps
+    intervals = "Intervals are 95%, resampled by patient; a single fold or seed is called that."
+    return f"{intervals} `slice` leaks patients; `family` does not.\n\n" + "\n".join(shown)
+
+
+def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:
+    """One line for `slice` and one for `family` of a system."""
+    lines = []
+    for protocol in ("slice", "family"):
+        group = [run for run in runs if run["protocol"] == protocol]
+        if len(group) > 1 and protocol == "slice":
+            seeds = ", ".join(percent(run["test"]["accuracy"]) for run in group)
+            mean = percent(mean_accuracy(group, "test"))
+            lines.append(f"`slice`: **{mean}** test accuracy, mean of {len(group)} seeds ({seeds})")
+        elif len(group) > 1:
+            total = sum(run["test"]["slices"] for run in group)
+            pooled = sum(run["test"]["slices"] * run["test"]["accuracy"] for run in group) / total
+            accuracies = [run["test"]["accuracy"] for run in group]
+            spread = f"{percent(min(accuracies))} to {percent(max(accuracies))} by fold"
+            lines.append(f"`{protocol}`, {len(group)} folds: **{percent(pooled)}** of {total} slices, {spread}")
+        for run in group if len(group) == 1 else []:
+            kind = f"`{protocol}`" if protocol == "slice" else f"`{protocol}`, one fold"
+            lines.append(f"{kind}: **{with_interval(run['test'], 'accuracy')}** of {run['test']['slices']} slices")
+    return lines
+
+
+def _unet_line(result: dict[str, Any]) -> str:
+    test = result["classifier"]["test"]
+    return (
+        f"U-Net, 128 px, `{result['protocol']}`: mean absolute error {result['reconstruction']['mae']:.3f}; its encoder "
+        f"classifies **{with_interval(test, 'accuracy')}** of {test['slices']} test slices"
+    )
+
+
+def _maps_line(result: dict[str, Any]) -> str:
+    keys = {"score": "average_precision", "group": "all", "value": "all"}
+    (gradient,) = saliency_rows(result, "comparison", method="gradient", **keys)
+    (noise,) = saliency_rows(result, "controls", method="noise", **keys)
+    return (
+        f"Maps of the CNN, `{result['protocol']}`: the gradient's average precision for the tumour is "
+        f"{number(gradient['mean'])}, noise has {number(noise['mean'])}, and a Gaussian at the middle of the slice "
+        f"has {_control(result, 'centre')}"
+    )
+
+
+def _control(result: dict[str, Any], name: str) -> str:
+    keys = {"score": "average_precision", "group": "all", "value": "all", "method": name}
+    (row,) = saliency_rows(result, "controls", **keys)
+    return number(row["mean"])
+
+
+def findings(results: Results) -> str:
+    """What the saliency runs show, a line for each: which methods surely beat their best control."""
+    lines = ["Methods whose interval over their best control lies above 0, by average precision:\n"]
+    for name, result in results.items():
+        for group, value in (("all", "all"), *(("class", label) for label in result["classes"])):
+            rows = saliency_rows(result, "comparison", score="average_precision", group=group, value=value)
+            sure = sorted((row for row in rows if row["beats_best_control"]), key=lambda row: -row["difference"])
+            shown = ", ".join(f"{row['method']} {difference(row)}" for row in sure[:3])
+            more = f" and {len(sure) - 3} more" if len(sure) > 3 else ""
+            lines.append(f"- {name}, {value}: {shown + more if sure else 'none'}")
+    lines += ["", "By the pointing game over all slices:\n"]
+    for name, result in results.items():
+        rows = saliency_rows(result, "comparison", score="pointing", group="all", value="all")
+        best = max(rows, key=lambda row: row["difference"])
+        lines.append(
+            f"- {name}: the peak of {best['method']} lies in or near the tumour in {percent(best['mean'])} of "
+            f"{best['slices']} slices, that of {best['best_control']} in {percent(best['control_mean'])} "
+            f"(difference {difference(best)})"
+        )
+    return "\n".join(lines)
+
+
