@@ -1,0 +1,1 @@
+"""Arrays drawn as matplotlib figures."""

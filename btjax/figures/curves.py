@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from btjax.evaluation import published
+from btjax.figures.style import COLOURS, NAMES, PAPER_LINE, light_axes, plain_text
 
-COLOURS = {"train": "#0072B2", "validation": "#D55E00"}
-"""Blue and vermilion of Okabe and Ito's palette, told apart with any colour vision."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
 
 _PUBLISHED = {
     ("train", "accuracy"): published.TRAIN_ACCURACY,
@@ -22,35 +24,33 @@ _PUBLISHED = {
 }
 
 
+@plain_text
 def training_curves(
-    metrics: Sequence[dict], paper: bool | None = None, checkpoint_epoch: int | float | None = None
+    metrics: Sequence[Mapping[str, Any]], paper: bool = False, checkpoint_epoch: float | None = None
 ) -> Figure:
     """Draws training and validation accuracy and loss against epoch.
 
     Args:
       metrics: one dict for each row of `metrics.jsonl`, with `epoch` (1 is the first) and any of `train_accuracy`,
         `validation_accuracy`, `train_loss`, `validation_loss`; a missing or None value leaves a gap.
-      paper: True draws the curves of the paper's Figure 15 faintly beside.
+      paper: whether to draw the curves of the paper's Figure 15 as well, faintly.
       checkpoint_epoch: the epoch of the checkpoint that was chosen, marked by a vertical line.
 
     Returns:
-      A figure with two panels. Like the paper's, the loss panel is cut above where the first epoch towers over the
-      rest.
+      A figure with two panels. Like the paper's, the loss panel cuts off a first epoch that towers over the rest.
     """
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels = figure.subplots(1, 2)
     for panel, quantity in zip(panels, ("accuracy", "loss"), strict=True):
         _style(panel, quantity)
-        for part in ("train", "validation"):
+        for part, name in NAMES.items():
             if paper:
                 values = _PUBLISHED[part, quantity]
-                epochs = np.arange(1, len(values) + 1)
-                label = f"{'training' if part == 'train' else part}, paper"
-                panel.plot(epochs, values, color=COLOURS[part], alpha=0.4, linestyle=(0, (2, 1.5)), label=label)
+                look = {"color": COLOURS[part], "alpha": 0.4, "linestyle": PAPER_LINE}
+                panel.plot(np.arange(1, len(values) + 1), values, label=f"{name}, paper", **look)
             epochs, values = _series(metrics, f"{part}_{quantity}")
             marker = "o" if len(epochs) <= 40 else None
-            label = "training" if part == "train" else part
-            panel.plot(epochs, values, color=COLOURS[part], linewidth=2, marker=marker, markersize=3.5, label=label)
+            panel.plot(epochs, values, color=COLOURS[part], linewidth=2, marker=marker, markersize=3.5, label=name)
         if checkpoint_epoch is not None:
             panel.axvline(checkpoint_epoch, color="0.35", linewidth=1, linestyle=":", zorder=1, label="checkpoint")
     panels[0].set_ylim(top=1.005)
@@ -64,20 +64,18 @@ def _style(panel: Axes, quantity: str) -> None:
     panel.set_xlabel("epoch")
     panel.set_ylabel({"accuracy": "share correct", "loss": "cross-entropy and penalties (nats)"}[quantity])
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    panel.grid(color="0.9", linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
+    light_axes(panel)
 
 
-def _series(metrics: Sequence[dict], key: str) -> tuple[np.ndarray, np.ndarray]:
+def _series(metrics: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Epochs and values, NaN where a row has none."""
     epochs = np.array([row["epoch"] for row in metrics], dtype=np.float64)
     values = np.array([np.nan if row.get(key) is None else row[key] for row in metrics], dtype=np.float64)
     return epochs, np.where(np.isfinite(values), values, np.nan)
 
 
-def _limit_loss(panel: Axes, metrics: Sequence[dict]) -> None:
-    """The loss axis starts at 0 and leaves out a first epoch that is over twice as high as all that follow."""
+def _limit_loss(panel: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """The loss axis starts at 0 and cuts off a first epoch that is over twice as high as all that follow."""
     panel.set_ylim(bottom=0)
     pairs = [_series(metrics, key)[1] for key in ("train_loss", "validation_loss")]
     first = [values[0] for values in pairs if len(values) and np.isfinite(values[0])]
