@@ -1,0 +1,1 @@
+"""Flags in, one command each."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from btjax.base.errors import InputError
 from btjax.base.options import check_option, option_type, options
 from btjax.systems.config import Config, config_groups
+
+if TYPE_CHECKING:
+    import dataclasses
+    from collections.abc import Iterable, Sequence
 
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
@@ -64,10 +66,10 @@ def define_process_flags() -> None:
         flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0)
 
 
-class heading:  # noqa: N801, it reads as a statement
+class heading:
     """Context in which flags are defined that --help shows under a heading."""
 
-    def __init__(self, title: str):
+    def __init__(self, title: str) -> None:
         self._title = title
 
     def __enter__(self) -> None:

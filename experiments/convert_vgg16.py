@@ -40,6 +40,7 @@ def read(path: pathlib.Path) -> vgg16.Weights:
 
 
 def main() -> int:
+    """Parses the arguments, converts, saves."""
     parser = argparse.ArgumentParser(
         prog="scripts/convert_vgg16", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -7,10 +7,10 @@ import argparse
 import pathlib
 import sys
 
+from btjax.base.bars import DataBars
 from btjax.base.errors import InputError
 from btjax.data import download
 from btjax.weights import vgg16
-from btjax.base.bars import DataBars
 
 SETS = {
     "figshare": (download.FIGSHARE, "the brain tumour data set, 880 MB in five files (CC BY 4.0)"),
@@ -19,6 +19,7 @@ SETS = {
 
 
 def main() -> int:
+    """Parses the arguments and downloads."""
     parser = argparse.ArgumentParser(
         prog="scripts/download", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -13,7 +13,11 @@ Results = dict[str, dict[str, Any]]
 def result_lines(results: Results) -> str:
     """The README's lines: one for each system and protocol that has a results file, and one for the maps."""
     lines = []
-    for name, title in (("cnn_cpu", "CNN, 128 px"), ("vgg16_paper", "VGG16, frozen"), ("vgg16_finetune", "VGG16, block 5")):
+    for name, title in (
+        ("cnn_cpu", "CNN, 128 px"),
+        ("vgg16_paper", "VGG16, frozen"),
+        ("vgg16_finetune", "VGG16, block 5"),
+    ):
         lines += [f"- {title}, {line}" for line in _protocol_lines(results.get(name, {}).get("runs", []))]
     if "unet_cpu" in results:
         lines.append(f"- {_unet_line(results['unet_cpu'])}")
@@ -47,8 +51,8 @@ def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:
 def _unet_line(result: dict[str, Any]) -> str:
     test = result["classifier"]["test"]
     return (
-        f"U-Net, 128 px, `{result['protocol']}`: mean absolute error {result['reconstruction']['mae']:.3f}; its encoder "
-        f"classifies **{with_interval(test, 'accuracy')}** of {test['slices']} test slices"
+        f"U-Net, 128 px, `{result['protocol']}`: mean absolute error {number(result['reconstruction']['mae'])}; its "
+        f"encoder classifies **{with_interval(test, 'accuracy')}** of {test['slices']} test slices"
     )
 
 
@@ -89,5 +93,3 @@ def findings(results: Results) -> str:
             f"(difference {difference(best)})"
         )
     return "\n".join(lines)
-
-

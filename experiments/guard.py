@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 from absl import app, logging
@@ -15,6 +15,9 @@ from btjax.base.files import cache_folder
 from btjax.training.hosts import join, leads
 from btjax.training.loop import Interrupted
 from experiments.command_line import FLAGS, asked_for_help, help_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def run_guarded(name: str, main: Callable[[], None], description: str) -> None:

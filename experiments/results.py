@@ -13,17 +13,19 @@ import argparse
 import dataclasses
 import pathlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json, write_whole
-from btjax.evaluation.classification import Scores
 from btjax.runs.report import ClassifierReport
 from btjax.runs.run import Run
 from experiments.findings import findings, result_lines
 from experiments.tables import classifier_table, saliency_table, speed_table, unet_table, variants_table
+
+if TYPE_CHECKING:
+    from btjax.evaluation.classification import Scores
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"

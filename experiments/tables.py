@@ -80,7 +80,7 @@ def _fold_row(protocol: str, runs: list[dict[str, Any]]) -> str:
         f"{protocol}, {len(runs)} folds",
         runs[0]["config"]["seed"],
         f"{sum(slices)} ({sum(patients)})",
-        f"**{pooled(accuracies, slices)}** (folds {percent(min(accuracies))} to {percent(max(accuracies))}, no interval)",
+        f"**{pooled(accuracies, slices)}** (folds {interval([min(accuracies), max(accuracies)])}, no interval)",
         pooled(of_patients, patients),
         pooled([run["test"]["macro_f1"] for run in runs], slices),
         "",
@@ -113,9 +113,9 @@ def with_interval(scores: dict[str, Any], name: str) -> str:
 def speed_table(result: dict[str, Any]) -> str:
     """What `scripts/bench` measured on one device: a row for each model, then what is measured of btjax alone."""
     lines = [
-        f"On {result.get('device', 'cpu')}, by `scripts/bench`. Forms take turns, ratios are medians of the rounds; above "
-        "1 btjax is faster. Operations are counted as those of a plain convolution: Winograd's takes fewer, so shares of "
-        "the peak may exceed 100%.\n",
+        f"On {result.get('device', 'cpu')}, by `scripts/bench`. Forms take turns, ratios are medians of the rounds; "
+        "above 1 btjax is faster. Operations are counted as those of a plain convolution: Winograd's takes fewer, so "
+        "shares of the peak may exceed 100%.\n",
         "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
         "| fastest Keras form | its time over btjax |",
         "|---|---|---|---|---|---|---|---|",
@@ -181,8 +181,8 @@ def unet_table(result: dict[str, Any]) -> str:
     """Tables of a U-Net's scores on its test slices, and of what decides its output."""
     test, held_out = (result["classifier"][side] for side in ("test", "held_out"))
     lines = [
-        f"{result['test_slices']} test slices, protocol `{result['protocol']}`. The encoder classifier's test accuracy is "
-        f"**{percent(test['accuracy'])}**{_bounds(test, 'accuracy')} on {test['slices']} slices; with the "
+        f"{result['test_slices']} test slices, protocol `{result['protocol']}`. The encoder classifier's test accuracy "
+        f"is **{percent(test['accuracy'])}**{_bounds(test, 'accuracy')} on {test['slices']} slices; with the "
         f"validation slices, which chose its checkpoint, it is {percent(held_out['accuracy'])} of "
         f"{held_out['slices']}.\n",
         "| output | epoch | MAE | PSNR (dB) | SSIM |",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -17,7 +18,6 @@ from btjax.base.errors import InputError
 from btjax.runs.folder import RunFolder
 from btjax.runs.report import ClassifierReport
 from btjax.runs.run import Run
-from btjax.systems.config import Config
 from btjax.systems.system import find_system, system_names
 from btjax.training.hosts import leads
 from experiments.command_line import (
@@ -29,6 +29,9 @@ from experiments.command_line import (
     several_configs,
 )
 from experiments.guard import fail_in_one_line, join_others, run_guarded
+
+if TYPE_CHECKING:
+    from btjax.systems.config import Config
 
 
 def run_system(default: str | None, description: str) -> None:

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, options, files, checkpoints, batches, random keys, progress, numbers."""

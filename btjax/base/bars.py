@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class DataBars:
     """A progress bar for each thing that is prepared, read or downloaded: called as `bars(what, done, total)`."""
 
-    def __init__(self, unit: str = "slice"):
+    def __init__(self, unit: str = "slice") -> None:
         """`unit` stands beside the counts."""
         self._unit, self._bar, self._what = unit, None, None
 
@@ -89,7 +89,7 @@ class ProgressBar(Observer):
       >>> run = btjax.train(config, "runs/cnn", observer=btjax.ProgressBar())  # doctest: +SKIP
     """
 
-    def __init__(self, name: str = "", steps: StepBar | None = None, messages: bool = True):
+    def __init__(self, name: str = "", steps: StepBar | None = None, messages: bool = True) -> None:
         self._name, self._steps, self._messages = name, steps or StepBar(), messages
         self._data = DataBars()
         self._steps_per_epoch = self._epochs = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ class Checkpoints:
     the highest number, and a resumed run may save a lower step than the one that it was resumed after.
     """
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path) -> None:
         self.folder = pathlib.Path(folder)
 
     def save(self, which: str, tree: Any, step: int, progress: dict[str, Any]) -> None:
@@ -90,7 +91,7 @@ class Checkpoints:
         return max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=None)
 
     @contextlib.contextmanager
-    def _reading(self, which: str):
+    def _reading(self, which: str) -> Iterator[ocp.training.Checkpointer]:
         """A checkpointer on a folder that holds a checkpoint; what Orbax cannot read becomes an InputError."""
         folder = self.folder / which
         if not self.exists(which):
@@ -105,7 +106,7 @@ class Checkpoints:
             raise InputError(f"{folder}: the checkpoint is damaged or not one of btjax: {reason}") from error
 
 
-def _checkpointer(folder: pathlib.Path, **options) -> ocp.training.Checkpointer:
+def _checkpointer(folder: pathlib.Path, **options: Any) -> ocp.training.Checkpointer:
     policy = ocp.training.preservation_policies.LatestN(1)
     return ocp.training.Checkpointer(folder.absolute(), preservation_policy=policy, **options)
 

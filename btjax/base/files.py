@@ -8,10 +8,12 @@ import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 def cache_folder(cache_dir: str | os.PathLike | None = None) -> pathlib.Path:

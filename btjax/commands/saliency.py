@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,7 +16,6 @@ from btjax.runs.run import restore
 from btjax.studies.data import divide, load_slices
 from btjax.studies.maps import compute_maps
 from btjax.studies.saliency import Explained, saliency_report, settings
-from btjax.studies.saliency_rows import SaliencyReport
 from btjax.studies.subject import (
     SaliencyConfig,
     Subject,
@@ -28,6 +25,12 @@ from btjax.studies.subject import (
     open_subject,
     require_network,
 )
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from btjax.studies.saliency_rows import SaliencyReport
 
 
 def saliency(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
@@ -32,8 +31,9 @@ from btjax.training.hosts import leads
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
-    from btjax.runs.report import Report
+    from btjax.runs.report import Report, RunInfo
     from btjax.systems.config import Config
 
 
@@ -129,7 +129,7 @@ def train_several(
     Raises:
       InputError: see `train`; options that several runs cannot share.
     """
-    observers = observers or (lambda name: Observer())
+    observers = observers or (lambda _: Observer())
     jobs = _open_several(configs, pathlib.Path(folder), resume, observers, cache_dir)
     fit_several(jobs, resume=resume, observers=observers)
     for job in jobs.values():
@@ -180,7 +180,7 @@ def conclude(job: Job) -> Report:
     return _CONCLUSIONS[info.task](job, info)
 
 
-def _conclude_classifier(job: Job, info) -> Report:
+def _conclude_classifier(job: Job, info: RunInfo) -> Report:
     predictions = predictions_of(job)
     report = classifier_report(info, job.data, predictions, job.config.seed)
     if leads():
@@ -189,7 +189,7 @@ def _conclude_classifier(job: Job, info) -> Report:
     return report
 
 
-def _conclude_autoencoder(job: Job, info) -> Report:
+def _conclude_autoencoder(job: Job, info: RunInfo) -> Report:
     report = reconstruction_report(info, job.data, predictor(job), job.config)
     if leads():
         write_reconstruction_report(job.folder, report)

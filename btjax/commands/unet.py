@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
@@ -20,13 +19,14 @@ from btjax.studies.composed import AUTOENCODER, CLASSIFIER, compose
 from btjax.studies.data import Divided, divide, load_slices
 from btjax.studies.training import Job, fit
 from btjax.studies.unet import UNetReport, check_figures, unet_report
+from btjax.systems.config import Config
 from btjax.systems.system import Prepared
 from btjax.training.loop import Examples
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable, Sequence
 
-    from btjax.systems.config import Config
 
 STAGES = (AUTOENCODER, CLASSIFIER, "compose", "figures")
 
@@ -52,9 +52,7 @@ def encoder_classifier_config(config: Config) -> Config:
         dropout=stages.classifier_dropout,
         dtype=config.model.dtype,
     )
-    changed = dataclasses.replace(
-        config, system="encoder_classifier", model=model, training=training, extra=None
-    )
+    changed = dataclasses.replace(config, system="encoder_classifier", model=model, training=training, extra=None)
     return changed.with_classes(config.classes)
 
 
@@ -101,7 +99,7 @@ def unet(
     Raises:
       InputError: a mistake in config, data or folder, or a stage that needs one before it.
     """
-    observers = observers or (lambda name: Observer())
+    observers = observers or (lambda _: Observer())
     job = _Experiment(config, pathlib.Path(folder), resume, observers(stages[0]))
     if AUTOENCODER not in stages:
         job.require(stages[0], *((AUTOENCODER, CLASSIFIER) if CLASSIFIER not in stages else ()))

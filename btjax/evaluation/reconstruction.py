@@ -77,19 +77,13 @@ def reconstruction_scores(outputs: np.ndarray, targets: np.ndarray) -> dict[str,
     return {"mae": mae, "psnr": np.array(psnr, np.float64), "ssim": np.array(ssim, np.float64)}
 
 
-def reconstruction_report(
-    outputs: np.ndarray,
-    targets: np.ndarray,
-    *,
-    patients: np.ndarray | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
+def summarise(
+    values: dict[str, np.ndarray], *, patients: np.ndarray | None = None, resamples: int = 2000, seed: int = 0
 ) -> ReconstructionScores:
-    """The means of `reconstruction_scores` with 95% bootstrap intervals that resample patients.
+    """The means of each image's scores, with 95% bootstrap intervals that resample patients.
 
     Args:
-      outputs: float32 [N, S, S, C], N at least 1.
-      targets: float32 [N, S, S, C] in [0, 1].
+      values: of `reconstruction_scores`, float64 [N] each, N at least 1.
       patients: str [N], or None where no ids exist; then single slices are resampled.
       resamples: the number of bootstrap resamples.
       seed: of the resampling.
@@ -97,12 +91,12 @@ def reconstruction_report(
     Raises:
       ValueError: no slices, or not one patient for each slice.
     """
-    values = reconstruction_scores(outputs, targets)
-    resampling = _resampling(len(outputs), patients, resamples, seed)
+    rows = len(values["mae"])
+    resampling = _resampling(rows, patients, resamples, seed)
     mae, psnr, ssim = (resampling.mean(values[name]) for name in ("mae", "psnr", "ssim"))
     unit = "slice" if patients is None else "patient"
     return ReconstructionScores(
-        slices=len(outputs),
+        slices=rows,
         patients=None if patients is None else resampling.units,
         mae=mae.value,
         mae_ci95=mae.ci95,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from btjax.figures.unet import loss_by_epoch
-from btjax.reports.gallery import render_gallery
+from btjax.reports.page import Picture, Section, Table, flattened, render
 from btjax.reports.unet import score_cells
 from btjax.runs.report import write_report
 from btjax.runs.run import REPORT
@@ -19,15 +19,17 @@ def write_reconstruction_report(folder: RunFolder, report: ReconstructionReport)
     """Writes report.json, report.html and figures/ into a run's folder."""
     loss = loss_by_epoch(folder.history(), published=not report.data.synthetic)
     folder.write_figure("loss", loss)
-    rows = [["test", report.test.slices, *score_cells(report.test)]]
-    rows += [["validation", report.validation.slices, *score_cells(report.validation)]]
-    table = {
-        "title": "Reconstruction, with 95% intervals by patient; validation chose the checkpoint",
-        "head": ["side", "slices", "MAE", "PSNR (dB)", "SSIM"],
-        "rows": rows,
-    }
-    figure = {"figure": loss, "caption": "Mean absolute error by epoch, in the form of the paper's Figure 7."}
-    sections = [{"title": "Scores", "tables": [table], "figures": [figure]}]
+    rows = [
+        ["test", report.test.slices, *score_cells(report.test)],
+        ["validation", report.validation.slices, *score_cells(report.validation)],
+    ]
+    table = Table(
+        "Reconstruction, with 95% intervals by patient; validation chose the checkpoint",
+        ["side", "slices", "MAE", "PSNR (dB)", "SSIM"],
+        rows,
+    )
+    picture = Picture(loss, "Mean absolute error by epoch, in the form of the paper's Figure 7.")
+    sections = [Section("Scores", [table], [picture]), Section("Configuration", pairs=flattened(report.config))]
     title = f"{report.title}: {report.test.slices} test slices, protocol {report.protocol}"
-    folder.write_text("report.html", render_gallery(title, sections, [f"Data: {report.data.form}."]))
+    folder.write_text("report.html", render(title, sections, lead=[f"Data: {report.data.form}."]))
     write_report(folder.path / REPORT, report)

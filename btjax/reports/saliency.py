@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.figures import saliency as figures
-from btjax.reports.gallery import render_gallery
+from btjax.reports.numbers import number, number_interval, number_with_interval, percent, signed
+from btjax.reports.page import Picture, Section, Table, render
 from btjax.saliency.faithfulness import MEASURES
 from btjax.saliency.scores import SCORES
 from btjax.studies.maps import Maps, maps_of
@@ -18,6 +18,8 @@ from btjax.studies.saliency import HEADLINE, PERMUTED, Explained, Values
 from btjax.studies.subject import Subject, stratified
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.figure import Figure
 
     from btjax.runs.folder import RunFolder
@@ -83,14 +85,14 @@ def _titles(subject: Subject, rows: list[int]) -> list[str]:
     ]
 
 
-def _gallery(subject: Subject, maps: Mapping[str, Maps], rows: list[int]):
+def _gallery(subject: Subject, maps: Mapping[str, Maps], rows: list[int]) -> Figure:
     tested = subject.tested
     found = {name: maps_of(known, np.array(rows)) for name, known in maps.items()}
     masks = None if tested.masks is None else tested.masks[rows]
     return figures.gallery(tested.images[rows], _titles(subject, rows), found, masks)
 
 
-def _panels(subject: Subject, maps: Mapping[str, Maps], rows: list[int]):
+def _panels(subject: Subject, maps: Mapping[str, Maps], rows: list[int]) -> Figure:
     """The panels of the paper's Figures 13 and 14, a row for each slice.
 
     Image, U-Net's output, final U-Net's output, gradient, gradient over the image; of a network beside which no final
@@ -146,22 +148,19 @@ _CAPTIONS = {
 
 def _page(report: SaliencyReport, drawn: Mapping[str, Figure]) -> str:
     """saliency.html."""
-    shown = [{"figure": one, "caption": _CAPTIONS.get(name, name.replace("_", " "))} for name, one in drawn.items()]
+    pictures = [Picture(one, _CAPTIONS.get(name, name.replace("_", " "))) for name, one in drawn.items()]
     found = report.localisation
     tables = [] if found is None else [_comparison_table(found, score) for score in found.chance]
     tables += [_faithfulness_table(report.faithfulness), _randomisation_table(report.randomisation)]
-    sections = [
-        {"title": "Figures", "tables": [], "figures": shown},
-        {"title": "Scores", "tables": tables, "figures": []},
-    ]
     title = f"Saliency of {report.run['system']}: {report.test_slices} test slices, protocol {report.protocol}"
-    return render_gallery(title, sections, _lead(report))
+    sections = [Section("Figures", pictures=pictures), Section("Scores", tables)]
+    return render(title, sections, lead=_lead(report))
 
 
 def _lead(report: SaliencyReport) -> list[str]:
     """What a reader must know of the slices, settings and methods."""
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in report.saliency.items())
-    lead = [f"Accuracy on these slices: {report.accuracy:.3f}. {report.data}.", f"Settings: {settings}."]
+    lead = [f"Accuracy on these slices: {percent(report.accuracy)}. {report.data}.", f"Settings: {settings}."]
     found = report.localisation
     if found is None:
         lead.append("These data have no masks: maps are drawn and checked, not scored.")
@@ -176,73 +175,61 @@ def _lead(report: SaliencyReport) -> list[str]:
     return lead + [f"Left out: {name}: {reason}" for name, reason in report.left_out.items()]
 
 
-def _interval(bounds: Sequence[float] | None) -> str:
-    return "" if bounds is None else f" ({bounds[0]:.3f} to {bounds[1]:.3f})"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _comparison_table(report: Localisation, score: str) -> dict[str, Any]:
+def _comparison_table(report: Localisation, score: str) -> Table:
     rows = [row for row in report.comparison if row.group == "all" and row.score == score]
     body = [
         [
             row.method,
             row.slices,
-            f"{_number(row.mean)}{_interval(row.mean_ci95)}",
+            number_with_interval(row.mean, row.mean_ci95),
             row.best_control,
-            _number(row.control_mean),
-            f"{row.difference:+.3f}{_interval(row.difference_ci95)}",
+            number(row.control_mean),
+            _signed_with_interval(row.difference, row.difference_ci95),
             "yes" if row.beats_best_control else "no",
         ]
         for row in sorted(rows, key=lambda row: -row.difference)
     ]
-    direction, chance = report.directions[score], report.chance[score]
-    return {
-        "title": f"{score.replace('_', ' ')}: {direction} is better, chance {chance:.3f}",
-        "head": ["method", "slices", "mean (95%)", "best control", "its mean", "better by (95%)", "beats it"],
-        "rows": body,
-    }
+    return Table(
+        f"{score.replace('_', ' ')}: {report.directions[score]} is better, chance {number(report.chance[score])}",
+        ["method", "slices", "mean (95%)", "best control", "its mean", "better by (95%)", "beats it"],
+        body,
+    )
 
 
-def _faithfulness_table(found: Faithfulness) -> dict[str, Any]:
+def _faithfulness_table(found: Faithfulness) -> Table:
     measured = {(row.method, row.score): row for row in found.rows}
     body = []
     for method in dict.fromkeys(row.method for row in found.rows):
         cells = [measured.get((method, name)) for name in MEASURES]
-        body.append([method, *("" if row is None else _number(row.mean) + _interval(row.ci95) for row in cells)])
+        body.append([method, *("" if row is None else number_with_interval(row.mean, row.ci95) for row in cells)])
     head = [
         f"{name.replace('_', ' ')} ({'higher' if measure.higher_is_better else 'lower'} is better)"
         for name, measure in MEASURES.items()
     ]
-    return {
-        "title": f"What the network does with the map's pixels, on {found.slices} slices; noise: random maps",
-        "head": ["method", *head],
-        "rows": body,
-    }
+    title = f"What the network does with the map's pixels, on {found.slices} slices; noise: random maps"
+    return Table(title, ["method", *head], body)
 
 
-def _randomisation_table(found: Randomisation) -> dict[str, Any]:
+def _randomisation_table(found: Randomisation) -> Table:
     """The rows of networks that have learned nothing: every stage random, and permuted labels."""
     last = [row.layer for row in found.rows if row.layer != PERMUTED][-1:]
     body = [
         [
             row.method,
             PERMUTED if row.layer == PERMUTED else "every layer random",
-            _number(row.spearman),
-            _number(row.ssim),
-            _number(row.average_precision),
-            f"{_number(row.lost)}{_interval(row.lost_ci95)}",
+            number(row.spearman),
+            number(row.ssim),
+            number(row.average_precision, undefined=""),
+            number_with_interval(row.lost, row.lost_ci95, undefined=""),
         ]
         for row in found.rows
         if row.layer in (*last, PERMUTED)
     ]
     title = f"Maps of networks that have not learned the task, beside the trained one's, on {found.slices} slices"
     if found.permuted_train_accuracy is not None:
-        title += f"; its accuracy on the permuted labels is {found.permuted_train_accuracy:.1%}"
-    return {
-        "title": title,
-        "head": ["method", "network", "Spearman", "SSIM", "average precision", "lost (95%)"],
-        "rows": body,
-    }
+        title += f"; its accuracy on the permuted labels is {percent(found.permuted_train_accuracy)}"
+    return Table(title, ["method", "network", "Spearman", "SSIM", "average precision", "lost (95%)"], body)
+
+
+def _signed_with_interval(value: float, bounds: tuple[float, float] | None) -> str:
+    return signed(value) if bounds is None else f"{signed(value)} ({number_interval(bounds)})"

@@ -9,7 +9,8 @@ import numpy as np
 
 from btjax.figures import saliency
 from btjax.figures import unet as figures
-from btjax.reports.gallery import render_gallery
+from btjax.reports.numbers import number, number_with_interval
+from btjax.reports.page import Picture, Section, Table, render
 from btjax.runs.folder import RunFolder
 from btjax.studies.composed import AUTOENCODER, CLASSIFIER
 
@@ -45,20 +46,20 @@ def write_unet_report(folder: RunFolder, report: UNetReport, pictures: UNetPictu
     for name, figure in drawn.items():
         folder.write_figure(name, figure)
     folder.write_json("unet.json", msgspec.to_builtins(report, str_keys=True))
-    folder.write_text("unet.html", render_gallery(*_page(report, drawn)))
+    folder.write_text("unet.html", _page(report, drawn))
 
 
 def _figures(folder: RunFolder, report: UNetReport, pictures: UNetPictures, tested: Slices) -> dict[str, Figure]:
     """Figures 7 to 14 by name."""
     drawn = {"figure_07": figures.loss_by_epoch(RunFolder(folder.path / AUTOENCODER).history())}
-    for number, name in (("08", "full"), ("09", "right"), ("10", "left")):
+    for place, name in (("08", "full"), ("09", "right"), ("10", "left")):
         errors = {epoch: scores.mae for epoch, scores in report.by_epoch[name].items()}
-        drawn[f"figure_{number}"] = figures.outputs_by_epoch(pictures.by_epoch[name], errors)
+        drawn[f"figure_{place}"] = figures.outputs_by_epoch(pictures.by_epoch[name], errors)
     drawn["figure_11"] = figures.accuracy_by_epoch(RunFolder(folder.path / CLASSIFIER).history())
     matrices = {epoch: np.array(matrix) for epoch, matrix in report.confusion_by_epoch.items()}
     drawn["figure_12"] = figures.confusion_by_epoch(matrices, report.classes)
-    for number, rows in zip(("13", "14"), pictures.rows, strict=True):
-        drawn[f"figure_{number}"] = _saliency_panels(report, pictures, tested, rows)
+    for place, rows in zip(("13", "14"), pictures.rows, strict=True):
+        drawn[f"figure_{place}"] = _saliency_panels(report, pictures, tested, rows)
     return drawn
 
 
@@ -81,60 +82,53 @@ def _saliency_panels(report: UNetReport, pictures: UNetPictures, tested: Slices,
     return saliency.panels(titles, shown, None if tested.masks is None else tested.masks[rows])
 
 
-def _page(report: UNetReport, drawn: dict[str, Figure]) -> tuple[str, list[dict]]:
-    """Title and sections of unet.html."""
+def _page(report: UNetReport, drawn: dict[str, Figure]) -> str:
+    """unet.html."""
     scores = [
         [name, epoch, *score_cells(one)] for name, epochs in report.by_epoch.items() for epoch, one in epochs.items()
     ]
     scores += [["full, best epoch", "", *score_cells(report.reconstruction)], ["final", "", *score_cells(report.final)]]
     spread = [
-        [epoch, one.draws, f"{one.mae:.4f}", f"{one.psnr:.2f}", f"{one.ssim:.4f}"]
+        [epoch, one.draws, number(one.mae, 4), number(one.psnr, 2), number(one.ssim, 4)]
         for epoch, one in report.right_spread.items()
     ]
     latent = [
         [name, *_effect_cells(report.latent[name]), *_effect_cells(report.final_latent[name])] for name in report.latent
     ]
     tables = [
-        {
-            "title": "Reconstruction of the test slices, with 95% intervals by patient",
-            "head": ["output", "epoch", "MAE", "PSNR (dB)", "SSIM"],
-            "rows": scores,
-        },
-        {
-            "title": "The right model's colorer is fresh: standard deviation of its means over several draws",
-            "head": ["epoch", "draws", "MAE", "PSNR (dB)", "SSIM"],
-            "rows": spread,
-        },
-        {
-            "title": "What decides the output: its mean absolute change when a part is replaced, and that as a share "
-            "of the difference between two images' outputs",
-            "head": ["replaced", "U-Net: change", "share", "final U-Net: change", "share"],
-            "rows": latent,
-        },
+        Table(
+            "Reconstruction of the test slices, with 95% intervals by patient",
+            ["output", "epoch", "MAE", "PSNR (dB)", "SSIM"],
+            scores,
+        ),
+        Table(
+            "The right model's colorer is fresh: standard deviation of its means over several draws",
+            ["epoch", "draws", "MAE", "PSNR (dB)", "SSIM"],
+            spread,
+        ),
+        Table(
+            "What decides the output: its mean absolute change when a part is replaced, and that as a share of the "
+            "difference between two images' outputs",
+            ["replaced", "U-Net: change", "share", "final U-Net: change", "share"],
+            latent,
+        ),
     ]
-    shown = [{"figure": figure, "caption": _CAPTIONS[name]} for name, figure in drawn.items()]
-    sections = [
-        {"title": "Scores", "tables": tables, "figures": []},
-        {"title": "The paper's figures", "tables": [], "figures": shown},
-    ]
-    return f"U-Net: {report.test_slices} test slices, protocol {report.protocol}, {report.data}", sections
+    pictures = [Picture(figure, _CAPTIONS[name]) for name, figure in drawn.items()]
+    title = f"U-Net: {report.test_slices} test slices, protocol {report.protocol}, {report.data}"
+    return render(title, [Section("Scores", tables), Section("The paper's figures", pictures=pictures)])
 
 
 def score_cells(scores: ReconstructionScores) -> list[str]:
     """MAE, PSNR and SSIM with their intervals, as text."""
     return [
-        _with_interval(scores.mae, scores.mae_ci95, 4),
-        _with_interval(scores.psnr, scores.psnr_ci95, 1),
-        _with_interval(scores.ssim, scores.ssim_ci95, 3),
+        number_with_interval(scores.mae, scores.mae_ci95, 4),
+        number_with_interval(scores.psnr, scores.psnr_ci95, 1),
+        number_with_interval(scores.ssim, scores.ssim_ci95, 3),
     ]
 
 
 def _effect_cells(effect: LatentEffect) -> list[str]:
-    return [_with_interval(effect.effect, effect.effect_ci95, 4), _with_interval(effect.share, effect.share_ci95, 3)]
-
-
-def _with_interval(value: float | None, bounds: tuple[float, float] | None, digits: int) -> str:
-    if value is None:
-        return ""
-    interval = "" if bounds is None else f" ({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})"
-    return f"{value:.{digits}f}{interval}"
+    return [
+        number_with_interval(effect.effect, effect.effect_ci95, 4),
+        number_with_interval(effect.share, effect.share_ci95, 3),
+    ]

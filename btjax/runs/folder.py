@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.checkpoints import Checkpoints
@@ -15,6 +13,9 @@ from btjax.systems.config import Config
 from btjax.training.hosts import leads
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
     from matplotlib.figure import Figure
 
     from btjax.data.splits import Split
@@ -32,7 +33,7 @@ class RunFolder:
       checkpoints: its checkpoints: "last" to resume from, "best" to use, and those that `keep_every` keeps.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike) -> None:
         """Names the folder; nothing is read or made."""
         self.path = pathlib.Path(path)
         self.checkpoints = Checkpoints(self.path / "checkpoints")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from btjax.base.progress import Observer
-from btjax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from btjax.runs.folder import RunFolder
     from btjax.training.loop import Progress
 
 
@@ -20,7 +21,7 @@ class RunLog(Observer):
       observer: who else is told.
     """
 
-    def __init__(self, folder: RunFolder, observer: Observer):
+    def __init__(self, folder: RunFolder, observer: Observer) -> None:
         self._folder, self._observer, self._writer = folder, observer, None
 
     def __enter__(self) -> RunLog:
@@ -31,6 +32,7 @@ class RunLog(Observer):
             self._writer.close()
 
     def on_start(self, progress: Progress, steps_per_epoch: int, epochs: int) -> None:
+        """Opens the logs."""
         from tensorboardX import SummaryWriter
 
         self._folder.write_metrics(progress.history)
@@ -40,9 +42,11 @@ class RunLog(Observer):
         self._observer.on_start(progress, steps_per_epoch, epochs)
 
     def on_steps(self, progress: Progress, means: dict[str, float]) -> None:
+        """Passes it on."""
         self._observer.on_steps(progress, means)
 
     def on_epoch(self, progress: Progress) -> None:
+        """Writes the epoch's metrics."""
         row = progress.history[-1]
         self._folder.write_metrics(progress.history)
         for name in row.keys() - {"epoch", "step"} if self._writer is not None else ():

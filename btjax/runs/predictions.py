@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,8 @@ from btjax.base.errors import InputError
 from btjax.base.files import write_whole
 
 if TYPE_CHECKING:
+    import pathlib
+
     from btjax.data.slices import Slices
     from btjax.data.splits import Split
 
@@ -81,7 +82,9 @@ class Predictions:
             raise ValueError(f"side {name!r}, expected one of {', '.join(SIDES)}")
         rows = self.sides == name
         kept = {key: getattr(self, key)[rows] for key in ("ids", "labels", "sides", "logits")}
-        return Predictions(**kept, classes=self.classes, patients=None if self.patients is None else self.patients[rows])
+        return Predictions(
+            **kept, classes=self.classes, patients=None if self.patients is None else self.patients[rows]
+        )
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -133,7 +136,7 @@ class Predictions:
                     sides=held["side"],
                     logits=held["logits"],
                     classes=tuple(str(name) for name in held["classes"]),
-                    patients=held["patient"] if "patient" in held else None,
+                    patients=held.get("patient"),
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,6 +11,9 @@ from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json
 from btjax.evaluation.classification import Scores
 from btjax.evaluation.reconstruction import ReconstructionScores
+
+if TYPE_CHECKING:
+    import pathlib
 
 SCHEMA = 2
 """The version of the reports that this program writes; 1 were dicts without a version."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
 import pathlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -21,6 +19,9 @@ from btjax.runs.report import Report, read_report
 from btjax.training.step import make_predict
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
     from flax import linen as nn
 
     from btjax.base.checkpoints import Checkpoints
@@ -38,7 +39,7 @@ class Run:
       >>> run.probabilities(slices.images[:1])  # doctest: +SKIP
     """
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike) -> None:
         """Names the folder; nothing is read yet."""
         self.folder = pathlib.Path(folder)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -16,6 +15,8 @@ from btjax.runs.folder import RunFolder
 from btjax.runs.run import Run, restore
 
 if TYPE_CHECKING:
+    import pathlib
+
     from flax import linen as nn
 
     from btjax.systems.unet import StageConfig

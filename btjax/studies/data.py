@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import TYPE_CHECKING
 
 from btjax.base.progress import Observer
 from btjax.data.dataset import load_data
-from btjax.data.splits import make_split
+from btjax.data.slices import Slices
+from btjax.data.splits import Split, make_split
 
 if TYPE_CHECKING:
     import os
 
-    from btjax.data.slices import Slices
-    from btjax.data.splits import Split
     from btjax.systems.config import Config
 
 
@@ -64,5 +62,3 @@ def divide(config: Config, slices: Slices, form: str, observer: Observer | None 
         sides = ", ".join(f"{len(rows)} {side}" for side, rows in split.sides().items())
         observer.on_message(f"split: {data.protocol}: {sides}")
     return Divided(slices, split, form)
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pathlib
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -11,10 +11,14 @@ from btjax.base.batches import in_batches
 from btjax.base.errors import InputError
 from btjax.base.files import write_whole
 from btjax.base.keys import random_key
-from btjax.runs.run import Run
 from btjax.saliency.classifier import Classifier
 from btjax.saliency.methods import Method, attribution_maps, find_methods
 from btjax.studies.subject import SaliencyConfig, Subject, explained_rows, predicted_classes, require_network
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from btjax.runs.run import Run
 
 Maps = tuple[np.ndarray, np.ndarray]
 """Row numbers among the test slices, sorted, and their maps: int [n], float32 [n, S, S]."""

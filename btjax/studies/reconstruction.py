@@ -40,9 +40,7 @@ def reconstruction_report(
     return ReconstructionReport(**{name: getattr(info, name) for name in info.__dataclass_fields__}, **scores)
 
 
-def score_slices(
-    predict: Callable[[np.ndarray], np.ndarray], slices: Slices, config: Config
-) -> ReconstructionScores:
+def score_slices(predict: Callable[[np.ndarray], np.ndarray], slices: Slices, config: Config) -> ReconstructionScores:
     """The means of the scores over slices, with intervals by patient."""
     prepare, parts = jax.jit(config.preprocessing), []
     for first in range(0, len(slices), _ROWS):

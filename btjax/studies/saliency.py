@@ -25,7 +25,6 @@ from btjax.studies.saliency_rows import (
     Randomisation,
     RandomisationRow,
     SaliencyReport,
-    ScoreRow,
 )
 from btjax.studies.saliency_tables import comparison_rows, lesion_sizes, score_rows
 from btjax.studies.subject import Permuted, SaliencyConfig, Subject, checked_rows
@@ -127,13 +126,8 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
         raise ValueError("scores need masks, which this form of the data set has not")
     scored = masks.any(axis=(1, 2)) & ~masks.all(axis=(1, 2))
     area_share = float(subject.trained.masks.mean())
-    controls = control_maps(
-        tested.images,
-        subject.predicted,
-        subject.trained.masks,
-        subject.trained.labels,
-        seed=explained.config.saliency_seed,
-    )
+    seed = explained.config.saliency_seed
+    controls = control_maps(tested.images, subject.predicted, subject.trained.masks, subject.trained.labels, seed=seed)
     of_controls = {
         name: score_maps(found[scored], masks[scored], area_share=area_share) for name, found in controls.items()
     }
@@ -141,26 +135,24 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
     groups = {"class": np.array(subject.run.classes)[subject.labels[scored]], "size": sizes}
     if tested.planes is not None:
         groups["plane"] = tested.planes[scored]
-    patients = subject.clusters[scored]
-    places = np.cumsum(scored) - 1
     values: dict[str, dict[str, np.ndarray]] = {}
     scores, comparison = [], []
+    places = np.cumsum(scored) - 1  # a test slice's place among the scored ones
     for name, (rows, found) in _counted(explained.maps.items(), "scores", progress):
         kept = scored[rows]
-        values[name] = score_maps(found[kept], masks[rows[kept]], area_share=area_share)
         part = places[rows[kept]]
-        columns = {group: column[part] for group, column in groups.items()}
+        values[name] = score_maps(found[kept], masks[rows[kept]], area_share=area_share)
+        patients, columns = subject.clusters[rows[kept]], {group: column[part] for group, column in groups.items()}
         beside = {control: {s: v[part] for s, v in each.items()} for control, each in of_controls.items()}
-        scores += score_rows({name: values[name]}, patients[part], columns)
-        comparison += comparison_rows({name: values[name]}, beside, patients[part], columns)
-    chance = chance_levels(masks[scored], area_share=area_share)
+        scores += score_rows({name: values[name]}, patients, columns)
+        comparison += comparison_rows({name: values[name]}, beside, patients, columns)
     report = Localisation(
         area_share=area_share,
         size_edges=edges,
-        chance={name: float(np.mean(levels)) for name, levels in chance.items()},
+        chance={name: float(v.mean()) for name, v in chance_levels(masks[scored], area_share=area_share).items()},
         directions={name: "higher" if score.higher_is_better else "lower" for name, score in SCORES.items()},
         scores=_known(subject, scores),
-        controls=_known(subject, score_rows(of_controls, patients, groups)),
+        controls=_known(subject, score_rows(of_controls, subject.clusters[scored], groups)),
         comparison=_known(subject, comparison),
         without_mask=int(np.sum(~scored)),
     )

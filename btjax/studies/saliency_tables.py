@@ -58,9 +58,7 @@ def score_rows(
         for method, scores in values.items():
             for score, numbers in scores.items():
                 found = resampled.mean(numbers[chosen])
-                rows.append(
-                    ScoreRow(group, value, method, score, found.rows, found.clusters, found.value, found.ci95)
-                )
+                rows.append(ScoreRow(group, value, method, score, found.rows, found.clusters, found.value, found.ci95))
     return rows
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from btjax.base.batches import in_batches
 from btjax.base.errors import InputError
 from btjax.base.files import read_json
 from btjax.base.options import option
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import Run
-from btjax.saliency.classifier import BASELINES, Classifier, mean_baseline
+from btjax.saliency.classifier import Classifier
+from btjax.saliency.inputs import BASELINES, mean_baseline
 from btjax.saliency.methods import Method, find_methods
 from btjax.saliency.unet import final_output, output_difference
 from btjax.studies.composed import AUTOENCODER, COMPOSED, load_composed
+from btjax.studies.data import Divided
 
 if TYPE_CHECKING:
+    import pathlib
+
     from btjax.data.slices import Slices
-    from btjax.studies.data import Divided
 
 _CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam", "score_cam")
 _REFERENCES = 16  # training slices from which expected gradients draw
@@ -102,7 +105,7 @@ class Subject:
 
     @property
     def clusters(self) -> np.ndarray:
-        """str [N]: what is resampled together, patients, or slices where the data set does not know them."""
+        """Str [N]: what is resampled together, patients, or slices where the data set does not know them."""
         return self.tested.ids if self.tested.patients is None else self.tested.patients
 
     def drawn(self, count: int, seed: int) -> np.ndarray:
@@ -149,9 +152,7 @@ def open_subject(run: Run, data: Divided, arithmetic: str = "as_trained") -> Sub
 def require_network(run: Run) -> None:
     """Raises InputError where a run cannot be explained: an autoencoder, or a classical head."""
     if run.config.task().name != "classification":
-        raise InputError(
-            f"--checkpoint={run.folder}: an autoencoder; expected a classifier, such as the one beside it"
-        )
+        raise InputError(f"--checkpoint={run.folder}: an autoencoder; expected a classifier, such as the one beside it")
     if run.head is not None:
         raise InputError(
             f"--checkpoint={run.folder}: its head is {run.head.name}, which has no gradient; expected --head=dense"
@@ -160,8 +161,6 @@ def require_network(run: Run) -> None:
 
 def predicted_classes(classifier: Classifier, inputs: np.ndarray, batch_size: int = 32) -> np.ndarray:
     """int64 [N]: the class with the highest logit of each of the network's inputs."""
-    from btjax.base.batches import in_batches
-
     logits = in_batches(functools.partial(_logits, classifier), batch_size, inputs)
     return logits.argmax(axis=1)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -22,6 +21,7 @@ from btjax.runs.report import CheckpointInfo, TrainingInfo
 from btjax.runs.run import HEAD, Run
 from btjax.studies.classifier import device, trained_by
 from btjax.studies.data import Divided, divide, load_slices
+from btjax.systems.config import Config
 from btjax.systems.system import Place, Prepare, Prepared, find_system
 from btjax.training.hosts import agree, leads
 from btjax.training.loop import Trainer
@@ -31,8 +31,8 @@ from btjax.training.step import make_predict
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
-    from btjax.systems.config import Config
 
 BATCH = 32
 """Slices at a time where rows are predicted."""
@@ -82,9 +82,7 @@ def open_job(
     return prepare_job(config, folder, data, Place(cache_folder(cache_dir), observer.on_data), prepare)
 
 
-def prepare_job(
-    config: Config, folder: RunFolder, data: Divided, place: Place, prepare: Prepare | None = None
-) -> Job:
+def prepare_job(config: Config, folder: RunFolder, data: Divided, place: Place, prepare: Prepare | None = None) -> Job:
     """Makes ready what a run trains on slices that are loaded; see `open_job`."""
     prepare = prepare or find_system(config.system).prepare
     return Job(folder, config, data, prepare(config, data.slices, data.split, place))
@@ -149,7 +147,7 @@ def fit_several(
         job.folder.start(job.config, job.data.split)
         if resume and job.folder.checkpoints.exists("last"):
             trainer.restore(index)
-    observers = observers or (lambda name: Observer())
+    observers = observers or (lambda _: Observer())
     with contextlib.ExitStack() as stack:
         trainer.fit([stack.enter_context(RunLog(job.folder, observers(name))) for name, job in jobs.items()])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from btjax.base.batches import in_batches
+from btjax.base.errors import InputError
 from btjax.evaluation.reconstruction import (
     LatentEffect,
     ReconstructionScores,
@@ -27,6 +27,8 @@ from btjax.training.loop import kept_name
 from btjax.training.step import make_predict
 
 if TYPE_CHECKING:
+    import pathlib
+
     from flax import linen as nn
 
     from btjax.data.slices import Slices
@@ -121,7 +123,7 @@ class UNetPictures:
 class Parts:
     """The trained and composed models of an experiment's folder."""
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path) -> None:
         """Restores them; InputError where a stage is missing."""
         self.autoencoder, self.classifier = restore(folder / AUTOENCODER), restore(folder / CLASSIFIER)
         self.composed = {name: load_composed(folder, name) for name in ("final", "left", "right")}
@@ -148,8 +150,6 @@ def figure_rows(tested: Slices) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       InputError: fewer than two test slices of a class.
     """
-    from btjax.base.errors import InputError
-
     places = [np.flatnonzero(tested.labels == label) for label in range(len(tested.classes))]
     for name, found in zip(tested.classes, places, strict=True):
         if len(found) < 2:
@@ -199,16 +199,23 @@ def unet_report(folder: pathlib.Path, data: Divided) -> tuple[UNetReport, UNetPi
         classes=data.slices.classes,
         config=values | {"data": {name: value for name, value in values["data"].items() if name != "data_dir"}},
     )
+    arrays = {"inputs": inputs, "full": full, "final": final}
+    return report, _pictures(parts, pictures, rows, arrays)
+
+
+def _pictures(
+    parts: Parts, by_epoch: dict, rows: tuple[np.ndarray, np.ndarray], arrays: dict[str, np.ndarray]
+) -> UNetPictures:
+    """What Figures 13 and 14 show of some rows of the test slices."""
     shown = np.concatenate(rows)
+    inputs = jnp.asarray(arrays["inputs"][shown])
     network = Classifier(parts.classifier.model, parts.classifier.variables)
-    predicted = np.asarray(jnp.argmax(network(jnp.asarray(inputs[shown])), axis=-1))
-    maps = np.asarray(gradient(network, jnp.asarray(inputs[shown]), jnp.asarray(predicted), jax.random.key(0)))
-    return report, UNetPictures(
-        by_epoch=pictures,
+    predicted = np.asarray(jnp.argmax(network(inputs), axis=-1))
+    maps = np.asarray(gradient(network, inputs, jnp.asarray(predicted), jax.random.key(0)))
+    return UNetPictures(
+        by_epoch=by_epoch,
         rows=rows,
-        inputs=dict(zip(shown.tolist(), inputs[shown], strict=True)),
-        full=dict(zip(shown.tolist(), full[shown], strict=True)),
-        final=dict(zip(shown.tolist(), final[shown], strict=True)),
+        **{name: dict(zip(shown.tolist(), array[shown], strict=True)) for name, array in arrays.items()},
         gradients=dict(zip(shown.tolist(), maps, strict=True)),
         predicted=dict(zip(shown.tolist(), predicted.tolist(), strict=True)),
     )

@@ -7,7 +7,7 @@ from btjax.systems.system import System
 SYSTEM = System(
     name="cnn",
     title="Custom CNN",
-    reference="Rafiq, Patwary and Weiss, Brain Tumor Classification using Deep Learning, section 4.2, Figures 15 and 16",
+    reference="Rafiq, Patwary and Weiss, Brain Tumor Classification using Deep Learning, section 4.2, Figures 15, 16",
     model=CNN,
     published=RESULTS["cnn"],
     claims="30 of 32 test slices (Figure 16), slices divided at random",

@@ -6,6 +6,8 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
+from flax import linen as nn
+
 from btjax.base import options
 from btjax.base.errors import InputError
 from btjax.data.dataset import DataConfig
@@ -15,8 +17,6 @@ from btjax.systems.system import find_system, system_names
 from btjax.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from flax import linen as nn
-
     from btjax.training.tasks import Task
 
 SCHEMA = 2

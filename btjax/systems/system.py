@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import pathlib
 import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from flax import linen as nn
+
 from btjax.base.errors import InputError
+from btjax.base.progress import ProgressCallback
+from btjax.evaluation.published import PublishedResult
 from btjax.training.loop import Examples
 from btjax.training.tasks import Classification, Task
 
 if TYPE_CHECKING:
-    import pathlib
-
-    from flax import linen as nn
-
-    from btjax.base.progress import ProgressCallback
     from btjax.data.slices import Slices
     from btjax.data.splits import Split
-    from btjax.evaluation.published import PublishedResult
     from btjax.systems.config import Config
 
 

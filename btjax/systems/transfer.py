@@ -91,11 +91,11 @@ def prepare_transfer(config: Config, slices: Slices, split: Split, place: Place)
     task = dataclasses.replace(task, frozen_below=stage)
     known = pretrained is not None and frozen.keys() <= pretrained["params"].keys()
     cached = transfer.feature_cache and stage is not None and known
-    if cached and pretrained is not None and stage is not None:
-        if not config.augmentation.active or transfer.feature_copies:
-            examples = _features(FrozenPart(task.model, pretrained, stage), config, slices, split, place)
-            head = None if transfer.head == "dense" else transfer.head
-            return Prepared(dataclasses.replace(task, start=stage), examples, pretrained, stage, head)
+    fixed = not config.augmentation.active or transfer.feature_copies > 0
+    if cached and fixed and pretrained is not None and stage is not None:
+        examples = _features(FrozenPart(task.model, pretrained, stage), config, slices, split, place)
+        head = None if transfer.head == "dense" else transfer.head
+        return Prepared(dataclasses.replace(task, start=stage), examples, pretrained, stage, head)
     if transfer.head != "dense":
         raise InputError(f"--head={transfer.head}: needs features: --weights, and --layer_rates=block*=0,*=1")
     return Prepared(task, Examples.of(slices, split), pretrained)

@@ -37,7 +37,7 @@ class StageConfig:
 SYSTEM = System(
     name="unet",
     title="U-Net autoencoder",
-    reference="Rafiq, Patwary and Weiss, Brain Tumor Classification using Deep Learning, section 4.1.1, Figures 2 to 10",
+    reference="Rafiq, Patwary and Weiss, Brain Tumor Classification using Deep Learning, section 4.1.1",
     model=UNet,
     task=Reconstruction,
     extra=StageConfig,

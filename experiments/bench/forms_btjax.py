@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,9 @@ from btjax.training.optimizers import make_optimizer
 from btjax.training.state import create_state
 from btjax.training.tasks import Classification, Reconstruction
 from experiments.bench.cases import SALIENCY, SAMPLES, Case, batches, dtype_of, random_inputs, random_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STEPS = 256
 """The most steps in one timing."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import torch
@@ -11,6 +11,9 @@ from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 
 from experiments.bench import forms_btjax, forms_torch
 from experiments.bench.cases import SAMPLES, Case, random_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _NOISE = 0.15
 

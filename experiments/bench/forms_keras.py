@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import keras
 from keras import layers
 
 from btjax.models.unet import down_widths, halvings, up_widths
 from experiments.bench.cases import Case, batches, dtype_of, random_inputs, random_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def make_model(case: Case) -> keras.Model:

@@ -6,7 +6,7 @@ With its kernels mirrored, the U-Net here makes of a mirrored image the mirror i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from torch import nn
 from btjax.models.unet import EPSILON, MOMENTUM, down_widths, halvings, up_widths
 from btjax.models.vgg16 import CONVOLUTIONS
 from experiments.bench.cases import Case, batches, dtype_of, random_inputs, random_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def make_model(case: Case) -> nn.Module:
@@ -75,7 +78,7 @@ def make_vgg16(case: Case) -> nn.Sequential:
 class Block(nn.Module):
     """A convolution, plain or transposed, without bias; batch normalisation, dropout, activation."""
 
-    def __init__(self, convolution: nn.Module, features: int, dropout: float, slope: float):
+    def __init__(self, convolution: nn.Module, features: int, dropout: float, slope: float) -> None:
         super().__init__()
         self.conv, self.dropout, self.slope = convolution, dropout, slope
         self.batch_norm = nn.BatchNorm2d(features, eps=EPSILON, momentum=1 - MOMENTUM)
@@ -91,7 +94,7 @@ class Block(nn.Module):
 class UNet(nn.Module):
     """`btjax.models.unet.UNet`, layer by layer and name by name."""
 
-    def __init__(self, case: Case):
+    def __init__(self, case: Case) -> None:
         super().__init__()
         levels, (width,), channels = halvings(case.image_size), case.widths, case.channels
         self.chain = nn.Sequential()

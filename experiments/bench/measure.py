@@ -16,7 +16,7 @@ from experiments.bench.cases import Case, dtype_of, flops, forms_of, reference_f
 class Worker:
     """One `experiments.bench.worker` process."""
 
-    def __init__(self, *arguments: str):
+    def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.bench.worker", *arguments],
             stdin=subprocess.PIPE,

@@ -133,7 +133,7 @@ def _seconds(loop, arguments, steps: int) -> float:
 class _EpochClock(Observer):
     """Times each epoch's training by the loop, and the same steps in one call of the compiled chunk after it."""
 
-    def __init__(self, trainer: Trainer, epochs: int):
+    def __init__(self, trainer: Trainer, epochs: int) -> None:
         self.trainer, self.epochs = trainer, epochs
         self.loop_seconds, self.step_seconds = [], []
 

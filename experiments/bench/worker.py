@@ -17,9 +17,12 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from experiments.bench.cases import Case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TIMING_SECONDS = 3.0
 """About how long a timing takes, if a step is shorter than that: as a chunk of the training loop does."""

@@ -11,8 +11,8 @@ from btjax.evaluation.reconstruction import (
     LatentEffect,
     ReconstructionScores,
     latent_experiments,
-    reconstruction_report,
     reconstruction_scores,
+    summarise,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def test_no_image_keeps_its_own_latent():
 def test_a_report_holds_the_means_with_intervals_by_patient_and_comes_back_from_json():
     outputs = np.clip(IMAGES + RANDOM.normal(0, 0.1, IMAGES.shape), 0, 1).astype(np.float32)
     patients = np.array(["a", "a", "b", "b", "c", "d"])
-    report = reconstruction_report(outputs, IMAGES, patients=patients, resamples=200, seed=1)
+    report = summarise(reconstruction_scores(outputs, IMAGES), patients=patients, resamples=200, seed=1)
     for name, values in reconstruction_scores(outputs, IMAGES).items():
         assert getattr(report, name) == values.mean()
         expected = mean_interval(values, patients, resamples=200, seed=1)
@@ -85,12 +85,12 @@ def test_a_report_holds_the_means_with_intervals_by_patient_and_comes_back_from_
     assert (report.slices, report.patients, report.interval.unit, report.interval.units) == (6, 4, "patient", 4)
     text = json.dumps(msgspec.to_builtins(report), allow_nan=False)
     assert msgspec.convert(json.loads(text), ReconstructionScores, strict=False) == report
-    by_slice = reconstruction_report(outputs, IMAGES)
+    by_slice = summarise(reconstruction_scores(outputs, IMAGES))
     assert (by_slice.patients, by_slice.interval.unit, by_slice.interval.units) == (None, "slice", 6)
 
 
 def test_a_perfect_reconstruction_has_no_finite_psnr():
-    report = reconstruction_report(IMAGES, IMAGES)
+    report = summarise(reconstruction_scores(IMAGES, IMAGES))
     assert report.psnr is None and report.psnr_ci95 is None
     assert (report.mae, report.mae_ci95) == (0, (0, 0))
 

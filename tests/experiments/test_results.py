@@ -36,7 +36,7 @@ def test_the_table_has_a_row_for_each_run_and_the_mean_of_a_protocols_seeds():
 def test_folds_are_pooled_by_their_slices():
     table = tables.classifier_table([fake_run("family", accuracy=0.9), fake_run("family", accuracy=0.6, slices=20)])
     assert table.count("\n") == 2
-    assert "| family, 2 folds | 0 | 30 (8) | **70.0%** (folds 60.0% to 90.0%, no interval) |" in table
+    assert "| family, 2 folds | 0 | 30 (8) | **70.0%** (folds 60.0 to 90.0, no interval) |" in table
 
 
 def fake_comparison(method, mean, slices=20, interval=(0.01, 0.2), **place) -> dict:

@@ -31,7 +31,9 @@ def test_a_resumed_run_must_have_the_rows_that_it_was_started_on(started):
         started.start(config, blob_split(make_blobs(), seed=1))
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"experiment": "cnn"}', '{"experiment": "resnet", "seed": 0}', "3", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"experiment": "cnn"}', '{"experiment": "resnet", "seed": 0}', "3", "[" * 100_000]
+)
 def test_a_config_that_is_none_is_one_clear_line(started, text):
     (started.path / "config.json").write_text(text)
     for action in (lambda: btjax.restore(started.path), lambda: started.check(Config.default("cnn"), True)):

@@ -109,7 +109,7 @@ def test_a_config_that_is_damaged_is_one_clear_line(change, message):
 
 @pytest.mark.parametrize("values", [[], None, 3, "cnn", {}])
 def test_what_is_no_config_at_all_is_one_clear_line(values):
-    with pytest.raises(InputError, match="x.json"):
+    with pytest.raises(InputError, match=r"x\.json"):
         Config.from_json(values, "x.json")
 
 

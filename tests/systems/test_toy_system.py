@@ -137,7 +137,7 @@ def test_it_resumes_to_the_same_predictions(trained, tmp_path):
 
 
 def test_it_is_evaluated_again_with_the_same_numbers(trained):
-    config, run = trained
+    _config, run = trained
     before = run.report.test
     assert btjax.evaluate(run).test == before
 
