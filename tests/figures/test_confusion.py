@@ -1,8 +1,11 @@
 """The confusion matrix shows every count and its share of the row."""
 
 import io
+import itertools
 
+import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from btjax.figures.confusion import confusion_matrix
 
@@ -37,3 +40,47 @@ def test_text_is_dark_on_light_cells_and_light_on_dark_cells():
 def test_a_matrix_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"\[3, 3\], found \(2, 2\)"):
         confusion_matrix([[1, 0], [0, 1]], CLASSES)
+
+
+LONG = (
+    "oligodendroglioma, anaplastic",
+    "glioblastoma",
+    "a class with $x_{ in its name",
+    *(f"class {index}" for index in range(7)),
+)
+
+
+def drawn(figure):
+    """Draws the figure, and gives the renderer that knows where its texts are."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return canvas.get_renderer()
+
+
+@pytest.mark.parametrize("size", [2, 4, 10])
+def test_any_number_of_classes_and_long_names_are_drawn_in_full(size):
+    figure = confusion_matrix(np.eye(size, dtype=int), LONG[:size], title="$a_{")
+    renderer = drawn(figure)
+    panel = figure.axes[0]
+    assert [label.get_text().replace("\n", " ") for label in panel.get_xticklabels()] == list(LONG[:size])
+    width, height = figure.get_size_inches() * figure.dpi
+    boxes = [label.get_window_extent(renderer) for label in (*panel.get_xticklabels(), *panel.get_yticklabels())]
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in boxes)
+    # Cells stay large enough for a count and a share.
+    box = panel.get_window_extent(renderer)
+    assert box.width / size > 0.6 * figure.dpi and box.height / size > 0.45 * figure.dpi
+
+
+@pytest.mark.parametrize(("size", "turned"), [(4, 0), (10, 45)])
+def test_names_that_would_run_into_each_other_are_turned(size, turned):
+    figure = confusion_matrix(np.eye(size, dtype=int), ["meningioma", "schwannoma"] * (size // 2))
+    renderer = drawn(figure)
+    labels = figure.axes[0].get_xticklabels()
+    assert {label.get_rotation() for label in labels} == {turned}
+    boxes = [label.get_window_extent(renderer) for label in labels]
+    assert turned or all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_a_share_below_one_is_never_printed_as_the_whole():
+    panel = confusion_matrix([[99_999, 1], [0, 5]], ("a", "b")).axes[0]
+    assert [text.get_text() for text in panel.texts if text.xy == (0.5, 0.5)] == ["99999", "99.9%"]

@@ -1,9 +1,11 @@
 """The worst mistakes: the right slices, in order, and a figure whatever there is to show."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from btjax.figures.mistakes import worst_mistakes
 
@@ -62,3 +64,17 @@ def test_names_with_signs_of_mathematics_are_drawn_as_they_are(images):
     figure = worst_mistakes(images[:1], np.array([0]), np.array([[0.0, 1.0]]), classes, ids=np.array(["$x^{"]))
     figure.savefig(io.BytesIO(), format="png")
     assert titles(figure) == ["true: a$_{b\npredicted: c\\frac, >99.9%"]
+
+
+def test_long_names_and_ids_are_drawn_in_full_and_inside_the_figure(images):
+    classes = tuple(f"a class with a very long name, number {index}" for index in range(10))
+    ids = np.array([f"patient/a/very/long/path/to/the/slice/file_{index}.png" for index in range(3)])
+    figure = worst_mistakes(images[:3], np.array([3, 4, 5]), np.tile(np.eye(10)[9], (3, 1)), classes, ids=ids)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    expected = [f"true: {classes[row]} predicted: {classes[9]}, >99.9%" for row in (3, 4, 5)]
+    assert [title.replace("\n", " ") for title in titles(figure)] == expected
+    renderer, panels = canvas.get_renderer(), [panel for panel in figure.axes if panel.images]
+    assert [panel.texts[0].get_text().replace("\n", "") for panel in panels] == [f"slice {name}" for name in ids]
+    boxes = [panel.get_tightbbox(renderer) for panel in panels]
+    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))
