@@ -109,7 +109,7 @@ def help_text(command: str, description: str) -> str:
     for title, names in _GROUPS.items():
         lines += ["", f"{title}:"]
         for name in sorted(set(names), key=names.index):
-            flag = FLAGS[name]
+            flag: Any = FLAGS[name]
             default = flag.default
             shown = ",".join(map(str, default)) if isinstance(default, list) else default
             prefix = f"  --[no]{name}" if flag.boolean else f"  --{name}"

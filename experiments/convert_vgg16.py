@@ -23,11 +23,11 @@ def read(path: pathlib.Path) -> vgg16.Weights:
         raise InputError(f"{path}: not found, expected torchvision's vgg16 weights")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
+            from safetensors.numpy import load_file  # pyright: ignore[reportMissingImports], an extra
 
             state = load_file(path)
         else:
-            import torch
+            import torch  # pyright: ignore[reportMissingImports], an extra
 
             # Nothing but tensors is unpickled.
             state = {name: np.asarray(leaf) for name, leaf in torch.load(path, "cpu", weights_only=True).items()}

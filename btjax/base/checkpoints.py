@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint.experimental.v1 as ocp
 
 from btjax.base.errors import InputError
@@ -73,7 +74,7 @@ class Checkpoints:
         with self._reading(which) as checkpointer:
             metadata = checkpointer.metadata()
             _check_leaves(folder, metadata.metadata, abstract)
-            return checkpointer.load(None, abstract), metadata.custom_metadata
+            return checkpointer.load(None, abstract), _as_dict(metadata.custom_metadata)
 
     def exists(self, which: str) -> bool:
         """Whether there is a complete checkpoint "last" or "best"."""
@@ -82,7 +83,7 @@ class Checkpoints:
     def progress(self, which: str) -> dict[str, Any]:
         """What was given as progress to the newest checkpoint; InputError where there is none."""
         with self._reading(which) as checkpointer:
-            return checkpointer.metadata().custom_metadata
+            return _as_dict(checkpointer.metadata().custom_metadata)
 
     def _newest(self, which: str) -> int | None:
         folder = self.folder / which
@@ -106,9 +107,15 @@ class Checkpoints:
             raise InputError(f"{folder}: the checkpoint is damaged or not one of btjax: {reason}") from error
 
 
+def _as_dict(progress: Any) -> dict[str, Any]:
+    return progress if isinstance(progress, dict) else {}
+
+
 def _checkpointer(folder: pathlib.Path, **options: Any) -> ocp.training.Checkpointer:
-    policy = ocp.training.preservation_policies.LatestN(1)
-    return ocp.training.Checkpointer(folder.absolute(), preservation_policy=policy, **options)
+    # Orbax's annotations name narrower types than it takes.
+    place: Any = folder.absolute()
+    policy: Any = ocp.training.preservation_policies.LatestN(1)
+    return ocp.training.Checkpointer(place, preservation_policy=policy, **options)
 
 
 def _check_leaves(folder: pathlib.Path, found: Any, expected: Any) -> None:
@@ -128,7 +135,7 @@ def _shapes(tree: Any) -> dict[str, str]:
     """Shape by name of every leaf; a random key counts as the integers that stand for it on disk."""
 
     def shape(leaf):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.eval_shape(jax.random.key_data, leaf)
         return str(tuple(leaf.shape))
 

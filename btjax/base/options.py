@@ -88,19 +88,18 @@ def check_option(group: type, name: str, value: Any, where: str) -> None:
     """
     value_type, element_type = option_type(group, name)
     rules = options(group)[name].metadata
-    if isinstance(value, tuple) and value_type is tuple:
+    elements, kind = (value,), value_type
+    if isinstance(value, tuple) and element_type is not None:
         if not value:
             raise InputError(f"{where}: empty, expected at least one value")
-        elements, element_type = value, element_type
-    else:
-        elements, element_type = (value,), value_type
+        elements, kind = value, element_type
+    accepted = (int, float) if kind is float else kind
     for element in elements:
-        accepted = (int, float) if element_type is float else element_type
-        if not isinstance(element, accepted) or (isinstance(element, bool) and element_type is not bool):
-            raise InputError(f"{where} is {element!r}, expected {element_type.__name__}")
+        if not isinstance(element, accepted) or (isinstance(element, bool) and kind is not bool):
+            raise InputError(f"{where} is {element!r}, expected {kind.__name__}")
         if rules["choices"] is not None and element not in rules["choices"]:
             raise InputError(f"{where} is {element!r}, expected one of {', '.join(rules['choices'])}")
-        if element_type in (int, float):
+        if kind in (int, float) and isinstance(element, (int, float)):
             _check_range(element, rules["minimum"], rules["maximum"], where)
 
 

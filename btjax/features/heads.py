@@ -2,52 +2,128 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
-HEADS: dict[str, tuple[Callable, tuple]] = {
-    "linear_probe": (lambda c: LogisticRegression(C=c, max_iter=2000), (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)),
-    "knn": (lambda neighbours: KNeighborsClassifier(neighbours, weights="distance"), (1, 3, 5, 9, 15)),
-    "svm": (lambda c: SVC(C=c, kernel="rbf", decision_function_shape="ovr"), (0.1, 1.0, 10.0, 100.0)),
+from btjax.base.errors import InputError
+from btjax.base.files import write_whole
+
+
+def _linear_probe(inverse_strength: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=inverse_strength, max_iter=2000)
+
+
+def _knn(neighbours: float) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(int(neighbours), weights="distance")
+
+
+def _svm(c: float) -> Any:
+    from sklearn.svm import SVC
+
+    return SVC(C=c, kernel="rbf", decision_function_shape="ovr")
+
+
+HEADS: dict[str, tuple[Callable[[float], Any], tuple[float, ...]]] = {
+    "linear_probe": (_linear_probe, (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)),
+    "knn": (_knn, (1, 3, 5, 9, 15)),
+    "svm": (_svm, (0.1, 1.0, 10.0, 100.0)),
 }
-"""name -> (classifier of its one setting, the settings tried): multinomial logistic regression by the inverse strength
-of its L2 term, nearest neighbours by their number, a support vector machine with radial kernel by its C."""
+"""Each classifier by its name, with the settings that are tried.
+
+`linear_probe` is multinomial logistic regression; its setting is the inverse strength of the L2 term. `knn` is nearest
+neighbours, weighted by distance; its setting is their number. `svm` is a support vector machine with a radial kernel;
+its setting is C.
+"""
 
 
-def fit_head(
-    name: str, features: np.ndarray, labels: np.ndarray, train: np.ndarray, validation: np.ndarray
-) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
-    """Fits a classifier on standardised features; the setting is chosen by accuracy on the validation rows.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Head:
+    """A fitted classifier.
+
+    Attributes:
+      name: a key of `HEADS`.
+      setting: the one of its settings that the validation rows chose.
+      pipeline: scikit-learn's standardisation and classifier.
+    """
+
+    name: str
+    setting: float
+    pipeline: Any
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Logits float32 [N, classes] of features float32 [N, ...].
+
+        They are log probabilities where the classifier gives probabilities, and the decision values of `svm`.
+        """
+        flat = features.reshape(len(features), -1)
+        if self.name == "svm":
+            values = self.pipeline.decision_function(flat)
+            if values.ndim == 1:  # of two classes scikit-learn gives one value
+                values = np.stack([-values, values], axis=1)
+        else:
+            # A class without a single vote is unlikely, not impossible.
+            values = np.log(np.clip(self.pipeline.predict_proba(flat), 1e-3, 1))
+        return values.astype(np.float32)
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes the classifier, complete or not at all, in skops's format, from which no code is run."""
+        import skops.io
+
+        content = {"name": self.name, "setting": self.setting, "pipeline": self.pipeline}
+        write_whole(path, lambda beside: skops.io.dump(content, beside))
+
+
+def load_head(path: pathlib.Path) -> Head:
+    """Reads what `Head.save` wrote; only scikit-learn's and NumPy's own types are accepted.
+
+    Raises:
+      InputError: there is none, or it is damaged or holds other types.
+    """
+    import skops.io
+
+    if not path.is_file():
+        raise InputError(f"{path}: not found, expected a fitted head")
+    try:
+        content = skops.io.load(path)
+        head = Head(content["name"], float(content["setting"]), content["pipeline"])
+    except Exception as error:  # a damaged file fails in as many ways as there are types in it
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path}: damaged, or no head of btjax: {reason}") from error
+    if head.name not in HEADS:
+        raise InputError(f"{path}: head {head.name!r}, expected one of {', '.join(HEADS)}")
+    return head
+
+
+def fit_head(name: str, features: np.ndarray, labels: np.ndarray, train: np.ndarray, validation: np.ndarray) -> Head:
+    """Fits a classifier on standardised features; its setting is chosen by accuracy on the validation rows.
 
     Args:
       name: a key of `HEADS`.
       features: float32 [N, ...].
-      labels: int32 [N], each class among the training rows.
+      labels: int32 [N]; every class has training rows.
       train: int32 [n], rows to fit.
-      validation: int32 [m], rows to choose the setting by; the first of equal ones wins.
+      validation: int32 [m], rows that choose the setting; of equal ones the first.
 
-    Returns:
-      (logits, setting): a function from rows to float32 [rows, classes], log probabilities where the classifier
-      gives probabilities and the machine's decision values for `svm`, and the setting that was chosen.
+    Example:
+      >>> features = np.eye(3, dtype=np.float32)[np.arange(30) % 3]
+      >>> head = fit_head("knn", features, np.arange(30) % 3, np.arange(20), np.arange(20, 30))
+      >>> head.setting, head.logits(features[:2]).argmax(axis=1).tolist()
+      (1.0, [0, 1])
     """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     make, settings = HEADS[name]
     flat = features.reshape(len(features), -1)
     fitted = [make_pipeline(StandardScaler(), make(setting)).fit(flat[train], labels[train]) for setting in settings]
-    scores = [model.score(flat[validation], labels[validation]) for model in fitted]
+    scores = [pipeline.score(flat[validation], labels[validation]) for pipeline in fitted]
     best = int(np.argmax(scores))
-
-    def logits(rows: np.ndarray) -> np.ndarray:
-        if name == "svm":
-            values = fitted[best].decision_function(flat[rows])
-        else:
-            # A vote that nobody cast is rare, not impossible.
-            values = np.log(np.clip(fitted[best].predict_proba(flat[rows]), 1e-3, 1))
-        return values.astype(np.float32)
-
-    return logits, float(settings[best])
+    return Head(name, float(settings[best]), fitted[best])

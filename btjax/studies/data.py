@@ -13,6 +13,8 @@ from btjax.data.splits import Split, make_split
 if TYPE_CHECKING:
     import os
 
+    import numpy as np
+
     from btjax.systems.config import Config
 
 
@@ -23,6 +25,17 @@ class Divided:
     slices: Slices
     split: Split
     form: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 [N]: the labels of all slices.
+
+        Raises:
+          ValueError: slices without labels.
+        """
+        if self.slices.labels is None:
+            raise ValueError("expected labelled slices")
+        return self.slices.labels
 
     @property
     def tested(self) -> Slices:

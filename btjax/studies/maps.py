@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from btjax.base.batches import in_batches
@@ -58,7 +59,7 @@ def explain(
     classifier = Classifier(run.model, {name: tree for name, tree in run.variables.items() if tree})
     if targets is None:
         targets = predicted_classes(classifier, inputs)
-    baselines = np.asarray(run.config.preprocessing.black(images)) if chosen.takes_baseline else None
+    baselines = np.asarray(run.config.preprocessing.black(jnp.asarray(images))) if chosen.takes_baseline else None
     return attribution_maps(classifier, inputs, targets, jax.random.key(seed), chosen, baselines=baselines)
 
 

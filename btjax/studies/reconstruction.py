@@ -32,12 +32,11 @@ def reconstruction_report(
       predict: from slices uint8 [n, S, S] to outputs float32 [n, S, S, C].
       config: of the run.
     """
-    scores = {
-        side: score_slices(predict, data.slices.take(rows), config)
-        for side, rows in data.split.sides().items()
-        if side != "train"
-    }
-    return ReconstructionReport(**{name: getattr(info, name) for name in info.__dataclass_fields__}, **scores)
+    return ReconstructionReport(
+        **{name: getattr(info, name) for name in info.__dataclass_fields__},
+        test=score_slices(predict, data.tested, config),
+        validation=score_slices(predict, data.slices.take(data.split.validation), config),
+    )
 
 
 def score_slices(predict: Callable[[np.ndarray], np.ndarray], slices: Slices, config: Config) -> ReconstructionScores:

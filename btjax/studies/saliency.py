@@ -127,7 +127,7 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
     scored = masks.any(axis=(1, 2)) & ~masks.all(axis=(1, 2))
     area_share = float(subject.trained.masks.mean())
     seed = explained.config.saliency_seed
-    controls = control_maps(tested.images, subject.predicted, subject.trained.masks, subject.trained.labels, seed=seed)
+    controls = control_maps(tested.images, subject.predicted, subject.trained.masks, subject.data.labels[subject.data.split.train], seed=seed)
     of_controls = {
         name: score_maps(found[scored], masks[scored], area_share=area_share) for name, found in controls.items()
     }
@@ -250,7 +250,7 @@ def _randomisation_row(
 ) -> RandomisationRow:
     """The row of a method and stage: similarity of the maps before and after, and what the score lost."""
     (method, stage), (before, after) = name, maps
-    similar = {measure: float(np.mean(values)) for measure, values in map_similarity(before, after).items()}
+    similar: dict[str, Any] = {name: float(np.mean(values)) for name, values in map_similarity(before, after).items()}
     masks = subject.tested.masks
     scored = np.zeros(len(rows), bool) if masks is None else masks[rows].any(axis=(1, 2)) & ~masks[rows].all((1, 2))
     if masks is None or not scored.any():

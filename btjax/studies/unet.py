@@ -278,7 +278,7 @@ def _latent_effects(
         lambda latents, inputs: in_batches(decode, _BATCH, latents, inputs),
         in_batches(encode, _BATCH, inputs),
         inputs,
-        tested.labels,
+        np.asarray(tested.labels),
         patients=tested.patients,
     )
 
@@ -299,6 +299,6 @@ def _confusions(classifier: Run, data: Divided) -> dict[int, tuple[tuple[int, ..
         variables, _ = classifier.checkpoints.load(kept_name(epoch), classifier.variables)
         predicted = predict(variables, data.slices.images[rows], _BATCH).argmax(axis=1)
         labels = np.arange(len(data.slices.classes))
-        matrix = confusion_matrix(data.slices.labels[rows], predicted, labels=labels)
+        matrix = confusion_matrix(data.labels[rows], predicted, labels=labels)
         matrices[epoch] = tuple(map(tuple, matrix.tolist()))
     return matrices

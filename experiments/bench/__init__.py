@@ -1,1 +1,1 @@
-"""Measures btjax against PyTorch and Keras: see `experiments.bench.__main__`."""
+"""Measures btjax against PyTorch, Keras and captum: see `experiments.bench.__main__`."""

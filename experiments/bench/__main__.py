@@ -2,14 +2,16 @@
 
     scripts/bench [--cases=small,vgg16] [--forms=torch,keras_jax] [--rounds=7]
 
-CNN and U-Net are measured by training steps as they train (slices as uint8 in memory, scaled inside the step, the
-model's loss, Adam), VGG16 by its forward pass, SmoothGrad and integrated gradients by the maps of 64 slices. Each form
-runs in a process of its own; the processes take turns, so that a noisy machine is noisy for all. Of btjax alone:
-`layers`, the share of the rate of plain matrix products that the paper's wide convolutions reach; `epoch`, what the
-training loop takes over its compiled steps; `folds`, five folds trained in one program against the same runs one after
-the other.
+The CNN and the U-Net are measured by their training steps (slices as uint8 in memory, scaled inside the step, the
+model's loss, Adam), VGG16 by its forward pass, SmoothGrad and integrated gradients by the maps of 64 slices. A form is
+a framework in one of its variants. Each form runs in its own process; the processes take turns, so that whatever slows
+the machine slows all of them.
 
-Prints tables and writes experiments/results/bench_DEVICE.json, where cases that are not asked for stay as they were.
+Three cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of plain
+matrix products. `epoch`: the time that the training loop adds to its compiled steps. `folds`: five folds trained in one
+program, compared with the same runs one after the other.
+
+Prints tables and writes experiments/results/bench_DEVICE.json; cases that were not asked for keep their figures.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import pathlib
 import platform
 import sys
 
+from btjax.base.errors import InputError
+from btjax.base.files import read_json, write_json
 from experiments.bench.cases import CASES, FORMS, PIECES
 from experiments.bench.measure import ask_once, describe, measure_case, select_forms
 
@@ -30,7 +34,17 @@ FRAMEWORKS = ("btjax", "torch", "keras", "captum")
 
 
 def measure(name: str, device: dict, forms: list[str], rounds: int) -> dict | None:
-    """The figures of one case, printed; None, and a line that says why, where there are none."""
+    """Measures one case and prints its table.
+
+    Args:
+      name: the case, of CASES or WITHIN.
+      device: what `experiments.bench.worker.device` returns.
+      forms: the forms or frameworks to compare.
+      rounds: timings of each form.
+
+    Returns:
+      The figures as JSON values; None, after a line that says why, where nothing was measured.
+    """
     if name in WITHIN:
         result = ask_once(name, json.dumps({"rounds": rounds}))
         lines = describe_within(name, result) if result else []
@@ -49,7 +63,7 @@ def measure(name: str, device: dict, forms: list[str], rounds: int) -> dict | No
 
 
 def describe_within(name: str, result: dict) -> list[str]:
-    """Lines of what `layers`, `epoch` or `folds` measured."""
+    """The printed lines for the figures of `layers`, `epoch` or `folds`."""
     if name == "epoch":
         return [
             f"  {result['steps']} steps: {result['epoch_seconds']:.2f} s by the training loop, "
@@ -75,8 +89,12 @@ def describe_within(name: str, result: dict) -> list[str]:
 
 
 def merge(path: pathlib.Path, device: dict, name: str, result: dict) -> None:
-    """Puts a case's figures into the results file, beside those of other cases; the file is whole at any time."""
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """Puts a case's figures into the results file and keeps those of other cases.
+
+    Raises:
+      InputError: the file exists and is not JSON.
+    """
+    old = read_json(path) if path.exists() else {}
     cases = {**old.get("cases", {}), name: result}
     order = [*CASES, *WITHIN]
     whole = {
@@ -84,13 +102,12 @@ def merge(path: pathlib.Path, device: dict, name: str, result: dict) -> None:
         "machine": f"{platform.machine()}, {platform.system()}, {os.cpu_count()} cores",
         "cases": {known: cases[known] for known in sorted(cases, key=order.index)},
     }
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".json.new")
-    temporary.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, whole, indent=1)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options of the command line; exits with status 2 and one line for a wrong one."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -103,23 +120,40 @@ def main(arguments: list[str] | None = None) -> int:
         "bfloat16 beside float32 on a GPU alone",
     )
     parser.add_argument("--rounds", type=int, default=7, help="timings of each form")
-    parser.add_argument("--results_dir", type=pathlib.Path, default=RESULTS, help="where the results file is")
+    parser.add_argument("--results_dir", type=pathlib.Path, default=RESULTS, help="folder of the results file")
     options = parser.parse_args(arguments)
-    cases, forms = options.cases.split(","), options.forms.split(",")
-    for flag, found, known in (("cases", cases, names), ("forms", forms, (*FRAMEWORKS, *FORMS))):
+    options.cases, options.forms = options.cases.split(","), options.forms.split(",")
+    for flag, found, known in (("cases", options.cases, names), ("forms", options.forms, (*FRAMEWORKS, *FORMS))):
         for name in found:
             if name not in known:
                 parser.error(f"--{flag}: found {name!r}, expected some of {', '.join(known)}")
     if options.rounds < 1:
         parser.error(f"--rounds={options.rounds}: expected at least 1")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures the cases that the command line names.
+
+    Args:
+      arguments: the command line, without the program's name; None for this process's own.
+
+    Returns:
+      The exit status: 0, 1 where a case could not be measured, 2 where JAX finds no device or the results file is bad.
+    """
+    options = parse(arguments)
     device = ask_once("device")
     if device is None:
         return 2
     path, failed = options.results_dir / f"bench_{device['name']}.json", False
-    for name in cases:
-        result = measure(name, device, forms, options.rounds)
+    for name in options.cases:
+        result = measure(name, device, options.forms, options.rounds)
         if result:
-            merge(path, device, name, result)
+            try:
+                merge(path, device, name, result)
+            except (InputError, OSError) as error:
+                print(f"scripts/bench: {error}", file=sys.stderr)
+                return 2
         failed |= result is None and not (name in CASES and CASES[name].gpu_only)
     print(f"results: {path}")
     return 1 if failed else 0

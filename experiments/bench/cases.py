@@ -1,17 +1,18 @@
-"""What is measured: the models, their sizes, the floating-point operations that each takes, and the forms compared."""
+"""What is measured: the models, their sizes and floating-point operations, and the forms that are compared."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 
+import msgspec
 import numpy as np
 
 from btjax.models.unet import down_widths, halvings, up_widths
 from btjax.models.vgg16 import CONVOLUTIONS
 
 ROWS = 128
-"""Slices in memory from which batches are taken."""
+"""Slices in memory; the batches are taken from these."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Case:
       image_size: side of the slices in pixels.
       channels: channels of the network's input, 1 or 3.
       batch_size: slices in a step.
-      widths: filters of the CNN's convolutions; of the U-Net the first layer's alone.
+      widths: filters of the CNN's convolutions; for the U-Net, filters of its first layer.
       dense: units of the first dense layer of the CNN and of VGG16's head.
       dtype: type of the arithmetic; parameters stay float32.
       gpu_only: too long for a CPU.
@@ -41,12 +42,12 @@ class Case:
 
     @staticmethod
     def from_json(values: dict) -> Case:
-        """Reads what `dataclasses.asdict` and JSON made of a case."""
-        return Case(**values | {"widths": tuple(values["widths"])})
+        """The case whose `dataclasses.asdict` this is, also after a round trip through JSON."""
+        return msgspec.convert(values, Case)
 
 
 SAMPLES = 32
-"""Noisy copies of SmoothGrad, steps of integrated gradients."""
+"""Number of noisy copies in SmoothGrad, and of steps in integrated gradients."""
 
 _PAPER = (64, 256, 512, 1024, 1024, 1024)
 _SMALL = (16, 32, 64, 128, 256, 256)
@@ -62,23 +63,23 @@ CASES = {
     "smooth_grad": Case("smooth_grad", 128, 1, 64, _SMALL, 256),
     "integrated_gradients": Case("integrated_gradients", 128, 1, 64, _SMALL, 256),
 }
-"""The models that btjax, PyTorch and Keras run in turns."""
+"""The cases by name; the forms of each run in turns."""
 
 _FLOAT32_FORMS = ("btjax", "torch_eager", "torch_channels_last", "torch_compile", "keras_jax", "keras_torch")
 _SALIENCY_FORMS = ("btjax", "captum_eager", "captum_channels_last")
 _BFLOAT16_FORMS = ("btjax", "torch_channels_last", "torch_compile", "keras_jax", "keras_torch")
 BFLOAT16 = "_bfloat16"
-"""The suffix of a form that computes in bfloat16 what the case asks for in float32."""
+"""The suffix of a form that computes in bfloat16 although its case says float32."""
 
 SALIENCY = ("smooth_grad", "integrated_gradients")
-"""Kinds of cases whose peer is captum."""
+"""Kinds of cases that are compared with captum."""
 
 FORMS = (*_FLOAT32_FORMS, *_SALIENCY_FORMS[1:], *(form + BFLOAT16 for form in _BFLOAT16_FORMS))
-"""Every way of running a model: framework, variant, and with the suffix in bfloat16."""
+"""Every form: framework and variant, with a suffix where it computes in bfloat16."""
 
 
 def forms_of(case: Case, platform: str) -> list[str]:
-    """The forms in which a case is measured on `platform` (`cpu` or `gpu`); bfloat16 beside float32 on a GPU alone."""
+    """The forms in which a case is measured on `platform`, `cpu` or `gpu`; only a GPU adds bfloat16 to float32."""
     if case.kind in SALIENCY:
         return list(_SALIENCY_FORMS)
     bfloat16 = platform == "gpu" and case.dtype == "float32"
@@ -86,21 +87,22 @@ def forms_of(case: Case, platform: str) -> list[str]:
 
 
 def reference_form(form: str) -> str:
-    """The form of btjax with the same arithmetic: what a form's time is divided by."""
+    """The form of btjax that computes in the same type; a form's time is divided by the time of this one."""
     return "btjax" + BFLOAT16 * form.endswith(BFLOAT16)
 
 
 def dtype_of(case: Case, form: str) -> str:
-    """`float32` or `bfloat16`."""
+    """The type that a form of a case computes in, `float32` or `bfloat16`."""
     return "bfloat16" if form.endswith(BFLOAT16) else case.dtype
 
 
 def flops(case: Case) -> float:
     """Floating-point operations for one image: 2 per multiply-add of convolutions and dense layers.
 
-    Taps that fall on padding count. A layer's backward pass takes twice its forward pass, once for the kernel and once
-    for its input, which layers on the image do not need. The frozen `location` has no backward pass. What Winograd's
-    convolution saves is counted as done: with it a rate may exceed that of plain matrix products.
+    Taps that fall on padding count. A backward pass costs as much as the forward pass for the kernel's gradient, and as
+    much again for the input's gradient, which the first layer does not need. The frozen `location` has no backward
+    pass. The multiplications that Winograd's convolution saves are counted as well, so its rate may exceed the rate of
+    plain matrix products.
     """
     if case.kind in SALIENCY:
         # A forward pass and the gradient by each layer's input, for every sample.
@@ -112,7 +114,7 @@ def flops(case: Case) -> float:
 
 
 def _cnn_layers(case: Case) -> list[tuple[int, int]]:
-    """Multiply-adds of each layer's forward pass for one image, and how often a training step takes them."""
+    """For each layer: multiply-adds of a forward pass on one image, and how many times a training step does these."""
     size, channels, layers = case.image_size, case.channels, []
     for width in case.widths:
         layers.append((9 * channels * width * size**2, 3 if layers else 2))
@@ -145,28 +147,28 @@ def _unet_layers(case: Case) -> list[tuple[int, int]]:
 
 
 def random_slices(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [ROWS, S, S] and labels int32 [ROWS]: time does not depend on what the pixels are."""
+    """Slices uint8 [ROWS, S, S] and labels int32 [ROWS], random: the time does not depend on the pixels."""
     random = np.random.default_rng(0)
     size = case.image_size
     return random.integers(0, 256, (ROWS, size, size)).astype(np.uint8), random.integers(0, 3, ROWS).astype(np.int32)
 
 
 def random_inputs(case: Case) -> np.ndarray:
-    """float32 [B, S, S, channels] in [-1, 1], what a forward pass is given."""
+    """The input of a forward pass, float32 [B, S, S, channels] in [-1, 1]."""
     shape = (case.batch_size, case.image_size, case.image_size, case.channels)
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
 def batches(case: Case, steps: int) -> list[np.ndarray]:
-    """Rows int64 [B] of `steps` batches that go round and round the slices."""
+    """The rows, int64 [B], of each of `steps` batches; after the last slice they start again at the first."""
     return list((np.arange(steps * case.batch_size) % ROWS).reshape(steps, case.batch_size))
 
 
 def wide_layers(least: int = 512) -> dict[str, dict]:
-    """The paper's convolutions with at least `least` filters, on the maps that they meet in `paper64` and `paper128`.
+    """The shapes of the paper's convolutions with at least `least` filters, as they are in `paper64` and `paper128`.
 
     Returns:
-      By name, such as paper64/conv_3: `image` [B, S, S, C] and `kernel` [3, 3, C, O].
+      By name, such as paper64/conv_3: the shapes `image` [B, S, S, C] and `kernel` [3, 3, C, O].
     """
     layers = {}
     for name in ("paper64", "paper128"):
@@ -184,5 +186,5 @@ PIECES = ("forward", "image_gradient", "kernel_gradient")
 
 
 def layer_flops(layer: dict) -> float:
-    """Operations of a wide layer's forward pass on its batch, and of each of its two gradients."""
+    """Floating-point operations of a layer's forward pass on its batch; each of its two gradients takes as many."""
     return 2.0 * math.prod(layer["image"]) * math.prod(layer["kernel"]) / layer["image"][3]

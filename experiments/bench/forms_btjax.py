@@ -1,4 +1,4 @@
-"""The models as btjax runs them."""
+"""The cases in btjax."""
 
 from __future__ import annotations
 
@@ -26,32 +26,45 @@ from experiments.bench.cases import SALIENCY, SAMPLES, Case, batches, dtype_of, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import optax
+    from flax import linen as nn
+
+    from btjax.training.state import TrainState
+
 STEPS = 256
 """The most steps in one timing."""
 
 
-def make_model(case: Case, dtype: str = "float32"):
+def make_model(case: Case, dtype: str = "float32") -> CNN | UNet | VGG16:
     """The Flax module of a case."""
     if case.kind == "cnn" or case.kind in SALIENCY:
-        return CNN(widths=case.widths, dense=case.dense, pools=len(case.widths), dtype=dtype)
+        return make_cnn(case, dtype)
     if case.kind == "unet":
         return UNet(width=case.widths[0], dtype=dtype)
     return VGG16(dense=case.dense, dtype=dtype)
 
 
+def make_cnn(case: Case, dtype: str = "float32") -> CNN:
+    """The CNN of a case of kind `cnn` or of one of SALIENCY."""
+    return CNN(widths=case.widths, dense=case.dense, pools=len(case.widths), dtype=dtype)
+
+
 def prepare(case: Case, form: str) -> Callable[[int], None]:
-    """`run(steps)`, which takes at most STEPS steps and waits for them."""
-    model = make_model(case, dtype_of(case, form))
+    """A function `run(steps)` that takes at most STEPS steps and waits for the results."""
+    dtype = dtype_of(case, form)
     if case.kind in SALIENCY:
-        return _maps(case, model)
+        return _maps(case, make_cnn(case, dtype))
+    model = make_model(case, dtype)
     return _forward(case, model) if case.kind == "vgg16" else _training(case, model)
 
 
-def make_task(case: Case, model) -> tuple:
-    """What training a case means.
+def make_task(
+    case: Case, model: nn.Module
+) -> tuple[Classification | Reconstruction, optax.GradientTransformation, Callable[[jax.Array], TrainState]]:
+    """The task and the optimizer of a case that trains.
 
     Returns:
-      The task, the optimizer, and `initialise(key)`, which makes the state; the U-Net's `location` is frozen in it.
+      The task, the optimizer, and `initialise(key)`, which returns a fresh state; the U-Net's `location` is frozen.
     """
     kind = Reconstruction if case.kind == "unet" else Classification
     task = kind(model, Preprocessing("grey" if case.channels == 1 else "grey3"), Augmentation())
@@ -61,8 +74,8 @@ def make_task(case: Case, model) -> tuple:
     return task, optimizer, partial(create_state, variables, optimizer, layer_rates=rates)
 
 
-def _training(case: Case, model) -> Callable[[int], None]:
-    """Chunks as `Trainer` takes them: the slices as uint8 on the device, scaled inside the step."""
+def _training(case: Case, model: nn.Module) -> Callable[[int], None]:
+    """Trains in chunks as `Trainer` does: the slices are uint8 on the device and scaled inside the step."""
     images, labels = random_slices(case)
     task, optimizer, initialise = make_task(case, model)
     state = initialise(jax.random.key(0))
@@ -80,12 +93,13 @@ def _training(case: Case, model) -> Callable[[int], None]:
     return run
 
 
-def _forward(case: Case, model) -> Callable[[int], None]:
+def _forward(case: Case, model: nn.Module) -> Callable[[int], None]:
     inputs = jnp.asarray(random_inputs(case))
     variables = jax.jit(model.init)(jax.random.key(0), inputs[:1])
     apply = jax.jit(model.apply)
 
     def run(steps: int) -> None:
+        outputs = None
         for _ in range(steps):
             outputs = apply(variables, inputs)
         jax.block_until_ready(outputs)
@@ -93,14 +107,14 @@ def _forward(case: Case, model) -> Callable[[int], None]:
     return run
 
 
-def fresh_variables(case: Case, model) -> dict:
-    """The model's variables as it initialises them; every form of a saliency case has these."""
+def fresh_variables(case: Case, model: nn.Module) -> dict:
+    """The model's variables, initialised with a fixed key: all forms of a saliency case use the same."""
     inputs = jnp.zeros((1, case.image_size, case.image_size, case.channels))
     return jax.jit(model.init)(jax.random.key(0), inputs)
 
 
-def explain(case: Case, model) -> Callable[[], np.ndarray]:
-    """Makes the maps of a saliency case, float32 [B, S, S], as the saliency experiment does, of class 0's logit."""
+def explain(case: Case, model: CNN) -> Callable[[], np.ndarray]:
+    """A function that computes the maps of a saliency case for class 0, float32 [B, S, S], as `btjax.saliency` does."""
     inputs, targets = random_inputs(case), np.zeros(case.batch_size, np.int32)
     classifier = Classifier(model, fresh_variables(case, model))
     count = "steps" if case.kind == "integrated_gradients" else "samples"
@@ -108,7 +122,7 @@ def explain(case: Case, model) -> Callable[[], np.ndarray]:
     return partial(attribution_maps, classifier, inputs, targets, jax.random.key(0), method)
 
 
-def _maps(case: Case, model) -> Callable[[int], None]:
+def _maps(case: Case, model: CNN) -> Callable[[int], None]:
     attribute = explain(case, model)
 
     def run(steps: int) -> None:
@@ -119,11 +133,12 @@ def _maps(case: Case, model) -> Callable[[int], None]:
 
 
 def matmul_peak(dtype: str) -> float:
-    """The best rate of square matrix products in a compiled loop, GFLOP/s, in the platform's default precision."""
+    """The highest rate of square matrix products in a compiled loop, GFLOP/s, at the platform's default precision."""
     size, products = (8192, 8) if jax.default_backend() == "gpu" else (2048, 1)
     left = jnp.full((size, size), 1 / size, dtype)
 
-    # The operands are arguments and each product is read by the next: none can be computed beforehand or left out.
+    # The operands are arguments and each product is an operand of the next: the compiler can neither compute one
+    # beforehand nor leave one out.
     @jax.jit
     def multiply(left, right):
         return jax.lax.fori_loop(0, products, lambda _, total: left @ total, right)
@@ -132,7 +147,7 @@ def matmul_peak(dtype: str) -> float:
 
 
 def best_seconds(compute: Callable[[], jax.Array], times: int) -> float:
-    """The shortest wall time of `times` calls after a first one."""
+    """The shortest wall time among `times` calls, in seconds, after one call that is not timed."""
     jax.block_until_ready(compute())
     seconds = []
     for _ in range(times):

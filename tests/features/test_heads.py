@@ -1,0 +1,64 @@
+"""Classical heads: they learn, they are kept without pickle, and what is damaged is one line."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+
+from btjax.base.errors import InputError
+from btjax.features.heads import HEADS, Head, fit_head, load_head
+
+RANDOM = np.random.default_rng(0)
+
+
+def separable(classes: int = 3, rows: int = 120):
+    labels = np.arange(rows, dtype=np.int32) % classes
+    features = RANDOM.standard_normal((rows, 2, classes)) + 4 * np.eye(classes)[labels][:, None]
+    return features.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_a_head_learns_separable_features_and_chooses_on_validation(name, classes):
+    features, labels = separable(classes)
+    head = fit_head(name, features, labels, np.arange(60), np.arange(60, 90))
+    values = head.logits(features[90:])
+    assert values.shape == (30, classes) and values.dtype == np.float32 and np.isfinite(values).all()
+    assert accuracy_score(labels[90:], values.argmax(axis=1)) > 0.9
+    assert head.setting in HEADS[name][1]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_that_is_kept_gives_the_same_logits(name, tmp_path):
+    features, labels = separable()
+    head = fit_head(name, features, labels, np.arange(60), np.arange(60, 90))
+    head.save(tmp_path / "head.skops")
+    again = load_head(tmp_path / "head.skops")
+    assert (again.name, again.setting) == (head.name, head.setting)
+    np.testing.assert_array_equal(again.logits(features), head.logits(features))
+    assert [path.name for path in tmp_path.iterdir()] == ["head.skops"]
+
+
+class Foreign:
+    """A type that no head holds."""
+
+
+@pytest.mark.parametrize("damage", ["absent", "empty", "cut", "pickle", "foreign", "other"])
+def test_what_is_no_head_is_one_clear_line(damage, tmp_path):
+    path = tmp_path / "head.skops"
+    features, labels = separable()
+    head = fit_head("knn", features, labels, np.arange(60), np.arange(60, 90))
+    head.save(path)
+    whole = path.read_bytes()
+    if damage == "absent":
+        path.unlink()
+    elif damage == "foreign":
+        Head("knn", 1.0, Foreign()).save(path)
+    elif damage == "other":
+        Head("forest", 1.0, head.pipeline).save(path)
+    else:
+        path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "pickle": pickle.dumps(1)}[damage])
+    with pytest.raises(InputError, match=r"head\.skops") as caught:
+        load_head(path)
+    assert "\n" not in str(caught.value)
