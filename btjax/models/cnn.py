@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,12 @@ class CNN(nn.Module):
     classes: int = 3
     activation: Callable[[jax.Array], jax.Array] = nn.relu
 
+    composite: ClassVar[tuple[str, ...]] = ()
+    """Names of the layers that are more than one affine layer and the activation."""
+
+    frozen: ClassVar[tuple[str, ...]] = ()
+    """Names of the sub-trees of `params` that training must not move."""
+
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of the chain's layers, in order; a convolution's output is taken after its activation."""
@@ -47,19 +54,27 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: jax.Array, *, train: bool = False, start: str | None = None, stop: str | None = None
+        self,
+        inputs: jax.Array,
+        *,
+        train: bool = False,
+        counted: jax.Array | None = None,
+        start: str | None = None,
+        stop: str | None = None,
     ) -> jax.Array:
         """The class logits.
 
         Args:
           inputs: float32 [B, S, S, channels]; with `start`, that layer's output.
           train: whether dropout is live; it then needs the random stream "dropout".
+          counted: bool [B], as in `btjax.nn.network`; without effect, since no layer looks across the batch.
           start: the layer, of `layers`, after which to begin.
           stop: the layer whose output to return instead of the logits.
 
         Returns:
           float32 [B, classes]; with `stop`, that layer's output.
         """
+        del counted
 
         def dense(hidden):
             hidden = nn.Dense(self.dense, name="dense", dtype=self.dtype, kernel_init=glorot)(hidden)

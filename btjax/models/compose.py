@@ -1,22 +1,23 @@
-"""Models put together from the parameters of trained ones (Figures 4, 5 and 6): nothing is trained here.
+"""Models composed of the parameters of trained ones (Figures 4, 5 and 6); nothing is trained here.
 
 Each function takes variables, {"params": ..., "batch_stats": ...}, and returns new variables and their origins: the
-path of every leaf, as "params/down_1/conv/kernel", mapped to the part that it was taken from. Leaves are handed on as
-they are, bit for bit.
+path of every leaf, such as "params/down_1/conv/kernel", mapped to the part that it was taken from. Leaves are copied
+bit for bit.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 
 from btjax.base.errors import InputError
-from btjax.data.slices import CLASSES
 
-Leaves = dict[str, jax.Array]
+if TYPE_CHECKING:
+    import jax
+
+Leaves = dict[str, Any]
 Composed = tuple[dict[str, Any], dict[str, str]]
 
 AUTOENCODER = "autoencoder"
@@ -62,10 +63,24 @@ def compose_final(autoencoder: dict[str, Any], classifier: dict[str, Any], laten
     return _variables(chosen), origins
 
 
-def encoder_of(params: dict[str, Any]) -> dict[str, Any]:
-    """A `UNet`'s params of the encoder, under the names that an `EncoderClassifier` has for them."""
-    layers = {name: f"class_{name}" for name in params if name.startswith("down_")} | {"latent": "latent"}
-    return {named: params[name] for name, named in layers.items()}
+def encoder_of(autoencoder: dict[str, Any]) -> dict[str, Any]:
+    """The encoder's variables of a `UNet`, under the names that an `EncoderClassifier` has for them.
+
+    Args:
+      autoencoder: variables of a `UNet`.
+
+    Returns:
+      {"params", "batch_stats"} of `class_down_1` to `class_down_n` and `latent`.
+
+    Raises:
+      InputError: variables that are no U-Net's.
+    """
+    _unet_leaves(autoencoder)
+    names = {name: f"class_{name}" for name in autoencoder["params"] if name.startswith("down_")} | {"latent": "latent"}
+    return {
+        collection: {named: autoencoder[collection][name] for name, named in names.items()}
+        for collection in ("params", "batch_stats")
+    }
 
 
 def compose_left(autoencoder: dict[str, Any], fresh: dict[str, Any]) -> Composed:
@@ -126,7 +141,7 @@ def _leaves(part: str, variables: dict[str, Any]) -> Leaves:
     if "params" not in variables:
         raise InputError(f"{part}: found {', '.join(sorted(variables)) or 'nothing'}, expected params and batch_stats")
     collections = {name: variables.get(name, {}) for name in ("params", "batch_stats")}
-    return traverse_util.flatten_dict(collections, sep="/")
+    return dict(traverse_util.flatten_dict(collections, sep="/"))
 
 
 def _unet_leaves(autoencoder: dict[str, Any]) -> Leaves:
@@ -149,18 +164,17 @@ def _unet_leaves(autoencoder: dict[str, Any]) -> Leaves:
 
 
 def _check_logits(encoder: Leaves, unet: Leaves) -> None:
-    """Checks that the classifier stands on such a latent and tells the classes apart that there are."""
+    """Checks that the logits take the autoencoder's latent, and that their kernel and bias have as many classes."""
     features = np.shape(unet["params/latent/batch_norm/scale"])[0]
-    for path, expected in (
-        ("params/logits/kernel", [features, len(CLASSES)]),
-        ("params/logits/bias", [len(CLASSES)]),
-    ):
-        found = _shape(encoder.get(path))
-        if found != expected:
-            raise InputError(
-                f"{CLASSIFIER}: {path} is {found}, expected {expected}: {features} features of the {AUTOENCODER}'s "
-                f"latent, {len(CLASSES)} classes"
-            )
+    kernel, bias = (_shape(encoder.get(f"params/logits/{leaf}")) for leaf in ("kernel", "bias"))
+    classes = kernel[1] if isinstance(kernel, list) and len(kernel) == 2 else "classes"
+    if kernel != [features, classes]:
+        raise InputError(
+            f"{CLASSIFIER}: params/logits/kernel is {kernel}, expected [{features}, {classes}]: the {AUTOENCODER}'s "
+            f"latent has {features} features"
+        )
+    if bias != [classes]:
+        raise InputError(f"{CLASSIFIER}: params/logits/bias is {bias}, expected [{classes}], as the kernel's classes")
 
 
 def _take(part: str, leaves: Leaves, path: str, other: str, other_path: str, example: jax.Array) -> jax.Array:

@@ -1,14 +1,15 @@
 """The paper's autoencoder with one skip, and the classifier made of its encoder (section 4.1.1; Figures 2 to 6).
 
-Layers bear the paper's names. What its diagrams leave open follows the TensorFlow pix2pix tutorial, from whose blocks
-the `Sequential` layers of the diagrams were made: no bias before batch normalisation, kernels drawn from N(0, 0.02),
+Layers have the paper's names. What its diagrams leave open follows the TensorFlow pix2pix tutorial, whose blocks
+are the `Sequential` layers of the diagrams: no bias before batch normalisation, kernels drawn from N(0, 0.02),
 LeakyReLU 0.3 on the way down, ReLU on the way up, dropout 0.5 in the first three `up` layers.
 
 Three things are inferred:
 - `latent` (1x1x512 to 1x1x512, a `Sequential` too) is a block like `down` with stride 1. Its kernel is 1x1: of a 3x3
   kernel only the middle tap would ever meet a pixel, so both are the same function.
 - `location` and `colorer` are plain `Conv2D` layers and start as Keras starts those: Glorot uniform. Figure 10, where a
-  fresh `location` shifts the background by up to 0.2, rules N(0, 0.02) out for it. It has no bias: a frozen zero.
+  fresh `location` shifts the background by up to 0.2, rules out N(0, 0.02) for it. It has no bias, which would stay
+  zero, since `location` is frozen.
 - `colorer` is linear: Figure 9 shows values clipped at 0.
 
 Reference: Isola et al., "Image-to-image translation with conditional adversarial networks", CVPR 2017.
@@ -25,7 +26,6 @@ from flax import linen as nn
 
 from btjax.base.errors import InputError
 from btjax.base.options import option
-from btjax.data.slices import CLASSES
 from btjax.nn.chain import run_chain
 from btjax.nn.convolution import conv_general_dilated
 from btjax.nn.transposed import ConvTranspose
@@ -88,8 +88,8 @@ class Down(nn.Module):
     stride: int = 2
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, train: bool) -> jax.Array:
-        """`dtype` [B, S / stride, S / stride, features] of inputs [B, S, S, channels]."""
+    def __call__(self, inputs: jax.Array, train: bool, counted: jax.Array | None = None) -> jax.Array:
+        """`dtype` [B, S / stride, S / stride, features] of inputs [B, S, S, channels]; `counted` as in `UNet`."""
         hidden = nn.Conv(
             self.features,
             (self.kernel_size, self.kernel_size),
@@ -100,7 +100,7 @@ class Down(nn.Module):
             kernel_init=_NORMAL,
             conv_general_dilated=conv_general_dilated,
         )(inputs)
-        return self.activation(_batch_norm(hidden, train))
+        return self.activation(_batch_norm(hidden, train, counted))
 
 
 class Up(nn.Module):
@@ -117,12 +117,12 @@ class Up(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, train: bool) -> jax.Array:
-        """`dtype` [B, 2 S, 2 S, features] of inputs [B, S, S, channels]."""
+    def __call__(self, inputs: jax.Array, train: bool, counted: jax.Array | None = None) -> jax.Array:
+        """`dtype` [B, 2 S, 2 S, features] of inputs [B, S, S, channels]; `counted` as in `UNet`."""
         layer = ConvTranspose(
             self.features, (3, 3), (2, 2), name="conv", use_bias=False, dtype=self.dtype, kernel_init=_NORMAL
         )
-        hidden = _batch_norm(layer(inputs), train)
+        hidden = _batch_norm(layer(inputs), train, counted)
         return nn.relu(nn.Dropout(self.dropout, deterministic=not train)(hidden))
 
 
@@ -137,9 +137,10 @@ class Concat(nn.Module):
 class UNet(nn.Module):
     """An autoencoder, and beside it one frozen random channel of the image: `location`.
 
-    The images become 1x1 pixel (`down_1` to `down_n`, `latent`) and images again (`up_1` to `up_{n-1}`, `last`). There
-    are no skips from level to level; `colorer` mixes the result with `location`. `n` is the logarithm of the images'
-    side to base 2, nine for 512. Random streams: "dropout", in training.
+    The encoder (`down_1` to `down_n`, `latent`) halves an image until one pixel is left, the decoder (`up_1` to
+    `up_{n-1}`, `last`) doubles it until it has its size again. There are no skips from level to level; `colorer` mixes
+    the result with `location`. `n` is the logarithm of the images' side to base 2, nine for 512. Random streams:
+    "dropout", in training.
     """
 
     width: int = option(64, "filters of down_1; deeper layers have up to eight times as many", minimum=2)
@@ -153,13 +154,14 @@ class UNet(nn.Module):
     frozen: ClassVar[tuple[str, ...]] = ("location",)
     """Names of the sub-trees of `params` that training must not move."""
 
-    def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
-        """The images made anew.
+    def __call__(self, inputs: jax.Array, *, train: bool = False, counted: jax.Array | None = None) -> jax.Array:
+        """The reconstructed images.
 
         Args:
           inputs: float32 [B, S, S, channels], S a power of two.
           train: whether dropout is live and batch normalisation uses the batch's own statistics (and updates the
             running ones: make "batch_stats" mutable).
+          counted: bool [B], False for rows that are padding, which the batch's own statistics leave out; None for none.
 
         Returns:
           float32 [B, S, S, 3], not confined to [0, 1].
@@ -167,35 +169,38 @@ class UNet(nn.Module):
         Raises:
           InputError: an S that is no power of two or too small.
         """
-        return self.decode(self.encode(inputs, train=train), inputs, train=train)
+        latent = self.encode(inputs, train=train, counted=counted)
+        return self.decode(latent, inputs, train=train, counted=counted)
 
-    def encode(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
+    def encode(self, inputs: jax.Array, *, train: bool = False, counted: jax.Array | None = None) -> jax.Array:
         """The latent, float32 [B, 1, 1, 8 * width], of inputs as in `__call__`."""
-        return self._run(inputs, None, train)
+        return self._run(inputs, None, train, counted)
 
-    def decode(self, latent: jax.Array, inputs: jax.Array, *, train: bool = False) -> jax.Array:
-        """The images made from a latent, [B, S, S, 3], with the `location` of `inputs`; both as in `encode`."""
-        return self._run(inputs, latent, train)
+    def decode(
+        self, latent: jax.Array, inputs: jax.Array, *, train: bool = False, counted: jax.Array | None = None
+    ) -> jax.Array:
+        """The images decoded from a latent, [B, S, S, 3], with the `location` of `inputs`; both as in `encode`."""
+        return self._run(inputs, latent, train, counted)
 
     @nn.compact
-    def _run(self, inputs: jax.Array, latent: jax.Array | None, train: bool) -> jax.Array:
-        """Encodes without a latent, decodes with one: Flax allows one method that makes layers as it goes."""
+    def _run(self, inputs: jax.Array, latent: jax.Array | None, train: bool, counted: jax.Array | None) -> jax.Array:
+        """Encodes without a latent, decodes with one: Flax allows one compact method in a module."""
         self.check(inputs.shape[1])
         levels = halvings(inputs.shape[1])
         if latent is None:
             hidden = inputs.astype(self.dtype)
             for index, features in enumerate(down_widths(self.width, levels), 1):
-                hidden = Down(features, leaky_relu, self.dtype, name=f"down_{index}")(hidden, train)
-            return _latent(hidden, leaky_relu, self.dtype, train).astype(jnp.float32)
+                hidden = Down(features, leaky_relu, self.dtype, name=f"down_{index}")(hidden, train, counted)
+            return _latent(hidden.shape[-1], leaky_relu, self.dtype)(hidden, train, counted).astype(jnp.float32)
 
         hidden = latent.astype(self.dtype)
         for index, features in enumerate(up_widths(self.width, levels), 1):
             dropout = self.dropout if index <= _DROPOUT_LAYERS else 0.0
-            hidden = Up(features, dropout, self.dtype, name=f"up_{index}")(hidden, train)
+            hidden = Up(features, dropout, self.dtype, name=f"up_{index}")(hidden, train, counted)
         last = ConvTranspose(3, (3, 3), (2, 2), name="last", dtype=self.dtype, kernel_init=_NORMAL)(hidden)
         location = _location(inputs, self.dtype)
         if train and self.skip_dropout:
-            # Not scaled up as dropout would be: where it is kept, the channel is what it is in inference.
+            # Unlike dropout, what is kept is not scaled up: the channel then has the same values as in inference.
             kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.skip_dropout, (len(inputs), 1, 1, 1))
             location = jnp.where(kept, location, jnp.zeros_like(location))
         return _colorer(Concat(name="concat")(last, location), self.colorer_size, self.dtype)
@@ -206,7 +211,7 @@ class UNet(nn.Module):
 
 
 class RightModel(nn.Module):
-    """What `location` alone gives (Figure 6): the raw images beside it, through `colorer`.
+    """The output that `location` alone gives (Figure 6): the input images and `location`, mixed by `colorer`.
 
     Its parameters have the names and shapes of the `UNet`'s; `btjax.models.compose.compose_right` joins them.
     """
@@ -232,8 +237,14 @@ class EncoderClassifier(nn.Module):
     width: int = option(64, "filters of class_down_1; deeper layers have up to eight times as many", minimum=1)
     dropout: float = option(0.0, "share of the latent dropped in training before the logits", minimum=0, maximum=0.99)
     dtype: str = option("float32", "type of the arithmetic; parameters stay float32", choices=("float32", "bfloat16"))
-    classes: int = len(CLASSES)
+    classes: int = 3
     activation: Callable[[jax.Array], jax.Array] = leaky_relu
+
+    composite: ClassVar[tuple[str, ...]] = ()
+    """Names of the layers that are more than one affine layer and the activation."""
+
+    frozen: ClassVar[tuple[str, ...]] = ()
+    """Names of the sub-trees of `params` that training must not move."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -242,7 +253,13 @@ class EncoderClassifier(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: jax.Array, *, train: bool = False, start: str | None = None, stop: str | None = None
+        self,
+        inputs: jax.Array,
+        *,
+        train: bool = False,
+        counted: jax.Array | None = None,
+        start: str | None = None,
+        stop: str | None = None,
     ) -> jax.Array:
         """The class logits.
 
@@ -250,6 +267,7 @@ class EncoderClassifier(nn.Module):
           inputs: float32 [B, S, S, channels], S = 2**levels; with `start`, that layer's output.
           train: whether dropout is live and batch normalisation uses the batch's own statistics (and updates the
             running ones: make "batch_stats" mutable).
+          counted: bool [B], False for rows that are padding, which the batch's own statistics leave out; None for none.
           start: the layer, of `layers`, after which to begin.
           stop: the layer whose output to return instead of the logits.
 
@@ -263,7 +281,7 @@ class EncoderClassifier(nn.Module):
             self.check(inputs.shape[1])
 
         def down(name, features):
-            return lambda hidden: Down(features, self.activation, self.dtype, name=name)(hidden, train)
+            return lambda hidden: Down(features, self.activation, self.dtype, name=name)(hidden, train, counted)
 
         def logits(hidden):
             hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
@@ -272,7 +290,9 @@ class EncoderClassifier(nn.Module):
 
         widths = down_widths(self.width, self.levels)
         chain = [(name, down(name, features)) for name, features in zip(self.layers, widths, strict=False)]
-        chain.append(("latent", lambda hidden: _latent(hidden, self.activation, self.dtype, train)))
+        chain.append(
+            ("latent", lambda hidden: _latent(hidden.shape[-1], self.activation, self.dtype)(hidden, train, counted))
+        )
         chain += [("flatten", lambda hidden: hidden.reshape(len(hidden), -1)), ("logits", logits)]
         return run_chain(chain, inputs.astype(self.dtype), start, stop)
 
@@ -286,11 +306,14 @@ class EncoderClassifier(nn.Module):
 
     def penalty(self, params: dict) -> jax.Array:
         """The model's own term of the loss: none, float32 scalar 0."""
+        del params
         return jnp.float32(0)
 
 
-def _batch_norm(hidden: jax.Array, train: bool) -> jax.Array:
+def _batch_norm(hidden: jax.Array, train: bool, counted: jax.Array | None) -> jax.Array:
     """Batch normalisation as in Keras 3, in float32; the caller's layer gets a child `batch_norm`.
+
+    The rows of a batch that are padding are left out of its statistics, so that they change nothing.
 
     The running variance takes the batch's biased variance, as Flax and Keras 3 do; TensorFlow's fused kernel, which
     Keras 2 used for images, took the unbiased one. The variance is computed in two passes: from the mean of squares
@@ -304,11 +327,12 @@ def _batch_norm(hidden: jax.Array, train: bool) -> jax.Array:
         dtype=jnp.float32,
         use_fast_variance=False,
     )
-    return layer(hidden.astype(jnp.float32)).astype(hidden.dtype)
+    mask = None if counted is None else counted[:, None, None, None]
+    return layer(hidden.astype(jnp.float32), mask=mask).astype(hidden.dtype)
 
 
-def _latent(hidden, activation, dtype, train):
-    return Down(hidden.shape[-1], activation, dtype, kernel_size=1, stride=1, name="latent")(hidden, train)
+def _latent(features: int, activation: Callable[[jax.Array], jax.Array], dtype: str) -> Down:
+    return Down(features, activation, dtype, kernel_size=1, stride=1, name="latent")
 
 
 def _location(inputs: jax.Array, dtype: str) -> jax.Array:

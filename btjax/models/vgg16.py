@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,12 @@ class VGG16(nn.Module):
     imagenet_top: bool = False
     activation: Callable[[jax.Array], jax.Array] = nn.relu
 
+    composite: ClassVar[tuple[str, ...]] = ()
+    """Names of the layers that are more than one affine layer and the activation."""
+
+    frozen: ClassVar[tuple[str, ...]] = ()
+    """Names of the sub-trees of `params` that training must not move."""
+
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of the chain's layers, in order; convolutions and dense layers with their activation."""
@@ -55,7 +62,13 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: jax.Array, *, train: bool = False, start: str | None = None, stop: str | None = None
+        self,
+        inputs: jax.Array,
+        *,
+        train: bool = False,
+        counted: jax.Array | None = None,
+        start: str | None = None,
+        stop: str | None = None,
     ) -> jax.Array:
         """The class logits.
 
@@ -63,12 +76,14 @@ class VGG16(nn.Module):
           inputs: float32 [B, S, S, 3], scaled as the weights expect (`Preprocessing.scale`); with `start`, that
             layer's output.
           train: whether dropout is live; it then needs the random stream "dropout".
+          counted: bool [B], as in `btjax.nn.network`; without effect, since no layer looks across the batch.
           start: the layer, of `layers`, after which to begin.
           stop: the layer whose output to return instead of the logits.
 
         Returns:
           float32 [B, classes] ([B, 1000] with `imagenet_top`); with `stop`, that layer's output.
         """
+        del counted
         rest = {
             "flatten": lambda hidden: hidden.reshape(len(hidden), -1),
             "average": lambda hidden: hidden.mean(axis=(1, 2)),

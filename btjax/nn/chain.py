@@ -1,19 +1,19 @@
-"""Networks that are chains of named layers: run whole, up to a layer, or on from one.
+"""Chains of named layers: the way to write a network that can be run whole, up to a layer, or from one on.
 
-A classifier that is a chain can compute what lies below a layer once and for all (a feature cache), and be
-differentiated by a layer's output (the class activation maps), without knowing any other trick.
+What is asked of such a network is in `btjax.nn.network`. Cutting it serves the feature cache, which computes the frozen
+layers' output once, and the class activation maps, which differentiate with respect to a layer's output.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import jax
+Layer = tuple[str, Callable[[Any], Any]]
+"""A name and a function of the previous layer's output: an array, or a tuple with what travels beside the map."""
 
-Layer = tuple[str, Callable[[jax.Array], jax.Array]]
 
-
-def run_chain(layers: Sequence[Layer], inputs: jax.Array, start: str | None = None, stop: str | None = None):
+def run_chain(layers: Sequence[Layer], inputs: Any, start: str | None = None, stop: str | None = None) -> Any:
     """Runs the layers after `start` up to and including `stop`.
 
     Args:
@@ -23,10 +23,15 @@ def run_chain(layers: Sequence[Layer], inputs: jax.Array, start: str | None = No
       stop: the layer whose output is wanted; None for the last.
 
     Returns:
-      The output of `stop`; `inputs` itself where `start` and `stop` are one.
+      The output of `stop`; `inputs` itself where `start` and `stop` are the same layer.
 
     Raises:
-      ValueError: a name that is no layer's, or `stop` before `start`.
+      ValueError: an unknown name, or `stop` before `start`.
+
+    Example:
+      >>> layers = [("double", lambda x: 2 * x), ("increment", lambda x: x + 1)]
+      >>> run_chain(layers, 3), run_chain(layers, 3, stop="double"), run_chain(layers, 6, start="double")
+      (7, 6, 7)
     """
     names = [name for name, _ in layers]
     for name in (start, stop):

@@ -5,7 +5,7 @@ import pytest
 from flax import traverse_util
 
 from btjax.base.errors import InputError
-from btjax.models.compose import compose_final, compose_left, compose_right
+from btjax.models.compose import compose_final, compose_left, compose_right, encoder_of
 from btjax.models.unet import EncoderClassifier, RightModel, UNet
 
 
@@ -95,7 +95,6 @@ def test_the_right_model_has_the_autoencoders_location(autoencoder, colorer):
             32,
             r"classifier: params/logits/kernel is \[32, 3\], expected \[16, 3\]",
         ),
-        (EncoderClassifier(levels=5, width=2, classes=4), 32, r"params/logits/kernel is \[16, 4\], expected \[16, 3\]"),
         (EncoderClassifier(levels=6, width=2), 64, "classifier: .*/class_down_6/.* is .*, expected none"),
         (UNet(width=2), 32, "classifier: params/logits/kernel is missing"),
     ],
@@ -104,6 +103,23 @@ def test_a_classifier_of_another_width_size_or_kind_is_refused(autoencoder, mode
     for latent in ("classifier", "autoencoder"):
         with pytest.raises(InputError, match=message):
             compose_final(autoencoder, variables_of(model, 0, size), latent)
+
+
+def test_a_classifier_of_any_number_of_classes_is_composed(autoencoder):
+    classifier = variables_of(EncoderClassifier(levels=5, width=2, classes=4), 2)
+    assert leaves_of(compose_final(autoencoder, classifier)[0]).keys() == leaves_of(autoencoder).keys()
+    bias = traverse_util.unflatten_dict(leaves_of(classifier) | {"params/logits/bias": jnp.zeros(3)}, sep="/")
+    with pytest.raises(InputError, match=r"classifier: params/logits/bias is \[3\], expected \[4\]"):
+        compose_final(autoencoder, bias)
+
+
+def test_the_encoders_variables_are_the_autoencoders_under_the_classifiers_names(autoencoder, classifier):
+    found, theirs = leaves_of(encoder_of(autoencoder)), leaves_of(autoencoder)
+    assert found.keys() == {path for path in leaves_of(classifier) if "/logits/" not in path}
+    for path, leaf in found.items():
+        np.testing.assert_array_equal(leaf, theirs[path.replace("/class_down_", "/down_")])
+    with pytest.raises(InputError, match="params/class_down_1 is unknown"):
+        encoder_of(classifier)
 
 
 def test_a_classifier_with_too_few_levels_is_refused(classifier):
