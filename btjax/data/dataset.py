@@ -1,40 +1,47 @@
-"""Which slices a run uses: from a folder in any known form, or the phantom data set."""
+"""Which slices a run uses: those of a folder in any known form, or synthetic ones."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.data.builder import load
 from btjax.data.phantom import make_phantom
-from btjax.data.slices import Slices
 from btjax.data.sources import find_source
 from btjax.data.splits import PROTOCOLS
+
+if TYPE_CHECKING:
+    from btjax.base.progress import ProgressCallback
+    from btjax.data.slices import Slices
 
 PHANTOM = "phantom"
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which slices, at what size, divided by which protocol."""
+    """Which slices, at what size, and how they are split."""
 
     data_dir: str = option("", "folder of slices in any form that btjax reads, or `phantom` for synthetic heads")
     image_size: int = option(512, "side in pixels to which every slice is resized", minimum=32, maximum=4096)
     protocol: str = option(
         "slice",
-        "who stands apart in the split: slice (nobody, the paper's), patient, family or official (authors' folds)",
+        "what the split keeps on one side: slice (only the slice itself, the paper's way), patient, family (ids that "
+        "differ in a letter), or official (the data set authors' folds)",
         choices=PROTOCOLS,
     )
     fold: int = option(0, "the fold that is held out, 0 to folds - 1", minimum=0)
     folds: int = option(5, "number of folds", minimum=2)
+    split_seed: int = option(-1, "seed of the split; -1 takes the run's seed", minimum=-1)
     phantom_patients: int = option(40, "synthetic patients of each class, where data_dir is `phantom`", minimum=1)
     phantom_slices: int = option(6, "slices of each synthetic patient", minimum=1)
     phantom_seed: int = option(0, "seed of the synthetic heads", minimum=0)
 
 
-def load_data(config: DataConfig, cache_dir: str | None = None, progress: Callable | None = None) -> tuple[Slices, str]:
+def load_data(
+    config: DataConfig, cache_dir: str | None = None, progress: ProgressCallback | None = None
+) -> tuple[Slices, str]:
     """The slices of a config, and their form in words.
 
     Args:
@@ -43,7 +50,7 @@ def load_data(config: DataConfig, cache_dir: str | None = None, progress: Callab
       progress: see `btjax.data.builder.load`.
 
     Raises:
-      InputError: a missing or unreadable data_dir.
+      InputError: data_dir is missing, or cannot be read.
     """
     if not config.data_dir:
         raise InputError("--data_dir is missing: expected a folder of slices, or `phantom` for synthetic heads")

@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.client
-import os
 import pathlib
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
-from btjax.base.progress import ProgressCallback
+from btjax.base.files import write_whole
 from btjax.data import figshare
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from btjax.base.progress import ProgressCallback
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -30,7 +36,7 @@ class RemoteFile:
       url: where it is.
       size: its length in bytes, or None if it is not known.
       sha256: 64 hexadecimal digits, or None if no hash is published.
-      check: raises InputError for a file whose contents are wrong; for files without a hash.
+      check: raises InputError for a file with wrong contents; for files without a hash.
       md5: 32 hexadecimal digits, where that is what was published, or None.
     """
 
@@ -75,8 +81,7 @@ FIGSHARE = (
     ),
     RemoteFile("cvind.mat", "https://ndownloader.figshare.com/files/7005344", check=_check_folds),
 )
-"""The published data set, figshare article 1512427 (CC BY 4.0). Of cvind.mat no hash is published."""
-
+"""The published data set, figshare article 1512427 (CC BY 4.0). No hash of cvind.mat is published."""
 
 
 def download_figshare(
@@ -156,7 +161,7 @@ def fetch(remote: RemoteFile, folder: pathlib.Path, progress: ProgressCallback |
     if wrong:
         part.unlink()
         raise InputError(f"{remote.url}: {wrong}; the download was removed")
-    os.replace(part, path)
+    write_whole(path, part.replace)
     return path
 
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import functools
 import io
-import pathlib
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import h5py
 import numpy as np
 
 from btjax.base.errors import InputError
-from btjax.data.raw import RawSlice, Source, label_of
+from btjax.data.classes import label_of
+from btjax.data.raw import RawSlice, Source
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Sequence
 
 PUBLISHED_ZIPS = {
     f"brainTumorDataPublic_{first}-{last}.zip": (first, last)
@@ -44,7 +48,7 @@ def read_slice(data: bytes, where: str, name: str, folds: np.ndarray | None = No
       The slice with its patient, its mask and, if `folds` is given, its fold; image and mask upright.
 
     Raises:
-      InputError: the file is no MATLAB v7.3 file, or a field is missing or unusable.
+      InputError: the file is not a MATLAB v7.3 file, or a field is missing or unusable.
     """
     fields = _read_fields(data, where, "cjdata", ("label", "PID", "image", "tumorMask"))
     for field in ("image", "tumorMask"):
@@ -70,7 +74,7 @@ def read_folds(data: bytes, where: str) -> np.ndarray:
     """Reads `cvind.mat`: int32 [number of slices], the authors' fold (from 1) of `N.mat` at index N - 1.
 
     Raises:
-      InputError: the file is no MATLAB v7.3 file or holds no `cvind` of whole numbers from 1.
+      InputError: the file is not a MATLAB v7.3 file or holds no `cvind` of whole numbers from 1.
     """
     folds = _read_fields(data, where, None, ("cvind",))["cvind"].ravel()
     if folds.dtype.kind not in "uif" or not np.all((folds >= 1) & (folds == np.floor(folds))):
@@ -149,7 +153,7 @@ def _read_fields(data: bytes, where: str, group: str | None, names: Sequence[str
                 if not isinstance(parent.get(name), h5py.Dataset):
                     place = name if group is None else f"{group}/{name}"
                     raise InputError(f"{where}: found no {place}, expected it as in the figshare files")
-            return {name: np.asarray(parent[name][()]) for name in names}
+            return {name: np.asarray(cast("h5py.Dataset", parent[name])[()]) for name in names}
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{where}: expected a readable MATLAB v7.3 (HDF5) file, found: {reason}") from error
@@ -195,7 +199,7 @@ def _open_zip(path: pathlib.Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         size = path.stat().st_size if path.exists() else 0
-        raise InputError(f"{path}: is no complete zip ({error}; {size} bytes), download it again") from error
+        raise InputError(f"{path}: is not a complete zip ({error}; {size} bytes), download it again") from error
 
 
 def _safe_names(archive: zipfile.ZipFile, path: pathlib.Path) -> list[str]:
@@ -239,7 +243,7 @@ def _loose_folds(files: Sequence[pathlib.Path]) -> tuple[np.ndarray | None, tupl
 
 
 def _known(folds: np.ndarray | None) -> frozenset[str]:
-    return frozenset(("patient", "mask") if folds is None else ("patient", "mask", "fold"))
+    return frozenset(("label", "patient", "mask") if folds is None else ("label", "patient", "mask", "fold"))
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,285 +1,262 @@
-"""Slices kept as image files: class folders, and images/ + masks/ + manifest.csv.
+"""Slices kept as image files in one folder for each class, of any two or more classes.
 
-Kaggle's `denizkavi1/brain-tumor` copy keeps PNGs in class folders 1/, 2/, 3/ with matplotlib's viridis colour map baked
-in; such images are recognised one by one and turned back to grey.
+Which folder of a path names the class:
+
+1. A folder called after one of the paper's classes or after "no tumor" (`classes.known_class`), wherever it stands.
+2. Else the folder that stands directly below the structure. Structure are folders called Training, test, images, fold 1
+   and the like, a folder that holds everything else, and a folder that holds one of rule 1. The words no, normal,
+   healthy, none and figshare's numbers 1, 2, 3 name a class only here.
+
+A path that could name two classes is refused.
 """
 
 from __future__ import annotations
 
 import collections
-import csv
+import dataclasses
 import functools
+import itertools
+import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
-
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-from scipy.spatial import cKDTree
+from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
-from btjax.data.preprocess import viridis_table
-from btjax.data.raw import OPTIONAL_FIELDS, RawSlice, Source, label_of
-from btjax.data.slices import CLASSES
+from btjax.data.classes import (
+    ACCEPTED_CLASSES,
+    CLASSES,
+    NUMBERS,
+    class_name,
+    classes_within,
+    is_healthy,
+    known_class,
+    order_classes,
+)
+from btjax.data.images import IMAGE_SUFFIXES, read_image
+from btjax.data.raw import RawSlice, Source
+from btjax.data.walk import list_folders
 
-MANIFEST = "manifest.csv"
-PLANES = ("axial", "coronal", "sagittal")
-ACCEPTED_CLASSES = "meningioma, glioma, pituitary (also as in glioma_tumor, any case) or 1, 2, 3"
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 IGNORED_NAMES = ("thumbs.db", "desktop.ini")
 IGNORED_SUFFIXES = (".txt", ".md", ".csv", ".json", ".html", ".pdf")
 """Files that people keep beside images; every other file in a class folder must be an image."""
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
-
-_CLASS_WORD = re.compile(rf"({'|'.join(CLASSES)})([ _-]?tumou?rs?)?", re.IGNORECASE)
-_COLUMNS = {"patient": "pid", "fold": "author_fold", "plane": "plane_derived"}
-_VIRIDIS_DISTANCE = 30.0
-_VIRIDIS_SHARE = 0.95
-
-
-@functools.cache
-def _viridis_lookup() -> tuple[np.ndarray, np.ndarray, cKDTree]:
-    """The grey value of each of the 2^24 colours (0 where viridis has none), viridis's colour codes, and a tree."""
-    codes = _codes(viridis_table())
-    greys = np.zeros(1 << 24, np.uint8)
-    greys[codes[::-1]] = np.arange(256, dtype=np.uint8)[::-1]  # of two values with one colour the lower is kept
-    return greys, codes, cKDTree(viridis_table().astype(np.float64))
-
-
-def _codes(colours: np.ndarray) -> np.ndarray:
-    """uint8 [..., 3] -> int32 [...], one number for each colour."""
-    wide = colours.astype(np.int32)
-    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
-
-
-def undo_viridis(colours: np.ndarray) -> np.ndarray | None:
-    """The grey image under a baked-in viridis colour map.
-
-    Exact colours of the map give back their value (the lower one of the two pairs of values that share a colour);
-    other pixels (a lossy or resized copy) take the nearest colour in RGB. An image counts as viridis when 95% of its
-    pixels lie within a distance of 30 of the map; greys lie 55 and more away.
-
-    Args:
-      colours: uint8 [H, W, 3].
-
-    Returns:
-      uint8 [H, W], or None if the image is not in viridis.
-    """
-    red, green, blue = np.moveaxis(colours, -1, 0)
-    if np.array_equal(red, green) and np.array_equal(green, blue):
-        return None
-    greys, viridis_codes, tree = _viridis_lookup()
-    codes = _codes(colours)
-    grey = greys[codes]
-    other = viridis_codes[grey] != codes
-    if other.any():
-        unique, inverse, counts = np.unique(codes[other], return_inverse=True, return_counts=True)
-        points = np.stack([unique >> 16, (unique >> 8) & 255, unique & 255], axis=-1).astype(np.float64)
-        distance, nearest = tree.query(points)
-        if counts[distance > _VIRIDIS_DISTANCE].sum() > (1 - _VIRIDIS_SHARE) * codes.size:
-            return None
-        grey[other] = nearest.astype(np.uint8)[inverse]
-    return grey
-
-
-def read_image(path: pathlib.Path) -> np.ndarray:
-    """Reads an image file as grey.
-
-    Returns:
-      [H, W]: uint8 for 8-bit images, wider dtypes as stored for 16-bit, 32-bit and floating images. Colour images
-      become grey by undoing viridis if they are in it, else by luma (ITU-R 601); transparency is dropped.
-
-    Raises:
-      InputError: the file is missing or is no image.
-    """
-    image = _open(path)
-    if image.mode in ("L", "F", "I") or image.mode.startswith("I;16"):
-        return np.asarray(image)
-    if image.mode in ("1", "LA", "La"):
-        return np.asarray(image.convert("L"))
-    image = image.convert("RGB")
-    grey = undo_viridis(np.asarray(image))
-    return np.asarray(image.convert("L")) if grey is None else grey
-
-
-def read_mask(path: pathlib.Path) -> np.ndarray:
-    """Reads a mask image as bool [H, W]: above half of its maximum, so 0/1, 0/255 and 1-bit files all work.
-
-    Raises:
-      InputError: the file is missing or is no image.
-    """
-    image = _open(path)
-    pixels = np.asarray(image if image.mode in ("1", "L", "I") or image.mode.startswith("I;16") else image.convert("L"))
-    return pixels if pixels.dtype == bool else pixels > pixels.max() / 2
-
-
-def _open(path: pathlib.Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected an image, found a file that is none ({reason})") from error
+_SIDES = "train(ing)?|test(ing)?|val(idation)?|valid|dev|eval(uation)?|holdout"
+_STRUCTURE = re.compile(
+    rf"({_SIDES})([ _-]?(set|data|images?))?|(data|image)[ _-]?sets?|data|images?|imgs?|pictures?|slices?|raw|cleaned|"
+    r"(fold|part|split|batch|set)[ _-]?[0-9]*",
+    re.IGNORECASE,
+)
+_SIDE = re.compile(_SIDES, re.IGNORECASE)
+_MASK_WORD = "masks?|labels?|segmentations?|segs?|annotations?|ground[ _-]?truths?|gt|contours?"
+_MASKS = re.compile(rf"(.*[ _-])?({_MASK_WORD})([ _-].*)?", re.IGNORECASE)
+_MASK_STEM = re.compile(rf"(.+)[ _-]({_MASK_WORD})", re.IGNORECASE)
+_SLICES_ONLY = "slices only (images with masks are read from images/ and masks/ with manifest.csv)"
 
 
 def find_classes(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:
     """A tree of class folders; None if no image is among `files`.
 
-    A class folder is called meningioma, glioma or pituitary, with or without "tumor", in any case, or 1, 2, 3; it may
-    lie deeper (Training/glioma/x.jpg). A slice's id is its file's stem if the stems of the whole tree differ, else its
-    path in the tree. Patients, masks and folds are not known in this form.
+    The module's description says which folder of a path names its class. The classes are those that are found, in the
+    order of `classes.order_classes`; where every class folder is numbered they are the paper's three. A slice's id is
+    its file's stem if the stems of the whole tree differ, else its path in the tree. Patients, masks and folds are not
+    known in this form.
+
+    Args:
+      folder: the data folder.
+      files: every file below it.
 
     Raises:
-      InputError: an image lies in a folder of another name, or a class folder is empty.
+      InputError: an image outside any class folder, a path or a folder's name that names two classes, two folders side
+        by side that name the same class, a class folder without images, a folder or a file that looks like masks, or
+        one class alone.
     """
-    candidates = [path for path in files if not _ignored(path)]
-    labels = {path: _label_of_path(path.relative_to(folder).parent) for path in candidates}
-    if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in candidates) and not any(
-        label is not None for label in labels.values()
+    tree = _Tree.of(folder, files)
+    if not tree.pictures and not any(
+        known_class(part) or part in NUMBERS for path in tree.candidates for part in path.parent.parts
     ):
         return None
-    for path, label in labels.items():
-        if label is None and path.suffix.lower() in IMAGE_SUFFIXES:
-            raise InputError(f"{path.parent}: holds images, expected only class folders named {ACCEPTED_CLASSES}")
-    paths = [path for path, label in labels.items() if label is not None]
-    filled = {parent for path in paths for parent in path.parents}
-    for directory in _class_folders(folder):
-        if directory not in filled:
-            raise InputError(f"{directory}: this class folder holds no images, expected at least one")
-    stems = collections.Counter(path.stem for path in paths)
-    plain = len(stems) == len(paths)
+    tree.check_masks()
+    places = {path: tree.class_folder(path.parent) for path in tree.candidates}
+    for path in tree.pictures:
+        if places[path] is None:
+            where = folder / path.parent
+            raise InputError(f"{where}: holds images, expected only class folders named {ACCEPTED_CLASSES}")
+    found = {path: place for path, place in places.items() if place is not None}
+    tree.check_filled(found)
+    return _source(tree, found)
+
+
+def _source(tree: _Tree, places: Mapping[pathlib.PurePath, pathlib.PurePath]) -> Source:
+    """The source of files whose class folder is known."""
+    named = {place: class_name(place.name, str(tree.folder / place)) for place in set(places.values())}
+    _check_beside(tree.folder, named)
+    classes = CLASSES if all(place.name in NUMBERS for place in named) else order_classes(named.values())
+    if len(set(named.values())) < 2:
+        raise InputError(f"{tree.folder}: found images of {min(named.values())} alone, expected at least two classes")
+    plain = len({path.stem for path in places}) == len(places)
     entries = []
-    for path in paths:
-        name = path.stem if plain else path.relative_to(folder).as_posix()
-        entries.append((name, functools.partial(_read_class_image, path, name, labels[path])))
-    count = collections.Counter(labels[path] for path in paths)
-    found = ", ".join(f"{count[label]} {name}" for label, name in enumerate(CLASSES))
-    description = f"class folders of images ({len(paths)} slices: {found})"
-    return Source(folder, description, tuple(paths), frozenset(), tuple(entries))
+    for path, place in places.items():
+        name = path.stem if plain else path.as_posix()
+        label = classes.index(named[place])
+        entries.append((name, functools.partial(_read_class_image, tree.folder / path, name, label)))
+    count = collections.Counter(named[place] for place in places.values())
+    listed = ", ".join(f"{count[name]} {name}" for name in classes)
+    sides = sorted({part for place in named for part in place.parent.parts if _SIDE.fullmatch(part)})
+    together = f", {' and '.join(sides)} together" if len(sides) > 1 else ""
+    description = f"class folders of images ({len(places)} slices: {listed}{together})"
+    used = tuple(tree.folder / path for path in places)
+    return Source(tree.folder, description, used, frozenset({"label"}), tuple(entries), classes)
 
 
-def _ignored(path: pathlib.Path) -> bool:
+@dataclasses.dataclass(frozen=True)
+class _Tree:
+    """A data folder: paths relative to `folder`, and which of its folders are structure.
+
+    Attributes:
+      folder: the data folder.
+      candidates: every file but those that people keep beside images.
+      pictures: the candidates that are called like images.
+      beside: the files that people keep beside images.
+      folders: every folder.
+      outer: folders that hold everything.
+      holding: folders that hold a folder called after a known class.
+    """
+
+    folder: pathlib.Path
+    candidates: tuple[pathlib.PurePath, ...]
+    pictures: tuple[pathlib.PurePath, ...]
+    beside: tuple[pathlib.PurePath, ...]
+    folders: tuple[pathlib.PurePath, ...]
+    outer: frozenset[pathlib.PurePath]
+    holding: frozenset[pathlib.PurePath]
+
+    @classmethod
+    def of(cls, folder: pathlib.Path, files: Sequence[pathlib.Path]) -> _Tree:
+        """The tree of a folder and every file below it."""
+        paths = [path.relative_to(folder) for path in files]
+        candidates = tuple(path for path in paths if not _ignored(path))
+        pictures = tuple(path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES)
+        folders = tuple(path.relative_to(folder) for path in list_folders(folder))
+        return cls(
+            folder=folder,
+            candidates=candidates,
+            pictures=pictures,
+            beside=tuple(path for path in paths if _ignored(path)),
+            folders=folders,
+            outer=frozenset(_outer_folders(pictures or candidates)),
+            holding=frozenset(above for path in folders if known_class(path.name) for above in path.parents),
+        )
+
+    def class_folder(self, inside: pathlib.PurePath) -> pathlib.PurePath | None:
+        """The folder that names the class of what lies in the folder `inside`; None where none does.
+
+        Raises:
+          InputError: the path names two classes, or a number that is no label.
+        """
+        path = [*reversed(inside.parents), inside][1:]
+        certain = [place for place in path if known_class(place.name)]
+        place = next((place for place in certain or path if certain or not self.is_structure(place)), None)
+        if place is None:
+            return None
+        name = class_name(place.name, str(self.folder / place))
+        # Folders 1, 2, 3 inside a folder called after a class are anything, such as patients; inside a folder with a
+        # name of the user's own they might be the classes.
+        rivals = {
+            class_name(other.name)
+            for other in path
+            if _is_word(other.name) or (other.name in NUMBERS and not _is_word(place.name))
+        }
+        if rivals - {name} or (not certain and len(classes_within(place.name)) > 1):
+            raise InputError(f"{self.folder / inside}: names two classes, expected one of {ACCEPTED_CLASSES}")
+        return place
+
+    def is_structure(self, place: pathlib.PurePath) -> bool:
+        """Whether a folder divides the data set by another thing than by class."""
+        return place in self.outer or place in self.holding or _STRUCTURE.fullmatch(place.name) is not None
+
+    def check_masks(self) -> None:
+        """Refuses what looks like masks: a mask is no slice."""
+        stems = {path.with_suffix("") for path in self.pictures}
+        for path in self.pictures:
+            for place in path.parents:
+                if place not in self.outer and _MASKS.fullmatch(place.name):
+                    raise InputError(f"{self.folder / place}: looks like a folder of masks, expected {_SLICES_ONLY}")
+            match = _MASK_STEM.fullmatch(path.stem)
+            if match and path.with_name(match[1]) in stems:
+                raise InputError(f"{self.folder / path}: looks like the mask of {match[1]}, expected {_SLICES_ONLY}")
+
+    def check_filled(self, places: Mapping[pathlib.PurePath, pathlib.PurePath]) -> None:
+        """Refuses a class folder without images, given the class folder of every file that has one."""
+        filled = {above for path in places for above in path.parents}
+        pictured = {above for path in self.pictures for above in path.parents}
+        beside = {above for path in self.beside for above in path.parents}
+        for place in self.folders:
+            own = not _is_word(place.name) and place.name not in NUMBERS
+            if own and (place in beside and place not in filled):
+                continue  # a folder of notes
+            if place not in (pictured if own else filled) and self._is_class_folder(place):
+                raise InputError(f"{self.folder / place}: this class folder holds no images, expected at least one")
+
+    def _is_class_folder(self, place: pathlib.PurePath) -> bool:
+        """Whether a folder, empty or not, stands where its name is the name of a class."""
+        if known_class(place.name):
+            return True
+        return not self.is_structure(place) and all(
+            self.is_structure(above) and not known_class(above.name) for above in list(place.parents)[:-1]
+        )
+
+
+def _ignored(path: pathlib.PurePath) -> bool:
     return path.name.lower() in IGNORED_NAMES or path.suffix.lower() in IGNORED_SUFFIXES
 
 
-def _label_of_path(inside: pathlib.PurePath) -> int | None:
-    """The class that the folders of a path name: a word decides; without one, a single 1, 2 or 3."""
-    words = {CLASSES.index(match[1].lower()) for part in inside.parts if (match := _CLASS_WORD.fullmatch(part))}
-    labels = words or {int(part) - 1 for part in inside.parts if part in ("1", "2", "3")}
-    if len(labels) > 1:
-        raise InputError(f"{inside}: names two classes, expected one of {ACCEPTED_CLASSES}")
-    return labels.pop() if labels else None
+def _is_word(name: str) -> bool:
+    return known_class(name) is not None or is_healthy(name)
 
 
-def _class_folders(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Every folder of the tree whose own name is a class's, but not the numbered folders inside a named class."""
-    for directory in sorted(path for path in folder.rglob("*") if path.is_dir()):
-        above = directory.relative_to(folder).parent
-        if directory.name in ("1", "2", "3") and _label_of_path(above) is not None:
-            continue
-        if directory.name in ("1", "2", "3") or _CLASS_WORD.fullmatch(directory.name):
-            yield directory
+def _outer_folders(paths: Sequence[pathlib.PurePath]) -> list[pathlib.PurePath]:
+    """The folders that hold all paths, from the outermost to the last that holds none directly or names a class."""
+    if not paths:
+        return []
+    common = pathlib.PurePath(os.path.commonpath([path.parent for path in paths]))
+    direct = any(path.parent == common for path in paths)
+    chain = [*reversed(common.parents), *([] if direct else [common])][1:]
+    return list(itertools.takewhile(lambda place: not _is_word(place.name) and place.name not in NUMBERS, chain))
 
 
-def _read_class_image(path: pathlib.Path, name: str, label: int) -> RawSlice:
+def _check_beside(folder: pathlib.Path, named: Mapping[pathlib.PurePath, str]) -> None:
+    """Refuses two folders side by side that stand for one class."""
+    seen: dict[tuple[pathlib.PurePath, str], pathlib.PurePath] = {}
+    for place, name in sorted(named.items()):
+        other = seen.setdefault((place.parent, name), place)
+        if other != place:
+            both = f"{other.name} and {place.name}"
+            raise InputError(
+                f"{folder / place.parent}: found {both}, which both mean {name}, expected one folder of it"
+            )
+
+
+def _read_class_image(path: pathlib.Path, name: str, label: int | None) -> RawSlice:
     return RawSlice(image=read_image(path), label=label, id=name, where=str(path))
 
 
-def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:
-    """images/ with manifest.csv beside it, and masks/ if it is there; None if there is no manifest.csv.
-
-    The manifest needs the columns id and label (1, 2, 3); pid, author_fold and plane_derived are optional. It decides
-    which slices there are: an image that it does not list is not read.
+def find_unlabelled(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:
+    """Every image of a tree, without labels; None if there is none. Ids are as in `find_classes`.
 
     Raises:
-      InputError: a column is missing, an id repeats, or an image or mask that a row needs is missing.
+      InputError: a folder or a file looks like masks.
     """
-    path = folder / MANIFEST
-    if path not in files:
+    tree = _Tree.of(folder, files)
+    if not tree.pictures:
         return None
-    rows = _read_manifest(path)
-    images = _by_stem(folder / "images")
-    masks = _by_stem(folder / "masks") if (folder / "masks").is_dir() else None
-    known = {field for field, column in _COLUMNS.items() if any(row.get(column) for row in rows)}
-    if masks is not None:
-        known.add("mask")
-    entries, used = [], [path]
-    for row in rows:
-        image, mask = (_file_of(found, row["id"], path) for found in (images, masks))
-        used += [file for file in (image, mask) if file is not None]
-        entries.append((row["id"], functools.partial(_read_row, row, image, mask, path, frozenset(known))))
-    fields = ", ".join(OPTIONAL_FIELDS[name] for name in sorted(known)) or "labels only"
-    description = f"images with {MANIFEST} ({len(rows)} slices, {fields})"
-    return Source(folder, description, tuple(used), frozenset(known), tuple(entries))
-
-
-def _read_manifest(path: pathlib.Path) -> list[dict[str, str]]:
-    """The rows of the manifest, as text without surrounding blanks."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            missing = [name for name in ("id", "label") if name not in columns]
-            if missing:
-                listed = ", ".join(columns) or "none"
-                raise InputError(f"{path}: found the columns {listed}, missing {' and '.join(missing)}")
-            reader.fieldnames = columns
-            rows = [{name: (row[name] or "").strip() for name in columns} for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: is no readable CSV file ({error}), expected UTF-8 text") from error
-    if not rows:
-        raise InputError(f"{path}: lists no slices, expected at least one row")
-    return rows
-
-
-def _by_stem(directory: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    """The files of a folder by their stem."""
-    if not directory.is_dir():
-        raise InputError(f"{directory}: no such folder, expected it beside {MANIFEST}")
-    found = collections.defaultdict(list)
-    for path in sorted(directory.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            found[path.stem].append(path)
-    return found
-
-
-def _file_of(found: dict[str, list[pathlib.Path]] | None, name: str, manifest: pathlib.Path) -> pathlib.Path | None:
-    """The one file of a slice; None where the folder is absent altogether."""
-    if found is None:
-        return None
-    paths = found.get(name, [])
-    if len(paths) != 1:
-        kind = "image or mask" if not paths else f"single file (found {', '.join(path.name for path in paths)})"
-        raise InputError(f"{manifest}: row {name!r} has no {kind} in images/ or masks/, expected one file of that name")
-    return paths[0]
-
-
-def _read_row(
-    row: dict[str, str], image: pathlib.Path, mask: pathlib.Path | None, manifest: pathlib.Path, known: frozenset[str]
-) -> RawSlice:
-    """One row of the manifest with its files; an empty cell of a known column stays None and is reported above."""
-    where = f"{manifest} (row {row['id']})"
-    cells = {field: row[column] or None for field, column in _COLUMNS.items() if field in known}
-    fold, plane = cells.get("fold"), cells.get("plane")
-    if fold is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", fold):
-        raise InputError(f"{where}: found {_COLUMNS['fold']} {fold!r}, expected a fold from 1 to 5")
-    if plane is not None and plane not in PLANES:
-        raise InputError(f"{where}: found {_COLUMNS['plane']} {plane!r}, expected one of {', '.join(PLANES)}")
-    pixels = read_image(image)
-    outline = None if mask is None else read_mask(mask)
-    if outline is not None and outline.shape != pixels.shape:
-        raise InputError(f"{mask}: the mask is {outline.shape}, expected the image's shape {pixels.shape}")
-    return RawSlice(
-        image=pixels,
-        label=label_of(row["label"], where),
-        id=row["id"],
-        where=str(image),
-        patient=cells.get("patient"),
-        mask=outline,
-        fold=None if fold is None else int(fold),
-        plane=plane,
+    tree.check_masks()
+    plain = len({path.stem for path in tree.pictures}) == len(tree.pictures)
+    names = {path: path.stem if plain else path.as_posix() for path in tree.pictures}
+    entries = tuple(
+        (name, functools.partial(_read_class_image, folder / path, name, None)) for path, name in names.items()
     )
+    used = tuple(folder / path for path in names)
+    return Source(folder, f"images without labels ({len(names)} slices)", used, frozenset(), entries)

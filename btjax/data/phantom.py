@@ -1,8 +1,8 @@
 """Synthetic contrast-enhanced T1 slices with the three tumours and their masks: data to try everything on.
 
-Every patient is one head in three dimensions (`btjax.data.phantom_head`, which tells the coordinates) with one tumour
-in it; a slice is a plane through that tumour. So a patient's planes agree with each other, and neighbouring slices look
-alike without being copies. A phantom is no substitute for real slices: a result on it says that the code works.
+Every patient is one head in three dimensions (see `btjax.data.phantom_head` for the coordinates) with one tumour in it;
+a slice is a plane through that tumour. So a patient's planes agree with each other, and neighbouring slices look alike
+without being copies. A phantom does not replace real slices: a result on it says that the code works.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import scipy.ndimage
 
 from btjax.base.errors import InputError
 from btjax.data.phantom_head import SELLA, Head, brain_distance, draw_head, falx_extent, make_head, smooth_noise
@@ -28,10 +27,10 @@ PLANE_SETS = (
     ("sagittal",),
     ("axial", "coronal"),
 )
-"""The planes that a patient was scanned in; the k-th patient of every class has the same ones."""
+"""The planes that a patient was scanned in; the same for the k-th patient of every class."""
 
 SHARE_AT_SELLAR_LEVEL = 0.5
-"""Share of meningiomas and gliomas wished where a slice shows the sella too: else anatomy gives them away."""
+"""Share of meningiomas and gliomas placed where a slice shows the sella too: else the anatomy would tell the class."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +55,11 @@ class Tumour:
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """How one run of slices was taken: side of the field of view, its shift [2], rotation in the plane, tilts out of
-    it [2] in radians, and the bias field's slope along each axis [3]."""
+    """How a series of slices was taken.
+
+    `side` of the field of view, its `shift` [2], `rotation` in the plane and `tilts` [2] out of it in radians, and
+    `bias` [3], the slope of the bias field along each axis.
+    """
 
     side: float
     shift: np.ndarray
@@ -142,7 +144,7 @@ def make_meningioma(head: Head, planes: tuple[str, ...], rng: np.random.Generato
 
 
 def make_glioma(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -> Tumour:
-    """Within the brain, irregular, an enhancing wall around a dark core; in some the wall hardly enhances."""
+    """Within the brain, irregular, with an enhancing wall around a dark core; in a few the wall hardly enhances."""
     radius = rng.uniform(0.18, 0.28)
     anywhere = rng.random() > SHARE_AT_SELLAR_LEVEL
     centres = rng.uniform((-0.5, -0.65, -0.55), (0.5, 0.65, 0.35), (1500, 3)).astype(np.float32).T
@@ -164,6 +166,7 @@ def make_glioma(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -
 
 def make_pituitary(head: Head, planes: tuple[str, ...], rng: np.random.Generator) -> Tumour:
     """On the midline in the sella, growing upwards out of it, bright, small to medium."""
+    del head, planes  # the sella is at the same place in every head
     radius = rng.uniform(0.14, 0.22)
     centre = SELLA + np.array([rng.normal(0, 0.01), rng.normal(0, 0.012), -0.4 * radius], np.float32)
     shape = np.array([rng.uniform(0.8, 1.05), rng.uniform(0.75, 1.0), rng.uniform(0.95, 1.35)], np.float32)
@@ -206,7 +209,7 @@ def tumour_distance(points: np.ndarray, tumour: Tumour, head: Head) -> np.ndarra
     return distance
 
 
-def slice_points(head: Head, tumour: Tumour, plane: str, offset: float, image_size: int, pose: Pose) -> np.ndarray:
+def slice_points(head: Head, tumour: Tumour, pose: Pose, plane: str, offset: float, *, image_size: int) -> np.ndarray:
     """Where the pixels of a slice lie in the head, float32 [3, S, S].
 
     The plane passes the tumour's centre at `offset` of its radius, hinged there by the pose's tilts.
@@ -226,7 +229,7 @@ def slice_points(head: Head, tumour: Tumour, plane: str, offset: float, image_si
 
 
 def draw_tumour(
-    image: np.ndarray, points: np.ndarray, distance: np.ndarray, pixel: float, tumour: Tumour, head: Head
+    image: np.ndarray, points: np.ndarray, distance: np.ndarray, *, pixel: float, tumour: Tumour, head: Head
 ) -> np.ndarray:
     """The image, float32 [S, S], with the tumour, `distance` away, and what it does to its surroundings."""
     texture = smooth_noise(head.lattice, points, 9.0, offset=2.7)
@@ -250,7 +253,9 @@ def draw_tumour(
 
 
 def scan(image: np.ndarray, noise: float, gamma: float, rng: np.random.Generator) -> np.ndarray:
-    """What the scanner adds: blur, Rician noise, gamma; uint8 [S, S] from the image's minimum to its maximum."""
+    """The scanner's effects: blur, Rician noise, gamma; uint8 [S, S] from the image's minimum to its maximum."""
+    import scipy.ndimage
+
     image = scipy.ndimage.gaussian_filter(np.maximum(image, 0), 0.4)
     parts = noise * rng.standard_normal((2, *image.shape), np.float32)
     image = np.hypot(image + parts[0], parts[1])
@@ -261,7 +266,7 @@ def scan(image: np.ndarray, noise: float, gamma: float, rng: np.random.Generator
 def make_patient(number: int, slices: int, image_size: int, seed: int) -> Patient:
     """Patient `number`, counted from 0, drawn from (seed, number) alone; classes take turns.
 
-    Anatomy, tumour and pose do not depend on `image_size`, so the same patient can be had sharper.
+    Anatomy, tumour and pose do not depend on `image_size`, so the same patient can be drawn at a higher resolution.
     """
     rng = np.random.default_rng([seed, number])
     kind, turn = CLASSES[number % len(CLASSES)], number // len(CLASSES)
@@ -274,10 +279,11 @@ def make_patient(number: int, slices: int, image_size: int, seed: int) -> Patien
         pose = make_pose(rng)
         offsets = np.linspace(-0.5, 0.5, len(rows) + 2)[1:-1] + rng.uniform(-0.06, 0.06, len(rows))
         for row, offset in zip(rows, offsets, strict=True):
-            points = slice_points(head, tumour, plane, offset, image_size, pose)
+            points = slice_points(head, tumour, pose, plane, offset, image_size=image_size)
             pixel = pose.side / image_size
             distance = tumour_distance(points, tumour, head)
-            image = draw_tumour(draw_head(points, pixel, head), points, distance, pixel, tumour, head)
+            image = draw_head(points, pixel, head)
+            image = draw_tumour(image, points, distance, pixel=pixel, tumour=tumour, head=head)
             image *= np.exp(np.tensordot(pose.bias, points, 1))
             patient.planes.append(plane)
             patient.points.append(points)
@@ -304,6 +310,11 @@ def make_phantom(
 
     Raises:
       InputError: a number is too small.
+
+    Example:
+      >>> slices = make_phantom(patients_per_class=1, slices_per_patient=2, image_size=32)
+      >>> slices.images.shape, [slices.classes[label] for label in slices.labels]
+      ((6, 32, 32), ['meningioma', 'meningioma', 'glioma', 'glioma', 'pituitary', 'pituitary'])
     """
     for name, value, least in (
         ("patients_per_class", patients_per_class, 1),

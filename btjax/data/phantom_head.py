@@ -8,9 +8,12 @@ inside.
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.ndimage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 SELLA = np.array([0.0, -0.19, 0.17], np.float32)
 """Where the pituitary gland sits."""
@@ -59,7 +62,7 @@ DEEP = (
     ("fluid", (0.0, -0.17, 0.07, 0.16, 0.12, 0.07)),
     ("fluid", (0.30, -0.22, 0.06, 0.17, 0.06, 0.04)),
 )
-# Everything bright that is no tumour: venous sinuses, arteries, choroid plexus, the normal gland.
+# Everything bright that is not a tumour: venous sinuses, arteries, choroid plexus, the normal gland.
 VESSELS = (
     ("vessel", (0.10, -0.16, 0.19, 0.035, 0.07, 0.05)),
     ("vessel", (0.28, -0.20, 0.08, 0.18, 0.025, 0.025)),
@@ -74,7 +77,7 @@ VESSELS = (
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """One patient's anatomy and tissues: what the tables above become for him.
+    """One patient's anatomy and tissues: the tables above with random changes.
 
     Attributes:
       stretch: float32 [3], the head's size along x, y, z relative to the tables.
@@ -100,6 +103,8 @@ def smooth_noise(lattice: np.ndarray, points: np.ndarray, frequency: float, offs
 
     A quadratic B-spline through the periodic `lattice`, `frequency` nodes per unit of length.
     """
+    import scipy.ndimage
+
     coordinates = points.reshape(3, -1) * frequency + (offset + 8.0)
     values = scipy.ndimage.map_coordinates(lattice, coordinates, order=2, mode="grid-wrap", prefilter=False)
     return 2.4 * values.reshape(points.shape[1:])
@@ -127,13 +132,15 @@ def brain_distance(points: np.ndarray, head: Head) -> np.ndarray:
 
 
 def falx_extent(points: np.ndarray, head: Head) -> np.ndarray:
-    """Signed distance, float32 [...], to the part of the head where the falx hangs: brain above and around the deep
-    structures and in front of and above the cerebellum."""
+    """Signed distance, float32 [...], to the part of the head where the falx hangs.
+
+    That is the brain above and around the deep structures and in front of and above the cerebellum.
+    """
     deep = ellipsoid_distance(points, np.array([[0, 0.05, -0.05, 0.7, 0.5, 0.30]], np.float32))[0]
     return np.maximum(np.maximum(brain_distance(points, head), -deep), points[2] - 0.05)
 
 
-def _jittered(table, rng: np.random.Generator, move: float, resize: float) -> np.ndarray:
+def _jittered(table: Iterable[tuple[float, ...]], rng: np.random.Generator, move: float, resize: float) -> np.ndarray:
     """A table of ellipsoids, float32 [K, 6], with centres moved and radii changed a little; midline stays midline."""
     ellipsoids = np.array(list(table), np.float32)
     moves = rng.normal(0, move, (len(ellipsoids), 3))
@@ -144,7 +151,7 @@ def _jittered(table, rng: np.random.Generator, move: float, resize: float) -> np
 
 
 def make_head(rng: np.random.Generator) -> Head:
-    """A patient's head, with no regard to the tumour it will hold."""
+    """A patient's head, drawn independently of its tumour."""
     brain = rng.uniform(0.32, 0.42)
     levels = {
         "air": rng.uniform(0.0, 0.03),
@@ -215,7 +222,9 @@ def draw_head(points: np.ndarray, pixel: float, head: Head) -> np.ndarray:
     return image
 
 
-def draw_membranes(paint, points: np.ndarray, brain: np.ndarray, head: Head) -> None:
+def draw_membranes(
+    paint: Callable[[np.ndarray, float], None], points: np.ndarray, brain: np.ndarray, head: Head
+) -> None:
     """Falx, tentorium and the sagittal sinus, drawn by `paint(distance, value)`."""
     levels = head.levels
     falx = falx_extent(points, head)

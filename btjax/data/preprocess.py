@@ -1,4 +1,4 @@
-"""From uint8 slices to a network's input, inside the compiled step: augmentation, colour, scale. Pure functions."""
+"""From uint8 slices to a network's input: augmentation, colour and scale, pure functions for the compiled step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 
 from btjax.base.errors import InputError
@@ -60,20 +59,37 @@ class Preprocessing:
         Returns:
           float32 [B, S, S, channels].
         """
+        return scale_inputs(self._colours(images), self.scale)
+
+    def black(self, images: jax.Array) -> jax.Array:
+        """The network input of a black pixel, one of grey level 0, of each slice.
+
+        Under the scale `standard` it depends on the slice's own mean and deviation.
+
+        Args:
+          images: uint8 [B, S, S], or float32 [B, S, S] in [0, 255].
+
+        Returns:
+          float32 [B, 1, 1, channels]: what `__call__` gives at the slice's pixels that are 0.
+        """
+        black = self._colours(jnp.zeros((len(images), 1, 1), images.dtype))
+        return scale_inputs(black, self.scale, self._colours(images))
+
+    def _colours(self, images: jax.Array) -> jax.Array:
+        """Grey levels [B, H, W] as float32 [B, H, W, channels] in [0, 1]."""
         if self.colour == "viridis":
-            inputs = viridis(images)
-        else:
-            inputs = images.astype(jnp.float32)[..., None] / np.float32(255)
-            inputs = jnp.broadcast_to(inputs, (*images.shape, self.channels))
-        return scale_inputs(inputs, self.scale)
+            return viridis(images)
+        inputs = images.astype(jnp.float32)[..., None] / np.float32(255)
+        return jnp.broadcast_to(inputs, (*images.shape, self.channels))
 
 
-def scale_inputs(inputs: jax.Array, scale: str) -> jax.Array:
+def scale_inputs(inputs: jax.Array, scale: str, whole: jax.Array | None = None) -> jax.Array:
     """Scales colours as a network expects them.
 
     Args:
       inputs: float32 [B, H, W, channels] in [0, 1], RGB where there are three channels.
       scale: see `Preprocessing.scale`.
+      whole: float32 [B, S, S, channels], the slices whose mean and deviation `standard` takes; by default `inputs`.
 
     Returns:
       float32 [B, H, W, channels]; BGR for the scale `caffe`.
@@ -81,8 +97,9 @@ def scale_inputs(inputs: jax.Array, scale: str) -> jax.Array:
     if scale == "signed":
         return inputs * 2 - 1
     if scale == "standard":
-        mean = inputs.mean(axis=(1, 2, 3), keepdims=True)
-        return (inputs - mean) / (inputs.std(axis=(1, 2, 3), keepdims=True) + np.float32(1e-6))
+        whole = inputs if whole is None else whole
+        mean = whole.mean(axis=(1, 2, 3), keepdims=True)
+        return (inputs - mean) / (whole.std(axis=(1, 2, 3), keepdims=True) + np.float32(1e-6))
     if scale == "caffe":
         return inputs[..., ::-1] * np.float32(255) - jnp.expand_dims(_CAFFE_MEANS_BGR, (0, 1, 2))
     if scale == "torch":
@@ -93,6 +110,8 @@ def scale_inputs(inputs: jax.Array, scale: str) -> jax.Array:
 @functools.cache
 def viridis_table() -> np.ndarray:
     """uint8 [256, 3]: the colours of matplotlib's viridis; 104 and 105 share one, and so do 137 and 138."""
+    import matplotlib
+
     return matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3].copy()
 
 
@@ -112,7 +131,7 @@ def viridis(images: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Random changes of a training slice, drawn anew at each step. All off by default, as in the paper."""
+    """Random changes of a training slice, drawn again at each step. All off by default, as in the paper."""
 
     flip: bool = option(False, "mirror a training slice left to right with probability one half")
     rotation: float = option(

@@ -1,7 +1,7 @@
 """One slice as a file holds it, and the single way from there to `Slices`.
 
-Every reader yields `RawSlice`; scaling to uint8, squaring, resizing and ordering happen here and nowhere else, so the
-same slice gives the same bytes whatever form it was kept in.
+Every reader yields `RawSlice`; scaling to uint8, padding to a square, resizing and sorting happen here and nowhere
+else, so the same slice gives the same bytes in every form that it is kept in.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from btjax.base.errors import InputError
-from btjax.data.slices import CLASSES, Slices
+from btjax.data.classes import CLASSES
+from btjax.data.slices import Slices
 
-OPTIONAL_FIELDS = {"patient": "patients", "mask": "masks", "fold": "folds", "plane": "planes"}
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+OPTIONAL_FIELDS = {"label": "labels", "patient": "patients", "mask": "masks", "fold": "folds", "plane": "planes"}
 """What a source may or may not know of a slice: field of `RawSlice` -> field of `Slices`."""
 
 
@@ -31,7 +35,7 @@ class RawSlice:
 
     Attributes:
       image: [H, W] of any integer or floating dtype, upright, in the file's own units.
-      label: 0, 1 or 2, index into `CLASSES`.
+      label: index into the classes of its source, or None.
       id: the slice's name in its source.
       where: the file it came from, for error messages.
       patient: patient id, or None.
@@ -41,7 +45,7 @@ class RawSlice:
     """
 
     image: np.ndarray
-    label: int
+    label: int | None
     id: str
     where: str
     patient: str | None = None
@@ -62,8 +66,9 @@ class Source:
       folder: the folder.
       description: for people, such as "figshare zips of MATLAB v7.3 files (4 zips, 3064 slices)".
       files: every file that is read, for the fingerprint.
-      known: the optional fields of `RawSlice` that every slice has here.
+      known: the optional fields of `RawSlice` that every slice has here; `label` is one of them.
       entries: the slices' ids with a function that reads each, in the order of `id_order`.
+      classes: the names of the classes that the labels count.
     """
 
     folder: pathlib.Path
@@ -71,6 +76,7 @@ class Source:
     files: tuple[pathlib.Path, ...]
     known: frozenset[str]
     entries: tuple[tuple[str, Callable[[], RawSlice]], ...]
+    classes: tuple[str, ...] = CLASSES
 
     def __post_init__(self):
         ids = [name for name, _ in self.entries]
@@ -85,8 +91,13 @@ class Source:
 
     @property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits from the files' names, sizes and modification times (contents are not read)."""
-        digest = hashlib.sha256(repr((self.description, sorted(self.known))).encode())
+        """64 hexadecimal digits from the files' names, sizes and modification times, the classes and what is known.
+
+        Contents are not read.
+        """
+        digest = hashlib.sha256(repr((self.description, sorted(self.known - {"label"}))).encode())
+        if self.classes != CLASSES or "label" not in self.known:
+            digest.update(repr((self.classes, "label" in self.known)).encode())
         for path in sorted(self.files):
             status = path.stat()
             name = os.path.relpath(path, self.folder)
@@ -189,10 +200,10 @@ def resize_image(image: np.ndarray, image_size: int) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, image_size: int) -> np.ndarray:
-    """bool [H, W] -> bool [image_size, image_size]: a pixel is in if at least half of its area is.
+    """Mask, bool [H, W] -> bool [image_size, image_size]: a pixel is in if at least half of its area is.
 
-    A mask that is not empty stays so: if no pixel reaches one half, its most covered pixel is kept, for a small
-    tumour must not turn into "no tumour".
+    A mask that is not empty stays so: if no pixel reaches one half, the most covered pixel is kept, so that a small
+    tumour does not vanish.
     """
     square = pad_to_square(mask)
     if len(square) == image_size:
@@ -226,52 +237,45 @@ class SlicesBuffer:
     Filling preallocated arrays keeps 3064 slices of 512 x 512 with masks at 1.6 GB, without a second copy.
     """
 
-    def __init__(self, rows: int, image_size: int, known: Iterable[str]):
-        self.known = frozenset(known)
+    def __init__(self, rows: int, image_size: int, known: Iterable[str], classes: tuple[str, ...] = CLASSES) -> None:
+        self.known, self.classes = frozenset(known), classes
         self.images = np.empty((rows, image_size, image_size), np.uint8)
         self.masks = np.empty(self.images.shape, bool) if "mask" in self.known else None
-        self.labels = np.empty(rows, np.int32)
         self.sizes = np.empty((rows, 2), np.int32)
-        self.text: dict[str, list] = {name: [] for name in ("id", *sorted(self.known - {"mask"}))}
+        self.values: dict[str, list] = {name: [] for name in ("id", *sorted(self.known - {"mask"}))}
 
-    def put(self, row: int, image, mask, label: int, size, **text) -> None:
-        """Fills one row; rows come in order. `text` is id and whichever of patient, fold, plane are known."""
+    def put(self, row: int, image: np.ndarray, mask: np.ndarray | None, size: Sequence[int], **values: Any) -> None:
+        """Fills one row; rows come in order. `values` are the id and whichever of label, patient, fold, plane is known.
+
+        Args:
+          row: the row's number.
+          image: uint8 [S, S].
+          mask: bool [S, S], or None where masks are not known.
+          size: height and width before resizing.
+          **values: see `plain_fields`.
+        """
         self.images[row] = image
         if self.masks is not None:
             self.masks[row] = mask
-        self.labels[row] = label
         self.sizes[row] = size
-        for name, values in self.text.items():
-            values.append(text[name])
+        for name, column in self.values.items():
+            column.append(values[name])
 
     def slices(self) -> Slices:
         """The finished record."""
-        fields = {name: np.array(values, np.int32 if name == "fold" else str) for name, values in self.text.items()}
-        fields["ids"] = fields.pop("id")
+        arrays: dict[str, Any] = {"labels": None, "ids": np.array(self.values["id"], str)}
         for name in self.known - {"mask"}:
-            fields[OPTIONAL_FIELDS[name]] = fields.pop(name)
-        return Slices(images=self.images, labels=self.labels, sizes=self.sizes, masks=self.masks, **fields)
+            arrays[OPTIONAL_FIELDS[name]] = np.array(self.values[name], np.int32 if name in ("label", "fold") else str)
+        return Slices(images=self.images, sizes=self.sizes, masks=self.masks, classes=self.classes, **arrays)
 
 
-def text_fields(raw: RawSlice) -> dict[str, Any]:
-    """The fields of a slice that are no arrays, by name: id, patient, fold, plane."""
-    return {"id": raw.id, "patient": raw.patient, "fold": raw.fold, "plane": raw.plane}
+def plain_fields(raw: RawSlice) -> dict[str, Any]:
+    """The fields of a slice that are no arrays, by name: id, label, patient, fold, plane; None where unknown."""
+    return {"id": raw.id, "label": raw.label, "patient": raw.patient, "fold": raw.fold, "plane": raw.plane}
 
 
 def check_image_size(image_size: int) -> int:
-    """Returns image_size, or raises InputError where it is no side of an image."""
+    """Returns image_size; raises InputError unless it is 1 to 4096."""
     if not 1 <= image_size <= 4096:
         raise InputError(f"image_size: found {image_size}, expected 1 to 4096 pixels")
     return image_size
-
-
-def label_of(number: Any, where: str) -> int:
-    """The dataset's own label 1, 2, 3 (a number or its text) as an index into `CLASSES`."""
-    try:
-        value = float(number)
-    except (TypeError, ValueError):
-        value = float("nan")
-    if value not in (1.0, 2.0, 3.0):
-        expected = ", ".join(f"{index} ({name})" for index, name in enumerate(CLASSES, start=1))
-        raise InputError(f"{where}: found label {number!s}, expected {expected}")
-    return int(value) - 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 import numpy as np
 
-CLASSES = ("meningioma", "glioma", "pituitary")
-"""Class names in the order of the labels 0, 1, 2; the dataset's own files say 1, 2, 3."""
+from btjax.data.classes import CLASSES
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,25 +17,41 @@ class Slices:
 
     A field that the source does not know is None.
 
+    Example:
+      >>> slices = Slices(
+      ...     images=np.zeros((2, 8, 8), np.uint8),
+      ...     labels=np.array([1, 0], np.int32),
+      ...     ids=np.array(["a", "b"]),
+      ...     sizes=np.full((2, 2), 8, np.int32),
+      ...     classes=("astrocytoma", "no_tumor"),
+      ... )
+      >>> [slices.classes[label] for label in slices.take(np.array([0])).labels]
+      ['no_tumor']
+
     Attributes:
       images: uint8 [N, S, S], grey, each slice scaled to its own minimum and maximum.
-      labels: int32 [N], index into `CLASSES`.
+      labels: int32 [N], index into `classes`, or None.
       ids: str [N], the slice's name in its source, unique.
       sizes: int32 [N, 2], height and width in pixels before resizing to S.
       patients: str [N], patient ids, or None.
       masks: bool [N, S, S], tumour masks, or None.
       folds: int32 [N], the dataset authors' fold 1 to 5, or None.
       planes: str [N], axial, coronal or sagittal, or None.
+      classes: the classes' names in the order of their labels.
+
+    Raises:
+      ValueError: arrays of different lengths, of another dtype or shape, or a label that is no index into `classes`.
     """
 
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     ids: np.ndarray
     sizes: np.ndarray
     patients: np.ndarray | None = None
     masks: np.ndarray | None = None
     folds: np.ndarray | None = None
     planes: np.ndarray | None = None
+    classes: tuple[str, ...] = dataclasses.field(default=CLASSES, kw_only=True)
 
     def __post_init__(self):
         rows = len(self.images)
@@ -48,22 +64,35 @@ class Slices:
             raise ValueError(f"Slices.masks has shape {self.masks.shape}, Slices.images has {self.images.shape}")
         if len(np.unique(self.ids)) != rows:
             raise ValueError("Slices.ids must be unique")
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"Slices.classes must be different names, found {self.classes}")
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        labels, count = self.labels, len(self.classes)
+        if labels is None:
+            return
+        if labels.dtype != np.int32 or labels.ndim != 1:
+            raise ValueError(f"Slices.labels must be int32 [N], found {labels.dtype} {labels.shape}")
+        if labels.size and not 0 <= labels.min() <= labels.max() < count:
+            raise ValueError(f"Slices.labels must be 0 to {count - 1}, found {labels.min()} to {labels.max()}")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def fields(self) -> dict[str, np.ndarray]:
-        """The fields that are known, by name."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        """The arrays that are known, by name."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "classes"]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def take(self, rows: np.ndarray) -> Slices:
         """The slices of the given row numbers, in their order."""
-        return Slices(**{name: array[rows] for name, array in self.fields().items()})
+        arrays: dict[str, Any] = {name: array[rows] for name, array in self.fields().items()}
+        return dataclasses.replace(self, **arrays)
 
     @property
     def families(self) -> np.ndarray | None:
-        """str [N], patient ids without their letter suffix (MR040240B -> MR040240), or None.
+        """Strings [N], patient ids without their letter suffix (MR040240B -> MR040240), or None.
 
         In the published data 18 groups of ids differ in such a letter alone; near-duplicate slices within them
         suggest repeat examinations of one person.

@@ -1,23 +1,30 @@
-"""Finding out in which form a folder keeps its slices."""
+"""Which form of the data a folder holds."""
 
 from __future__ import annotations
 
-import os
+import functools
 import pathlib
+from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
-from btjax.data import figshare, folders
-from btjax.data.raw import Source
+from btjax.data import figshare, folders, manifest
+from btjax.data.classes import ACCEPTED_CLASSES
+from btjax.data.walk import list_files
+
+if TYPE_CHECKING:
+    import os
+
+    from btjax.data.raw import Source
 
 ACCEPTED_FORMS = (
     "figshare's zips (brainTumorDataPublic_*.zip) or loose N.mat files, with cvind.mat beside them; "
-    f"class folders of images named {folders.ACCEPTED_CLASSES}; "
-    f"or images/ (and masks/) with {folders.MANIFEST}"
+    f"class folders of images named {ACCEPTED_CLASSES}; "
+    f"or images/ (and masks/) with {manifest.MANIFEST}"
 )
 """What a data folder may hold, in words."""
 
 
-def find_source(data_dir: str | os.PathLike) -> Source:
+def find_source(data_dir: str | os.PathLike, labelled: bool = True) -> Source:
     """Finds which form of the data a folder holds. No pixels are read.
 
     The first of these that is there counts: manifest.csv with images/, zips with N.mat, loose N.mat, class folders.
@@ -25,12 +32,14 @@ def find_source(data_dir: str | os.PathLike) -> Source:
 
     Args:
       data_dir: the folder.
+      labelled: False reads slices without labels too: a manifest without a column of labels, or images in any folders,
+        whose names then mean nothing. `Source.known` says whether labels are known.
 
     Returns:
       The source, with its description, its files and a reader of each slice.
 
     Raises:
-      InputError: the folder is missing, empty, incomplete or in no form that is known.
+      InputError: the folder is missing, empty, incomplete or in no known form.
     """
     folder = pathlib.Path(data_dir).expanduser()
     if not folder.exists():
@@ -40,28 +49,12 @@ def find_source(data_dir: str | os.PathLike) -> Source:
     files = list_files(folder)
     if not files:
         raise InputError(f"{folder}: found an empty folder, expected {ACCEPTED_FORMS}")
-    for find in (folders.find_manifest, figshare.find_zips, figshare.find_loose, folders.find_classes):
+    find_manifest = functools.partial(manifest.find_manifest, labelled=labelled)
+    find_images = folders.find_classes if labelled else folders.find_unlabelled
+    for find in (find_manifest, figshare.find_zips, figshare.find_loose, find_images):
         source = find(folder, files)
         if source is not None:
             return source
     names = [path.relative_to(folder).as_posix() for path in files[:3]]
     listed = ", ".join(names) + (", ..." if len(files) > 3 else "")
     raise InputError(f"{folder}: found {len(files)} files ({listed}), expected {ACCEPTED_FORMS}")
-
-
-def list_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Every file below a folder, sorted; links to folders are followed once, hidden names are left out."""
-    files, seen = [], set()
-    for parent, directories, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            directories.clear()
-            continue
-        seen.add(real)
-        directories[:] = sorted(name for name in directories if not _hidden(name))
-        files += [pathlib.Path(parent) / name for name in sorted(names) if not _hidden(name)]
-    return sorted(files)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"

@@ -1,20 +1,22 @@
-"""Protocols: which slices a model learns from, is chosen on, and is tested on.
+"""Protocols: which slices a model is trained on, chosen on, and tested on.
 
-`slice` is the paper's protocol: slices are dealt out at random, so that a patient's neighbouring slices stand on
-both sides. `patient` and `family` keep a patient (a family of ids of one person) on one side; `official` takes the
-data set authors' five folds.
+`slice` is the paper's protocol: slices are assigned at random. Neighbouring slices of a patient look alike, and it
+puts them on both sides. `patient` keeps a patient's slices on one side, and `family` those of ids that differ in a
+letter alone (see `Slices.families`); `official` takes the data set authors' five folds.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from btjax.base.errors import InputError
-from btjax.data.slices import CLASSES, Slices
+
+if TYPE_CHECKING:
+    from btjax.data.slices import Slices
 
 PROTOCOLS = ("slice", "patient", "family", "official")
 
@@ -24,7 +26,7 @@ _INNER_FOLDS = 8  # one eighth of what is not tested chooses the checkpoint
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of `Slices` for training, validation and test: disjoint, together every row.
+    """Row numbers of `Slices` for training, validation and test: every row on exactly one side.
 
     Attributes:
       protocol: one of `PROTOCOLS`.
@@ -84,9 +86,9 @@ class Split:
 def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, seed: int = 0) -> Split:
     """Splits slices by a protocol, stratified by class; the same arguments give the same rows.
 
-    Under `slice` a fold's held-out fifth is divided as the paper's: 192 of 612 are the test rows, the others
-    validation (2452 / 420 / 192 of 3064 at fold 0). Under the other protocols the whole held-out fold is the test
-    set, and an eighth of the remaining groups is the validation set.
+    Under `slice` a fold's held-out fifth is divided as in the paper: 192 of 612 are the test rows, the others
+    validation (2452 / 420 / 192 of 3064 at fold 0; see `share_tested`). Under the other protocols the whole held-out
+    fold is the test set, and an eighth of the remaining groups is the validation set.
 
     Args:
       slices: the data set.
@@ -97,7 +99,13 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
 
     Raises:
       InputError: an unknown protocol, a fold outside the folds, a protocol that needs ids or folds that the data
-        set does not have, more folds than a class has groups, or slices of one class alone.
+        set does not have, more folds than a class has groups, slices of one class alone, or slices without labels.
+
+    Example:
+      >>> from btjax.data.phantom import make_phantom
+      >>> split = make_split(make_phantom(8, 2, 32), "patient", fold=0, folds=4)
+      >>> {side: len(rows) for side, rows in split.sides().items()}, split.leaked_patients
+      ({'train': 30, 'validation': 6, 'test': 12}, 0)
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol={protocol}: expected one of {', '.join(PROTOCOLS)}")
@@ -105,16 +113,23 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
         raise InputError(f"--fold={fold} --folds={folds}: expected at least 2 folds and 0 <= fold < folds")
     if protocol != "slice" and slices.patients is None:
         raise InputError(f"--protocol={protocol}: this data set has no patient ids; only --protocol=slice can be used")
-    if len(np.unique(slices.labels)) < 2:
-        raise InputError(f"the data set has slices of {CLASSES[slices.labels[0]]} alone, expected at least two classes")
-    if protocol == "slice":
-        sides = _slice_sides(slices.labels, fold, folds, seed)
-    elif protocol == "official":
-        sides = _official_sides(slices, fold, folds, seed)
+    labels, names = slices.labels, slices.patients if protocol == "patient" else slices.families
+    if labels is None:
+        raise InputError("the data set's labels are not known, expected class folders or a column label to split by")
+    if len(np.unique(labels)) < 2:
+        found = "no slices" if not len(labels) else f"slices of {slices.classes[labels[0]]} alone"
+        raise InputError(f"the data set has {found}, expected at least two classes")
+    if protocol == "slice" or names is None:
+        sides = _slice_sides(labels, fold, folds, seed)
     else:
-        groups = slices.patients if protocol == "patient" else slices.families
-        held_out = _grouped_fold(slices.labels, groups, fold, folds, seed, f"--protocol={protocol} --folds={folds}")
-        sides = _inner_sides(slices.labels, groups, held_out, seed, f"--protocol={protocol}")
+        groups = _Groups(labels, names, slices.classes, f"--protocol={protocol}")
+        if protocol == "official":
+            # Even here a family is kept out of either training or validation: the authors' folds divide families.
+            held_out = _official_fold(slices, fold, folds)
+        else:
+            flag = f"{groups.flag} --folds={folds}"
+            held_out = _grouped_fold(dataclasses.replace(groups, flag=flag), fold, folds, seed)
+        sides = _inner_sides(groups, held_out, seed)
     train, validation, test = (np.sort(side).astype(np.int32) for side in sides)
     return Split(
         protocol=protocol,
@@ -134,17 +149,50 @@ def _slice_sides(labels: np.ndarray, fold: int, folds: int, seed: int) -> tuple[
     if len(labels) < 2 * folds:
         raise InputError(f"--folds={folds}: {len(labels)} slices are too few, expected at least {2 * folds}")
     order = _stratified_order(labels, seed)
-    bounds = np.arange(folds + 1) * len(labels) // folds
+    bounds = _bounds(len(labels), folds)
     held_out = order[bounds[fold] : bounds[fold + 1]]
-    tested = max(1, round(len(held_out) * _PAPER_TEST_SHARE))
+    tested = _tested(len(held_out))
     train = np.concatenate([order[: bounds[fold]], order[bounds[fold + 1] :]])
     return train, held_out[tested:], held_out[:tested]
 
 
-def _stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """A shuffle in which every run of neighbours has the classes in about their overall shares.
+def _bounds(total: int, folds: int) -> np.ndarray:
+    """Where the folds of the paper's protocol begin and end, int [folds + 1]."""
+    return np.arange(folds + 1) * total // folds
 
-    Systematic sampling: within its class a row's place is random; classes are then interleaved evenly.
+
+def _tested(held_out: int) -> int:
+    """How many of a fold's held-out slices the paper's protocol tests."""
+    return max(1, round(held_out * _PAPER_TEST_SHARE))
+
+
+def share_tested(protocol: str, total: int, folds: int = 5) -> tuple[int, int]:
+    """How many slices of a data set all folds of a protocol test together.
+
+    Under `slice` a fold tests only a part of what it holds out (see `make_split`), so that most slices are never
+    tested; under the other protocols every slice is tested once.
+
+    Args:
+      protocol: one of `PROTOCOLS`.
+      total: number of slices.
+      folds: number of folds, each of them run.
+
+    Returns:
+      The number of different slices that are tested, and `total`.
+
+    Example:
+      >>> share_tested("slice", 3064), share_tested("patient", 3064)
+      ((960, 3064), (3064, 3064))
+    """
+    if protocol != "slice":
+        return total, total
+    return sum(_tested(int(held_out)) for held_out in np.diff(_bounds(total, folds))), total
+
+
+def _stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """A shuffle in which every run of consecutive rows has the classes in about their overall shares.
+
+    Systematic sampling: the order within a class is random; classes are then interleaved evenly.
     """
     random = np.random.default_rng(seed)
     place = np.empty(len(labels))
@@ -154,35 +202,55 @@ def _stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
     return np.argsort(place, kind="stable")
 
 
-def _grouped_fold(labels, groups, fold, folds, seed, flag) -> np.ndarray:
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Groups:
+    """Slices and the groups that stay together: `labels` int32 [N], `names` [N], and the flag for error messages."""
+
+    labels: np.ndarray
+    names: np.ndarray
+    classes: tuple[str, ...]
+    flag: str
+
+    def count(self, label: int) -> int:
+        """How many groups have slices of a class."""
+        return len(np.unique(self.names[self.labels == label]))
+
+    def take(self, rows: np.ndarray) -> _Groups:
+        """The slices of some rows."""
+        return dataclasses.replace(self, labels=self.labels[rows], names=self.names[rows])
+
+
+def _grouped_fold(groups: _Groups, fold: int, folds: int, seed: int) -> np.ndarray:
     """Rows of the held-out fold; no group stands in two folds."""
-    for label in np.unique(labels):
-        members = len(np.unique(groups[labels == label]))
-        if members < folds:
-            raise InputError(f"{flag}: class {CLASSES[label]} has {members} groups, expected at least {folds}")
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    for label in np.unique(groups.labels):
+        count = groups.count(label)
+        if count < folds:
+            name = groups.classes[label]
+            raise InputError(f"{groups.flag}: class {name} has {count} groups, expected at least {folds}")
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    return list(splitter.split(labels, labels, groups))[fold][1]
+    return list(splitter.split(groups.labels, groups.labels, groups.names))[fold][1]
 
 
-def _official_sides(slices, fold, folds, seed):
-    """Train, validation and test rows for one of the authors' folds."""
+def _official_fold(slices: Slices, fold: int, folds: int) -> np.ndarray:
+    """Rows of one of the authors' folds."""
     if slices.folds is None:
         raise InputError("--protocol=official: this data set has no cvind folds; expected cvind.mat or author_fold")
     known = np.unique(slices.folds)
     if folds != len(known):
         raise InputError(f"--folds={folds}: the data set's authors made {len(known)} folds")
-    # Validation is kept apart by family even here: the authors' folds divide families, which would flatter it.
-    held_out = np.flatnonzero(slices.folds == known[fold])
-    return _inner_sides(slices.labels, slices.families, held_out, seed, "--protocol=official")
+    return np.flatnonzero(slices.folds == known[fold])
 
 
-def _inner_sides(labels, groups, held_out, seed, flag):
-    """Divides what is not held out into train and validation, by group."""
-    rest = np.setdiff1d(np.arange(len(labels)), held_out)
-    inner = min([_INNER_FOLDS, *(len(np.unique(groups[rest][labels[rest] == label])) for label in np.unique(labels))])
-    if inner < 2:
-        raise InputError(f"{flag}: too few patients outside the test fold to hold out a validation set")
-    chosen = rest[_grouped_fold(labels[rest], groups[rest], 0, inner, seed, flag)]
+def _inner_sides(groups: _Groups, held_out: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Train, validation and test rows: what is not held out is divided into train and validation, by group."""
+    rest = np.setdiff1d(np.arange(len(groups.labels)), held_out)
+    inner = groups.take(rest)
+    folds = min([_INNER_FOLDS, *(inner.count(label) for label in np.unique(groups.labels))])
+    if folds < 2:
+        raise InputError(f"{groups.flag}: too few patients outside the test fold to hold out a validation set")
+    chosen = rest[_grouped_fold(inner, 0, folds, seed)]
     return np.setdiff1d(rest, chosen), chosen, held_out
 
 

@@ -10,9 +10,8 @@ import collections
 import csv
 import dataclasses
 import io
-import pathlib
 import zipfile
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import h5py
 import matplotlib
@@ -21,9 +20,13 @@ import pytest
 from PIL import Image
 
 from btjax.base.errors import InputError
-from btjax.data.raw import RawSlice, SlicesBuffer, check_image_size, id_order, prepare, text_fields
+from btjax.data.raw import RawSlice, SlicesBuffer, check_image_size, id_order, plain_fields, prepare
 from btjax.data.slices import CLASSES, Slices
 from btjax.data.sources import find_source
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +173,7 @@ def assert_refused(folder, *words):
         assert word in message, message
 
 
-def assemble(raws: Iterable[RawSlice], image_size: int) -> Slices:
+def assemble(raws: Iterable[RawSlice], image_size: int, classes: tuple[str, ...] = CLASSES) -> Slices:
     """Turns raw slices into `Slices`, sorted by id.
 
     Args:
@@ -191,11 +194,11 @@ def assemble(raws: Iterable[RawSlice], image_size: int) -> Slices:
         repeated = collections.Counter(ids).most_common(1)[0][0]
         raise InputError(f"slice {repeated} is there twice, expected each id once")
     known = rows[0][0].known()
-    buffer = SlicesBuffer(len(rows), image_size, known)
+    buffer = SlicesBuffer(len(rows), image_size, known, classes)
     for row, source_row in enumerate(id_order(ids)):
         raw, image, mask = rows[source_row]
         if raw.known() != known:
             name = sorted(raw.known() ^ known)[0]
             raise InputError(f"{raw.where}: only some slices have a {name} (slice {raw.id}), expected all or none")
-        buffer.put(row, image, mask, raw.label, raw.image.shape, **text_fields(raw))
+        buffer.put(row, image, mask, raw.image.shape, **plain_fields(raw))
     return buffer.slices()

@@ -1,6 +1,8 @@
 """Preparing once with TFDS and reading back."""
 
+import dataclasses
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 
 from btjax.base.errors import InputError
 from btjax.base.files import cache_folder
-from btjax.data import builder
+from btjax.data import builder, prepared
 from btjax.data.builder import load
 from btjax.data.sources import find_source
 from tests.data import forms
@@ -20,6 +22,7 @@ from tests.data.forms import assemble
 
 def assert_equal_slices(found, expected):
     assert set(found.fields()) == set(expected.fields())
+    assert found.classes == expected.classes
     for name, values in expected.fields().items():
         np.testing.assert_array_equal(found.fields()[name], values, err_msg=name)
         assert found.fields()[name].dtype == values.dtype, name
@@ -37,7 +40,7 @@ def cache(tmp_path):
 
 def copies(cache):
     """The prepared copies in a cache."""
-    return sorted((cache / "brain_tumours").glob(f"*/{builder.READER_VERSION}"))
+    return sorted((cache / "brain_tumours").glob(f"*/{prepared.READER_VERSION}"))
 
 
 @pytest.mark.parametrize("image_size", [8, 13, 32])
@@ -49,8 +52,33 @@ def test_first_load_and_reload_give_what_the_readers_give(tmp_path, cache, write
     assert_equal_slices(load(folder, image_size, cache), expected)
 
 
+def test_classes_of_any_names_are_kept(tmp_path, cache):
+    folder = forms.write_classes(tmp_path / "data", forms.make_slices(12), ("healthy", "Astrocytoma", "glioma"))
+    source = find_source(folder)
+    expected = assemble(source.read(), 8, source.classes)
+    assert expected.classes == ("glioma", "astrocytoma", "no_tumor")
+    assert_equal_slices(load(folder, 8, cache), expected)
+    assert_equal_slices(load(folder, 8, cache), expected)
+
+
+def test_slices_without_labels_are_kept(folder, cache):
+    forms.write_manifest(folder, forms.make_slices(12), columns=("id", "pid"))
+    source = find_source(folder, labelled=False)
+    first = load(source, 8, cache)
+    assert first.labels is None
+    assert_equal_slices(first, assemble(source.read(), 8))
+    assert_equal_slices(load(source, 8, cache), first)
+
+
+def test_classes_and_whether_labels_are_known_are_part_of_the_copy(folder):
+    source = find_source(folder)
+    other = dataclasses.replace(source, classes=("a", "b", "c"))
+    unlabelled = dataclasses.replace(source, known=source.known - {"label"})
+    assert len({source.fingerprint, other.fingerprint, unlabelled.fingerprint}) == 3
+
+
 def test_many_shards_keep_the_order(folder, cache, monkeypatch):
-    monkeypatch.setattr(builder, "_SHARD_BYTES", 3 * 16 * 16)
+    monkeypatch.setattr(prepared, "_SHARD_BYTES", 3 * 16 * 16)
     assert_equal_slices(load(folder, 16, cache), assemble(find_source(folder).read(), 16))
     (copy,) = copies(cache)
     assert len(list(copy.glob("*.array_record-*"))) == 4
@@ -58,11 +86,11 @@ def test_many_shards_keep_the_order(folder, cache, monkeypatch):
 
 def test_a_reload_decodes_nothing(folder, cache, monkeypatch):
     first = load(folder, 16, cache)
-    monkeypatch.setattr(builder, "prepare", None)
+    monkeypatch.setattr(prepared, "prepare", None)
     assert_equal_slices(load(folder, 16, cache), first)
 
 
-def test_a_changed_file_is_read_anew(folder, cache):
+def test_a_changed_file_is_read_again(folder, cache):
     first = load(folder, 32, cache)
     changed = forms.make_slices(12, seed=1)
     forms.write_manifest(folder, changed)
@@ -77,7 +105,7 @@ def test_size_and_reader_version_are_part_of_the_copy(folder, cache, monkeypatch
     load(folder, 8, cache)
     load(folder, 16, cache)
     assert len(copies(cache)) == 2
-    monkeypatch.setattr(builder.BrainTumours, "VERSION", builder.tfds.core.Version("1.0.1"))
+    monkeypatch.setattr(prepared.BrainTumours, "VERSION", prepared.tfds.core.Version("1.0.1"))
     load(folder, 8, cache)
     assert len(list((cache / "brain_tumours").glob("*/1.0.1"))) == 1
 
@@ -143,6 +171,23 @@ def test_progress_counts_slices(folder, cache):
     calls = []
     load(folder, 16, cache, progress=lambda *call: calls.append(call))
     assert calls == [(what, row, 12) for what in ("prepare", "read") for row in range(1, 13)]
+
+
+LIGHT = """
+import sys, types
+package = types.ModuleType("btjax")  # what btjax's own __init__ imports is not of interest here
+package.__path__ = sys.argv[1:]
+sys.modules["btjax"] = package
+import btjax.data.dataset, btjax.data.builder
+heavy = {"sklearn", "scipy", "matplotlib", "tensorflow_datasets", "tensorflow"}
+sys.exit(", ".join(sorted(heavy & set(sys.modules))) or 0)
+"""
+
+
+def test_importing_the_readers_imports_nothing_heavy():
+    command = [sys.executable, "-c", LIGHT, str(pathlib.Path(builder.__file__).parents[1])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 QUIET = """

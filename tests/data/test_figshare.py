@@ -167,7 +167,7 @@ def test_a_truncated_zip_is_named(tmp_path, share):
     forms.write_zips(tmp_path, forms.make_slices(4))
     whole = (tmp_path / "b.zip").read_bytes()
     (tmp_path / "b.zip").write_bytes(whole[: int(len(whole) * share)])
-    assert_refused(tmp_path, "b.zip", "no complete zip")
+    assert_refused(tmp_path, "b.zip", "not a complete zip")
 
 
 def test_a_damaged_byte_in_a_zip_is_noticed(tmp_path):

@@ -42,6 +42,25 @@ def test_a_black_slice_stays_finite_under_standard_scale():
     assert jnp.isfinite(Preprocessing("grey", "standard")(jnp.zeros((1, 8, 8), jnp.uint8))).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(
+    ("colour", "scale"),
+    [(colour, scale) for colour in ("grey", "grey3", "viridis") for scale in ("unit", "signed", "standard")]
+    + [(colour, scale) for colour in ("grey3", "viridis") for scale in ("caffe", "torch")],
+)
+def test_black_is_the_input_of_a_pixel_that_is_zero(colour, scale, dtype):
+    images = random_slices().astype(dtype)
+    images[0] //= 3
+    images[1] = 255
+    images[:, 2, 3] = 0
+    preprocessing = Preprocessing(colour, scale)
+    black = preprocessing.black(jnp.asarray(images))
+    chex.assert_shape(black, (4, 1, 1, preprocessing.channels))
+    chex.assert_type(black, jnp.float32)
+    np.testing.assert_allclose(black[:, 0, 0], preprocessing(jnp.asarray(images))[:, 2, 3], rtol=3e-7)
+    assert (len(np.unique(np.asarray(black), axis=0)) == 4) == (scale == "standard")
+
+
 def test_no_augmentation_is_the_identity():
     images = random_slices()
     np.testing.assert_array_equal(Augmentation()(images, jax.random.key(0)), images)

@@ -1,5 +1,6 @@
 """Raw slices to `Slices`, and finding the form of a folder."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from btjax.base.errors import InputError
 from btjax.data import raw
 from btjax.data.raw import RawSlice
+from btjax.data.slices import CLASSES
 from btjax.data.sources import find_source
 from tests.data import forms
 from tests.data.forms import assemble
@@ -86,6 +88,15 @@ def test_the_fingerprint_follows_the_files(tmp_path, form):
     assert find_source(folder).fingerprint == before
     moved = folder.rename(tmp_path / "moved")
     assert find_source(moved).fingerprint == before
+
+
+def test_figshares_forms_have_the_papers_classes_even_where_one_is_absent(tmp_path):
+    tiny = [dataclasses.replace(slice_, label=slice_.label // 2 * 2) for slice_ in forms.make_slices(9)]
+    for form in ("mat", "zips", "kaggle", "manifest"):
+        source = find_source(WRITERS[form](tmp_path / form, tiny))
+        assert source.classes == CLASSES
+        assert [raw.label for raw in source.read()] == [slice_.label for slice_ in tiny]
+        assert "label" in source.known
 
 
 def refusal(folder) -> str:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import hypothesis
 import numpy as np
 import pytest
@@ -5,10 +7,10 @@ from hypothesis import strategies as st
 
 from btjax.base.errors import InputError
 from btjax.data.slices import Slices
-from btjax.data.splits import PROTOCOLS, Split, make_split
+from btjax.data.splits import PROTOCOLS, Split, make_split, share_tested
 
 
-def fake_slices(labels, patients=None, folds=None) -> Slices:
+def fake_slices(labels, patients=None, folds=None, **fields) -> Slices:
     count = len(labels)
     return Slices(
         images=np.zeros((count, 2, 2), np.uint8),
@@ -17,6 +19,7 @@ def fake_slices(labels, patients=None, folds=None) -> Slices:
         sizes=np.full((count, 2), 2, np.int32),
         patients=None if patients is None else np.asarray(patients, str),
         folds=None if folds is None else np.asarray(folds, np.int32),
+        **fields,
     )
 
 
@@ -126,6 +129,40 @@ def test_an_impossible_split_is_one_clear_line(cohort, arguments, message):
 def test_one_class_alone_cannot_be_split():
     with pytest.raises(InputError, match="slices of glioma alone"):
         make_split(fake_slices([1] * 40), "slice")
+
+
+def test_errors_name_the_data_sets_own_classes():
+    classes = ("astrocytoma", "ependymoma")
+    with pytest.raises(InputError, match="slices of ependymoma alone"):
+        make_split(fake_slices([1] * 40, classes=classes), "slice")
+    few = fake_slices([0] * 30 + [1] * 10, [*range(30), *[30] * 10], classes=classes)
+    with pytest.raises(InputError, match="class ependymoma has 1 groups"):
+        make_split(few, "patient")
+
+
+def test_any_number_of_classes_is_split_by_their_shares():
+    labels = np.repeat([0, 1, 2, 3, 4], [100, 50, 20, 20, 10])
+    split = make_split(fake_slices(labels, classes=tuple("abcde")), "slice")
+    assert np.bincount(labels[split.train]).tolist() == [80, 40, 16, 16, 8]
+
+
+def test_slices_without_labels_cannot_be_split():
+    slices = dataclasses.replace(fake_slices([0, 1] * 20), labels=None)
+    with pytest.raises(InputError, match="labels are not known") as caught:
+        make_split(slices, "slice")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_share_tested_is_what_all_folds_test(cohort, protocol):
+    tested = [make_split(cohort, protocol, fold).test for fold in range(5)]
+    rows = np.concatenate(tested)
+    assert share_tested(protocol, len(cohort), 5) == (len(rows), len(cohort))
+    assert len(np.unique(rows)) == len(rows)
+
+
+def test_the_papers_five_folds_test_960_of_3064():
+    assert share_tested("slice", 3064, 5) == (960, 3064)
 
 
 def test_protocols_that_need_ids_say_so_where_there_are_none():

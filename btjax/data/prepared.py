@@ -1,0 +1,176 @@
+"""The copy of slices that TensorFlow Datasets prepares and reads back (array_record, without TensorFlow).
+
+This module imports TensorFlow Datasets; `btjax.data.builder` imports it when slices are loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from btjax.base.errors import InputError
+from btjax.base.files import only_process
+from btjax.data.raw import RawSlice, SlicesBuffer, Source, check_image_size, plain_fields, prepare
+
+if TYPE_CHECKING:
+    import os
+    import pathlib
+    from collections.abc import Callable, Iterator, Sequence
+
+    from btjax.base.progress import ProgressCallback
+    from btjax.data.slices import Slices
+
+READER_VERSION = "1.0.0"
+"""Part of the cache's path: raise it when a reader or `btjax.data.raw` gives other bytes than before."""
+
+SPLIT = "slices"
+_SHARD_BYTES = 64 << 20
+
+
+class BrainTumours(tfds.core.ShardBasedBuilder):
+    """The slices of a source at one size, in the order of their ids, as one split named "slices".
+
+    Each record holds `image` uint8 [S, S], `id`, `size` (height and width before resizing) and whichever of `label`,
+    `patient`, `mask` (bits packed along rows), `fold`, `plane` the source knows. Shards are written one after another:
+    TFDS's `GeneratorBasedBuilder` would hold all records in memory, and beyond 1 GB needs TensorFlow.
+    """
+
+    VERSION = tfds.core.Version(READER_VERSION)
+
+    # TFDS finds its checksums with a package that it does not depend on; nothing is downloaded here.
+    url_infos: ClassVar[dict[str, Any] | None] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(
+        self, *, source: Source, image_size: int, data_dir: str | os.PathLike, progress: ProgressCallback | None = None
+    ) -> None:
+        """Makes the builder of `source` at `image_size`; nothing is read until `download_and_prepare`."""
+        self.source = source
+        self.image_size = check_image_size(image_size)
+        self.progress = progress
+        self.config_name = f"{image_size}px_{source.fingerprint[:24]}"
+        config = tfds.core.BuilderConfig(name=self.config_name)
+        super().__init__(data_dir=data_dir, config=config, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features
+        side, known = self.image_size, self.source.known
+        fields = {
+            "image": features.Tensor(shape=(side, side), dtype=np.uint8, encoding="bytes"),
+            "label": features.ClassLabel(names=self.source.classes),
+            "id": features.Text(),
+            "size": features.Tensor(shape=(2,), dtype=np.int32),
+            "mask": features.Tensor(shape=(side, (side + 7) // 8), dtype=np.uint8, encoding="zlib"),
+            "patient": features.Text(),
+            "fold": features.Scalar(dtype=np.int32),
+            "plane": features.Text(),
+        }
+        always = ("image", "id", "size")
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"MRI slices of the brain, from {self.source.description}.",
+            homepage="https://doi.org/10.6084/m9.figshare.1512427",
+            features=features.FeaturesDict({name: f for name, f in fields.items() if name in always or name in known}),
+        )
+
+    def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Callable[[], Iterator]]]:
+        del dl_manager
+        rows, total = max(1, _SHARD_BYTES // self.image_size**2), len(self.source)
+        return {SPLIT: [self._shard(first, min(first + rows, total)) for first in range(0, total, rows)]}
+
+    def _shard(self, first: int, last: int) -> Callable[[], Iterator]:
+        """A function that yields (row, record) of the rows first to last - 1."""
+
+        def examples():
+            for row, example in enumerate(self.source.read(self._example, first, last), start=first):
+                yield row, example
+                if self.progress is not None:
+                    self.progress("prepare", row + 1, len(self.source))
+
+        return examples
+
+    def _example(self, raw: RawSlice) -> dict:
+        image, mask = prepare(raw, self.image_size)
+        example: dict[str, Any] = {"image": image, "size": np.array(raw.image.shape, np.int32)}
+        if mask is not None:
+            example["mask"] = np.packbits(mask, axis=-1)
+        example.update((name, value) for name, value in plain_fields(raw).items() if value is not None)
+        return example
+
+    def _log_download_bytes(self) -> None:
+        """Silences what TFDS prints before preparing: the library does not print."""
+
+    def _log_download_done(self) -> None:
+        """Silences what TFDS prints after preparing."""
+
+
+def read_prepared(
+    source: Source, image_size: int, cache: pathlib.Path, progress: ProgressCallback | None = None
+) -> Slices:
+    """The slices of a source at one size, from their copy in the cache, which is prepared first where it is missing.
+
+    Raises:
+      InputError: a file of the source cannot be read, or the copy is damaged.
+    """
+    with _quiet_absl():
+        builder = BrainTumours(source=source, image_size=image_size, data_dir=cache, progress=progress)
+        if not builder.is_prepared():
+            with only_process(cache / f"{builder.config_name}.lock"):
+                _prepare(builder)
+        return _read_back(builder, progress)
+
+
+def _prepare(builder: BrainTumours) -> None:
+    """Prepares the copy unless another process has just done so, and removes what a killed process left."""
+    place = builder.data_path
+    for left_over in place.parent.glob("incomplete.*") if place.parent.is_dir() else ():
+        shutil.rmtree(left_over)
+    if not builder.is_prepared():
+        # TFDS writes into a folder "incomplete.*" and renames it at the end.
+        builder.download_and_prepare()
+
+
+def _read_back(builder: BrainTumours, progress: ProgressCallback | None) -> Slices:
+    """Reads the records of a prepared builder into arrays."""
+    side, known, total = builder.image_size, builder.source.known, len(builder.source)
+    buffer = SlicesBuffer(total, side, known, builder.source.classes)
+    try:
+        # The info was read at construction, which may have been before another process prepared the copy.
+        builder.info.read_from_directory(builder.data_dir)
+        # TFDS's decorator hides the method's arguments from the type checker.
+        source = builder.as_data_source(split=SPLIT)  # pyright: ignore[reportCallIssue]
+        records = cast("Sequence[dict[str, Any]]", source)
+        if len(records) != total:
+            raise ValueError(f"{len(records)} records instead of {total}")
+        for row in range(total):
+            record = records[row]
+            mask = np.unpackbits(record["mask"], axis=-1, count=side) if "mask" in known else None
+            values = {name: _as_text(record[name]) for name in buffer.values}
+            buffer.put(row, record["image"], mask, record["size"], **values)
+            if progress is not None:
+                progress("read", row + 1, total)
+    except (RuntimeError, ValueError, KeyError, IndexError, FileNotFoundError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{builder.data_dir}: this prepared copy is damaged ({reason}), delete it") from error
+    return buffer.slices()
+
+
+def _as_text(value: Any) -> Any:
+    """Text from the bytes that TFDS gives for it; numbers as they are."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+@contextlib.contextmanager
+def _quiet_absl() -> Iterator[None]:
+    """Hides absl's warnings: TFDS warns of every configuration made at run time, as all of btjax's are."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
