@@ -1,23 +1,29 @@
-"""report.html: one self-contained page of a run's results, from report.json and the figures."""
+"""report.html of a classifier: its figures, and one page of its numbers."""
 
 from __future__ import annotations
 
-import base64
-import importlib.resources
-import io
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import jinja2
-import matplotlib
-from matplotlib.figure import Figure
+from btjax.evaluation.published import CLASSES as PAPER_CLASSES
+from btjax.reports.numbers import amount, duration, interval, number, number_interval, percent
+from btjax.reports.page import Bar, Cell, Headline, Note, Picture, Section, Table, flattened, render
+from btjax.runs.report import write_report
+from btjax.runs.run import REPORT
+from btjax.systems.system import find_system
 
-from btjax.evaluation import published as paper
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-_TITLES = {
-    "cnn": "Custom CNN",
-    "vgg16": "VGG16 transfer",
-}
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from btjax.data.slices import Slices
+    from btjax.evaluation.classification import ClassScores, Scores
+    from btjax.evaluation.published import PublishedResult
+    from btjax.runs.folder import RunFolder
+    from btjax.runs.report import ClassifierReport, SplitInfo
 
 _CAPTIONS = {
     "curves": "Accuracy and loss by epoch, in the form of the paper's Figure 15.",
@@ -26,114 +32,135 @@ _CAPTIONS = {
     "confusion_validation": "Confusion matrix of the validation slices.",
     "mistakes": "The test slices that are wrong with the highest probability.",
 }
-"""The figures that the page knows, in their order; any other follows under its own name."""
+
+_PROTOCOLS = {
+    "slice": "Slices were divided at random, as in the paper, whichever patient they show.",
+    "patient": "Patients were divided at random: all slices of one patient id are on one side.",
+    "family": "Patients were divided at random; ids that differ only in a letter suffix were kept together.",
+    "official": "The test rows are a fold that the dataset's authors made, divided by patient id.",
+}
+
+_BASELINES = {"linear_model": "Linear model on 32x32 pixels", "class_prior": "Class frequencies alone"}
 
 
-UNDEFINED = "\N{EN DASH}"
-"""What stands for a value that is None."""
+def write_classifier_report(folder: RunFolder, report: ClassifierReport, tested: Slices, logits: np.ndarray) -> None:
+    """Writes figures/, report.html and report.json into a run's folder.
 
-
-def render_page(report: Mapping, figures: Mapping[str, Figure] | None = None) -> str:
-    """Renders the report as one HTML page that needs no other file and no network.
+    The paper's result is shown where the system reproduces one, on real slices of the paper's classes.
 
     Args:
-      report: the contents of `report.json`; `test` and others are dicts of `classification_report`. A key that is
-        absent leaves its section out. Every text is escaped.
-      figures: name -> figure, embedded as data. `curves`, `confusion_test`, `confusion_by_patient`,
-        `confusion_validation` and `mistakes` have their own captions.
+      folder: of the run.
+      report: the classifier's scores.
+      tested: the test slices, with their labels.
+      logits: float [N, C] of the test slices.
+    """
+    from scipy.special import softmax
+
+    system = find_system(report.system)
+    comparable = not report.data.synthetic and set(report.classes) == set(PAPER_CLASSES)
+    beside_paper = comparable and system.curves
+    figures = classifier_figures(report, tested, softmax(logits, axis=1), folder.history(), beside_paper=beside_paper)
+    for name, figure in figures.items():
+        folder.write_figure(name, figure)
+    folder.write_text("report.html", classifier_page(report, figures, system.published if comparable else None))
+    write_report(folder.path / REPORT, report)
+
+
+def classifier_figures(
+    report: ClassifierReport,
+    tested: Slices,
+    probabilities: np.ndarray,
+    history: Sequence[Mapping[str, Any]],
+    *,
+    beside_paper: bool = False,
+) -> dict[str, Figure]:
+    """Draws training curves, confusion matrices and the worst mistakes.
+
+    Args:
+      report: the classifier's scores.
+      tested: the test slices, with their labels.
+      probabilities: float [N, C] of the test slices.
+      history: one row of metrics per epoch; without any there are no curves.
+      beside_paper: whether to draw the curves of the paper's Figure 15 as well.
 
     Returns:
-      The page's HTML.
+      name -> figure: `curves`, `confusion_test`, `confusion_validation`, `confusion_by_patient` (with patient ids) and
+      `mistakes`.
     """
-    source = importlib.resources.files("btjax.reports").joinpath("page.html").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    from btjax.figures.confusion import confusion_matrix
+    from btjax.figures.curves import training_curves
+    from btjax.figures.mistakes import worst_mistakes
+
+    if tested.labels is None:
+        raise ValueError("mistakes need the labels of the test slices")
+    classes, figures = report.classes, {}
+    if history:
+        figures["curves"] = training_curves(history, beside_paper, report.checkpoint.epoch)
+    matrices = {
+        "confusion_test": (report.test, "Test slices"),
+        "confusion_validation": (report.validation, "Validation slices"),
+        "confusion_by_patient": (report.test.by_patient, "Test patients, one prediction each"),
+    }
+    for name, (scores, title) in matrices.items():
+        if scores is not None:
+            figures[name] = confusion_matrix(scores.confusion_matrix, classes, title)
+    figures["mistakes"] = worst_mistakes(
+        tested.images, tested.labels, probabilities, classes, ids=tested.ids, masks=tested.masks
     )
-    filters = (percent, interval, number, number_interval, amount)
-    environment.filters.update({function.__name__: function for function in filters})
-    return environment.from_string(source).render(page_content(report, figures or {}))
+    return figures
 
 
-def page_content(report: Mapping, figures: Mapping[str, Figure]) -> dict:
-    """What the template shows, in its order; a section without content is empty or None."""
-    experiment = str(report.get("experiment", ""))
-    synthetic = bool((report.get("data") or {}).get("synthetic"))
-    published = None if synthetic else paper.RESULTS.get(experiment)
-    classes = list(report.get("classes", []))
-    if set(classes) != set(paper.CLASSES):
-        published = None
-    compared = _compared_rows(report, published)
-    return {
-        "title": _TITLES.get(experiment, experiment or "Results"),
-        "classes": classes,
-        "test": report.get("test"),
-        "protocol": protocol_sentences(report),
-        "synthetic": synthetic,
-        "cautions": _cautions(report.get("test")),
-        "counts": {name: part for name, part in (report.get("counts") or {}).items() if part},
-        "compared": compared,
-        "scale_start": _scale_start(compared),
-        "per_class": (report.get("test") or {}).get("per_class") or {},
-        "published": published,
-        "published_average": published.percents["average"] if published else None,
-        "facts": _facts(report),
-        "config": flattened(report.get("config") or {}),
-        "versions": flattened(report.get("versions") or {}),
-        "figures": _embedded_figures(report, figures),
-    }
+def classifier_page(
+    report: ClassifierReport, figures: Mapping[str, Figure], published: PublishedResult | None = None
+) -> str:
+    """Renders report.html, a page that needs no other file and no network.
+
+    Args:
+      report: the classifier's scores.
+      figures: of `classifier_figures`; any other is shown under its own name.
+      published: the paper's result to compare with, or None.
+    """
+    sections = [
+        Section(
+            "All results",
+            [_comparison(report, published)],
+            remarks=[] if published is None else [f"{published.remark} {_PAPER_INTERVAL}"],
+        ),
+        _by_class(report, published),
+        *_figure_sections(report, figures),
+        Section("Run", pairs=_facts(report)),
+        Section("Configuration", pairs=flattened(report.config)),
+        Section("Versions", pairs=flattened(report.versions)),
+    ]
+    return render(report.title, sections, headline=_headline(report), notes=_notes(report))
 
 
-def percent(value: float | None) -> str:
-    """0.9375 -> '93.8%'; None -> an en dash. What is less than 1 never rounds up to 100%."""
-    return UNDEFINED if value is None else f"{_percents(value)}%"
+_PAPER_INTERVAL = "Its interval is the exact binomial one, by slice: the paper does not say which patients it tested."
 
 
-def _percents(value: float) -> str:
-    return "99.9" if 0.9995 <= value < 1 else f"{100 * value:.1f}"
+def _headline(report: ClassifierReport) -> Headline:
+    test = report.test
+    details = [] if test.accuracy_ci95 is None else [f"95% interval {interval(test.accuracy_ci95)}%"]
+    counts = [[_capitalised(side), amount(one.slices), amount(one.patients)] for side, one in report.counts.items()]
+    return Headline(
+        percent(test.accuracy),
+        "test accuracy",
+        [*details, f"resampled by {test.interval.unit}"],
+        protocol_sentences(report.protocol, report.split),
+        Table("", ["Part", "Slices", "Patients"], counts),
+    )
 
 
-def interval(bounds: Sequence[float] | None) -> str:
-    """[0.9, 0.97] -> '90.0 to 97.0', in percent; None -> ''."""
-    return "" if bounds is None else " to ".join(map(_percents, bounds))
-
-
-def number_interval(bounds: Sequence[float] | None) -> str:
-    """[0.1, 0.25] -> '0.100 to 0.250'; None -> ''."""
-    return "" if bounds is None else " to ".join(map(number, bounds))
-
-
-def number(value: float | None) -> str:
-    """0.12345 -> '0.123'; None -> an en dash."""
-    return UNDEFINED if value is None else f"{value:.3f}"
-
-
-def amount(value: int | None) -> str:
-    """2452 -> '2452'; 12345 -> '12,345'; None -> 'not known'."""
-    if value is None:
-        return "not known"
-    return f"{value:,}" if value >= 10_000 else str(value)
-
-
-def protocol_sentences(report: Mapping) -> list[str]:
+def protocol_sentences(protocol: str, split: SplitInfo) -> list[str]:
     """The split in words: what was kept together, and what that says about new patients."""
-    protocol = report.get("protocol")
-    split = report.get("split") or {}
-    fold, folds, seed = split.get("fold"), split.get("folds"), split.get("seed")
-    place = f" Fold {fold} of {folds}, counted from 0." if fold is not None and folds is not None else ""
-    place += f" Split seed {seed}." if seed is not None else ""
-    words = {
-        "slice": "Slices were divided at random, as in the paper, whatever patient they show.",
-        "patient": "Patients were divided at random: all slices of one patient id stand on one side.",
-        "family": "Patients were divided at random; ids that differ only in a letter suffix were kept together.",
-        "official": "The test rows are a fold that the dataset's authors made, divided by patient id.",
-    }
-    if protocol is None:
-        return []
-    return [words.get(protocol, f"The protocol is {protocol}.") + place, *_leak_sentences(protocol, split)]
+    words = _PROTOCOLS.get(protocol, f"The protocol is {protocol}.")
+    return [
+        f"{words} Fold {split.fold} of {split.folds}, counted from 0. Split seed {split.seed}.",
+        *_leak_sentences(protocol, split.leaked_patients, split.leaked_families),
+    ]
 
 
-def _leak_sentences(protocol: str, split: Mapping) -> list[str]:
-    patients, families = split.get("leaked_patients"), split.get("leaked_families")
+def _leak_sentences(protocol: str, patients: int | None, families: int | None) -> list[str]:
     if patients:
         same = f" ({families} {'family' if families == 1 else 'families'})" if families else ""
         who = f"{patients} patient{same} has" if patients == 1 else f"{patients} patients{same} have"
@@ -142,156 +169,197 @@ def _leak_sentences(protocol: str, split: Mapping) -> list[str]:
             "patients are told apart, not how well new patients are."
         ]
     if families:
-        stand = "1 family stands" if families == 1 else f"{families} families stand"
+        who = "1 family of ids is" if families == 1 else f"{families} families of ids are"
         return [
-            f"No patient id stands on two sides; {stand} there, that is, ids that differ only in a letter suffix and "
-            "may be one person examined twice."
+            f"No patient id is on two sides, but {who}: ids that differ only in a letter suffix may be one person "
+            "examined twice."
         ]
     if patients == 0:
-        return ["No patient stands on two sides of the split."]
+        return ["No patient is on two sides of the split."]
     if protocol == "slice":
-        return ["How many patients stand on two sides is not known: this form of the data has no patient ids."]
+        return ["How many patients are on two sides is not known: this form of the data has no patient ids."]
     return []
 
 
-def _cautions(test: Mapping | None) -> list[str]:
-    """What the interval of the headline cannot say."""
-    settings = (test or {}).get("interval") or {}
-    units, unit = settings.get("units"), settings.get("unit")
-    cautions = []
+def _notes(report: ClassifierReport) -> list[Note]:
+    """What the numbers cannot say."""
+    test, notes = report.test, []
+    unit, units = test.interval.unit, test.interval.units
+    if report.data.synthetic:
+        notes.append(
+            Note(
+                "These slices were drawn by a program. The numbers show that the program works; they say nothing about "
+                "patients and cannot be compared with the paper's.",
+                "Synthetic data.",
+            )
+        )
     if unit == "slice":
-        cautions.append(
-            "These data carry no patient ids. The intervals take slices for independent, and are too narrow where "
-            "several slices show one patient."
+        notes.append(
+            Note(
+                "These data carry no patient ids. The intervals treat slices as independent, and are too narrow where "
+                "several slices show one patient."
+            )
         )
-    if units and test.get("accuracy") == 1:
+    if test.accuracy == 1:
         # Without a mistake every resample is perfect too; (1 - share)^units = 0.05 is the exact bound.
-        lowest = 0.05 ** (1 / units)
-        cautions.append(
-            "No test slice is wrong, and so no resample can be: the interval has no width, yet the value is not "
-            f"certain. {units} {unit}s without a mistake say, at 95% confidence, that at least {percent(lowest)} of "
-            f"such {unit}s have none."
+        lowest = percent(0.05 ** (1 / units))
+        notes.append(
+            Note(
+                "No test slice is wrong, so no resample has a mistake either: the interval has no width, yet the value "
+                f"is not certain. {units} {unit}s without a mistake say, at 95% confidence, that at least {lowest} of "
+                f"such {unit}s have none."
+            )
         )
-    return cautions
+    return notes
 
 
-def _compared_rows(report: Mapping, published: paper.PublishedResult | None) -> list[dict]:
-    """One row for each set of numbers: test by slice and by patient, validation, baselines, the paper."""
-    rows = []
+def _comparison(report: ClassifierReport, published: PublishedResult | None) -> Table:
+    """One row for each set of scores: test by slice and by patient, validation, baselines, the paper."""
+    scored: list[tuple[str, Scores]] = []
+    for name, scores in (
+        ("Test", report.test),
+        ("Validation", report.validation),
+        ("Validation and test", report.held_out),
+    ):
+        scored.append((name, scores))
+        if scores.by_patient is not None:
+            scored.append((f"{name}, by patient", scores.by_patient))
+    known = [name for name in _BASELINES if name in report.baselines]
+    others = [name for name in report.baselines if name not in _BASELINES]
+    scored += [(f"{_BASELINES.get(name, name)}, test", report.baselines[name]) for name in known + others]
+    bounds = [(one.accuracy, one.accuracy_ci95) for _, one in scored]
+    if published is not None:
+        bounds.append((published.accuracy, published.accuracy_ci95))
+    start = _scale_start(bounds)
+    rows = [_scores_row(name, scores, start) for name, scores in scored]
+    if published is not None:
+        rows.append(_published_row(published, start))
+    settings = report.test.interval
+    return Table(
+        f"Values with 95% intervals below them ({settings.method}, {settings.resamples} resamples by {settings.unit}); "
+        f"the bars show accuracy and its interval on a scale from {100 * start:.0f} to 100%.",
+        ["Scored on", "Accuracy", "", "Macro F1", "ROC AUC", "Log loss", "Calibration error"],
+        rows,
+        strong=[0],
+    )
 
-    def add(name: str, scores: Mapping | None, unit: str, strong: bool = False) -> None:
-        if scores:
-            size = scores.get("predictions", scores.get("slices"))
-            rows.append({"name": name, "unit": unit, "size": size, "scores": scores, "strong": strong})
 
-    for key, name in (("test", "Test"), ("validation", "Validation"), ("held_out", "Validation and test")):
-        scores = report.get(key) or {}
-        add(name, scores, "slices", strong=key == "test")
-        add(f"{name}, by patient", scores.get("by_patient"), "patients")
-    baselines = {"linear_model": "Linear model on 32x32 pixels", "class_prior": "Class frequencies alone"}
-    for key, parts in sorted((report.get("baselines") or {}).items(), reverse=True):
-        add(f"{baselines.get(key, key)}, test", (parts or {}).get("test"), "slices")
-    if published:
-        scores = {name: getattr(published, name) for name in ("slices", "accuracy", "accuracy_ci95", "macro_f1")}
-        add(f"Paper, {published.figure}", scores, "slices")
-    for row in rows:
-        row["scores"] = {"macro_f1": None, "roc_auc": None, "log_loss": None, **row["scores"]}
-        row["scores"].setdefault("expected_calibration_error", None)
-    return rows
+def _scores_row(name: str, scores: Scores, start: float) -> list[Cell]:
+    size = f"{amount(scores.predictions)} slices"
+    if name.endswith("by patient"):
+        size = f"{amount(scores.patients)} patients"
+    return [
+        Cell(name, size),
+        _percent_cell(scores, "accuracy"),
+        Cell("", bar=Bar(scores.accuracy, scores.accuracy_ci95, start)),
+        _percent_cell(scores, "macro_f1"),
+        _percent_cell(scores, "roc_auc"),
+        Cell(number(scores.log_loss), number_interval(scores.log_loss_ci95)),
+        _percent_cell(scores, "expected_calibration_error"),
+    ]
 
 
-def _scale_start(rows: Sequence[Mapping]) -> float:
+def _published_row(published: PublishedResult, start: float) -> list[Cell]:
+    return [
+        Cell(f"Paper, {published.figure}", f"{amount(published.slices)} slices"),
+        _percent_cell(published, "accuracy"),
+        Cell("", bar=Bar(published.accuracy, published.accuracy_ci95, start)),
+        Cell(percent(published.macro_f1)),
+        *[Cell(percent(None))] * 3,
+    ]
+
+
+def _percent_cell(scores: Scores | ClassScores | PublishedResult, name: str) -> Cell:
+    return Cell(percent(getattr(scores, name)), interval(getattr(scores, f"{name}_ci95")))
+
+
+def _scale_start(accuracies: Sequence[tuple[float, tuple[float, float] | None]]) -> float:
     """Where the accuracy bars begin: the tenth below the lowest value or bound."""
-    accuracies = [(row["scores"]["accuracy"], row["scores"].get("accuracy_ci95")) for row in rows]
-    lowest = min([min([value, *(bounds or [])]) for value, bounds in accuracies], default=0)
+    lowest = min(min(value, *(bounds or ())) if bounds else value for value, bounds in accuracies)
     return min(math.floor(lowest * 10) / 10, 0.9)
 
 
-def _facts(report: Mapping) -> list[tuple[str, str]]:
-    """The short facts of the run: data, checkpoint, training."""
-    facts = []
-    data, checkpoint = report.get("data") or {}, report.get("checkpoint") or {}
-    training = report.get("training") or {}
-    if data.get("form"):
-        facts.append(("Data", str(data["form"])))
-    if data.get("dir"):
-        facts.append(("Folder", str(data["dir"])))
-    if checkpoint.get("epoch") is not None:
-        step = f", step {checkpoint['step']}" if checkpoint.get("step") is not None else ""
-        facts.append(("Checkpoint", f"epoch {checkpoint['epoch']}{step}"))
-    if checkpoint.get("criterion"):
-        facts.append(("Chosen by", str(checkpoint["criterion"]).replace("_", " ")))
-    if training.get("epochs") is not None:
-        facts.append(("Epochs trained", str(training["epochs"])))
-    if training.get("seconds") is not None:
-        facts.append(("Training time", duration(training["seconds"])))
-    others = {key: value for key, value in training.items() if key not in ("epochs", "seconds")}
-    return facts + [(name.replace("_", " ").capitalize(), value) for name, value in flattened(others)]
+def _by_class(report: ClassifierReport, published: PublishedResult | None) -> Section:
+    """The test slices by class, beside the paper's table."""
+    test, head = report.test, ["Class", "Slices", "Precision", "Recall", "F1", "ROC AUC"]
 
+    def papers(name: str) -> list[str]:
+        if published is None:
+            return []
+        values = published.percents.get(name)
+        return [percent(None)] * 3 if values is None else [f"{value}%" for value in values]
 
-def duration(seconds: float) -> str:
-    """59.2 -> '59 s'; 3723 -> '1 h 2 min'."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def flattened(tree: Mapping, prefix: str = "") -> list[tuple[str, str]]:
-    """{'a': {'b': (1, 2)}} -> [('a.b', '1, 2')]."""
-    pairs = []
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            pairs += flattened(value, f"{name}.")
-        elif isinstance(value, (list, tuple)):
-            pairs.append((name, ", ".join(map(str, value))))
-        else:
-            pairs.append((name, UNDEFINED if value is None else str(value)))
-    return pairs
-
-
-def _embedded_figures(report: Mapping, figures: Mapping[str, Figure]) -> list[dict]:
-    known = [name for name in _CAPTIONS if name in figures]
-    return [
-        {
-            "name": name,
-            "caption": _CAPTIONS.get(name, str(name).replace("_", " ")),
-            "alt": _alternative_text(name, report),
-            "uri": data_uri(figures[name]),
-            "width": round(float(figures[name].get_size_inches()[0]) * 96),
-        }
-        for name in known + [name for name in figures if name not in _CAPTIONS]
-    ]
-
-
-def _alternative_text(name: str, report: Mapping) -> str:
-    """What the figure shows, in words; for a confusion matrix, all of it."""
-    test = report.get("test") or {}
-    scores = {
-        "confusion_test": test,
-        "confusion_by_patient": test.get("by_patient"),
-        "confusion_validation": report.get("validation"),
-    }.get(name)
-    caption = _CAPTIONS.get(name, str(name).replace("_", " "))
-    classes = report.get("classes") or []
-    if not scores or len(classes) != len(scores["confusion_matrix"]):
-        return caption
     rows = [
-        f"true {truth}: " + ", ".join(f"{count} as {guess}" for guess, count in zip(classes, counts, strict=True))
-        for truth, counts in zip(classes, scores["confusion_matrix"], strict=True)
+        [
+            _capitalised(name),
+            amount(scores.support),
+            *(_percent_cell(scores, metric) for metric in ("precision", "recall", "f1", "roc_auc")),
+            *papers(name),
+        ]
+        for name, scores in test.per_class.items()
     ]
-    return f"{caption} {'; '.join(rows)}."
+    means = (_percent_cell(test, metric) for metric in ("macro_precision", "macro_recall", "macro_f1", "roc_auc"))
+    rows.append(["Mean of classes", amount(test.slices), *means, *papers("average")])
+    title, caption, groups = "Test slices by class", "In percent, with 95% intervals.", []
+    if published is not None:
+        head += ["Precision", "Recall", "F1"]
+        title += f", beside the paper's {published.table}"
+        caption += " The paper's values are as printed, in whole percent."
+        groups = [("", 1), ("Here", 5), ("Paper", 3)]
+    return Section(title, [Table(caption, head, rows, groups, strong=[len(rows) - 1])])
 
 
-def data_uri(figure: Figure) -> str:
-    """The figure as a data URI: PNG where it holds images, else SVG; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    if any(axes.images for axes in figure.axes):
-        figure.savefig(buffer, format="png", dpi=150)
-        kind = "image/png"
-    else:
-        with matplotlib.rc_context({"svg.hashsalt": "btjax"}):
-            figure.savefig(buffer, format="svg", metadata={"Date": None})
-        kind = "image/svg+xml"
-    return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+def _capitalised(name: str) -> str:
+    """The first letter alone: what follows may be an abbreviation."""
+    return name[:1].upper() + name[1:]
+
+
+def _figure_sections(report: ClassifierReport, figures: Mapping[str, Figure]) -> list[Section]:
+    def pictures(names: Sequence[str]) -> list[Picture]:
+        return [
+            Picture(figures[name], _CAPTIONS.get(name, name.replace("_", " ")), _alternative_text(name, report))
+            for name in names
+            if name in figures
+        ]
+
+    confusion = [name for name in (*_CAPTIONS, *figures) if name.startswith("confusion")]
+    others = [name for name in figures if name not in _CAPTIONS and name not in confusion]
+    return [
+        Section("Training", pictures=pictures(["curves"])),
+        Section("Confusion", pictures=pictures(list(dict.fromkeys(confusion))), side_by_side=len(report.classes) < 6),
+        Section("Worst mistakes", pictures=pictures(["mistakes"])),
+        Section("Further figures", pictures=pictures(others)),
+    ]
+
+
+def _alternative_text(name: str, report: ClassifierReport) -> str:
+    """All counts of a confusion matrix in words; of other figures the caption says enough."""
+    scores = {
+        "confusion_test": report.test,
+        "confusion_by_patient": report.test.by_patient,
+        "confusion_validation": report.validation,
+    }.get(name)
+    if scores is None:
+        return ""
+    rows = [
+        f"true {truth}: "
+        + ", ".join(f"{count} as {guess}" for guess, count in zip(report.classes, counts, strict=True))
+        for truth, counts in zip(report.classes, scores.confusion_matrix, strict=True)
+    ]
+    return f"{_CAPTIONS[name]} {'; '.join(rows)}."
+
+
+def _facts(report: ClassifierReport) -> list[tuple[str, str]]:
+    """The short facts of the run: data, checkpoint, training."""
+    checkpoint, training = report.checkpoint, dataclasses.asdict(report.training)
+    facts = [("Data", report.data.form), ("Folder", report.data.dir)]
+    if checkpoint.epoch is not None:
+        step = "" if checkpoint.step is None else f", step {checkpoint.step}"
+        facts.append(("Checkpoint", f"epoch {checkpoint.epoch}{step}"))
+    facts.append(("Chosen by", checkpoint.criterion.replace("_", " ")))
+    names = {"epochs": "Epochs trained", "seconds": "Training time"}
+    for name, value in training.items():
+        if value is not None:
+            told = duration(value) if name == "seconds" else str(value)
+            facts.append((names.get(name, _capitalised(name.replace("_", " "))), told))
+    return [(name, value) for name, value in facts if value]

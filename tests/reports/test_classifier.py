@@ -1,110 +1,103 @@
-"""The page holds the report's numbers, needs nothing beside itself, and trusts no text."""
+"""The page of a classifier holds the report's numbers, and report.html follows from the run."""
 
-import copy
-import html.parser
+import dataclasses
+import json
 import re
 import xml.etree.ElementTree
 
 import numpy as np
 import pytest
 
+from btjax.data.slices import Slices
+from btjax.evaluation import published
 from btjax.evaluation.baselines import class_prior
 from btjax.evaluation.classification import classification_report
-from btjax.figures.confusion import confusion_matrix
-from btjax.figures.curves import training_curves
-from btjax.figures.mistakes import worst_mistakes
-from btjax.reports.classifier import UNDEFINED, data_uri, duration, flattened, percent, protocol_sentences, render_page
+from btjax.reports.classifier import (
+    classifier_figures,
+    classifier_page,
+    protocol_sentences,
+    write_classifier_report,
+)
+from btjax.reports.numbers import UNDEFINED, percent
+from btjax.runs.folder import RunFolder
+from btjax.runs.report import (
+    SCHEMA,
+    CheckpointInfo,
+    ClassifierReport,
+    Count,
+    DataInfo,
+    SplitInfo,
+    TrainingInfo,
+    read_report,
+)
+from tests.reports.parser import Page
 
 CLASSES = ("meningioma", "glioma", "pituitary")
-VOID = {"meta", "img", "link", "br", "hr", "input"}
+HISTORY = [{"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.0, "validation_accuracy": 0.5}]
+SPLIT = SplitInfo(fold=0, folds=5, seed=3, leaked_patients=81, leaked_families=80, fingerprint="0123456789abcdef")
 
 
-class Page(html.parser.HTMLParser):
-    """Collects tags, text and table rows, and fails on tags that do not nest."""
+def scored(classes: tuple[str, ...], rows: int = 192) -> dict:
+    """Scores of a classifier of some classes that is right most of the time, and of its baseline."""
+    random = np.random.default_rng(5)
+    patients = random.integers(40, size=rows)
+    labels = random.integers(len(classes), size=40)[patients]
+    logits = 2.5 * np.eye(len(classes))[labels] + random.normal(size=(rows, len(classes)))
+    names = np.array([f"MR{patient}" for patient in patients])
+    about = {"classes": classes, "patients": names, "resamples": 200}
+    test = classification_report(logits, labels, **about)
+    prior = classification_report(class_prior(labels, rows, classes=len(classes)), labels, **about)
+    return {"classes": classes, "test": test, "validation": test, "held_out": test, "baselines": {"class_prior": prior}}
 
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags, self.text, self.rows, self._open = [], [], [], []
-        self.feed(text)
-        self.close()
-        assert self._open == []
 
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" in self._open:
-            return
-        self.text.append(data)
-        if "td" in self._open or ("th" in self._open and "tr" in self._open):
-            self.rows[-1][-1] = f"{self.rows[-1][-1]} {data.strip()}".strip()
-
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
+def make_report(classes: tuple[str, ...] = CLASSES, **changes) -> ClassifierReport:
+    values = {
+        "schema": SCHEMA,
+        "task": "classification",
+        "system": "cnn",
+        "title": "Custom CNN",
+        "protocol": "slice",
+        "split": SPLIT,
+        "counts": {"train": Count(2452, 233), "validation": Count(420, None), "test": Count(192, 40)},
+        "data": DataInfo("class folders", "/data/kaggle", synthetic=False),
+        "checkpoint": CheckpointInfo(12, 924, "validation_loss"),
+        "training": TrainingInfo(20, 3723.0, "1 x cpu"),
+        "config": {"model": {"widths": [64, 256], "dropout": 0.1}, "batch_size": 32},
+        "versions": {"jax": "0.10.2"},
+    }
+    return ClassifierReport(**values | scored(classes) | changes)
 
 
 @pytest.fixture(scope="module")
 def report():
-    random = np.random.default_rng(5)
-    patients = random.integers(40, size=192)
-    labels = random.integers(3, size=40)[patients]
-    logits = 2.5 * np.eye(3)[labels] + random.normal(size=(192, 3))
-    names = np.array([f"MR{patient}" for patient in patients])
-    test = classification_report(logits, labels, classes=CLASSES, patients=names)
-    prior = classification_report(class_prior(labels, 192), labels, classes=CLASSES, patients=names)
-    return {
-        "experiment": "cnn",
-        "classes": list(CLASSES),
-        "protocol": "slice",
-        "split": {"fold": 0, "folds": 5, "seed": 3, "leaked_patients": 81, "leaked_families": 80},
-        "counts": {
-            "train": {"slices": 2452, "patients": 233},
-            "validation": {"slices": 420, "patients": None},
-            "test": {"slices": 192, "patients": 40},
-        },
-        "test": test,
-        "validation": test,
-        "baselines": {"class_prior": {"test": prior}},
-        "checkpoint": {"epoch": 12, "step": 924, "criterion": "validation_loss"},
-        "config": {"model": {"widths": [64, 256], "dropout": 0.1}, "batch_size": 32},
-        "versions": {"jax": "0.10.2"},
-        "training": {"epochs": 20, "seconds": 3723.0},
-        "data": {"form": "class folders", "dir": "/data/kaggle"},
-    }
+    return make_report()
+
+
+def slices_of(rows: int) -> Slices:
+    sizes, ids = np.full((rows, 2), 8, np.int32), np.array([f"s{row}" for row in range(rows)])
+    return Slices(np.zeros((rows, 8, 8), np.uint8), np.arange(rows, dtype=np.int32) % 3, ids, sizes)
 
 
 @pytest.fixture(scope="module")
 def figures(report):
-    row = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.0, "validation_accuracy": 0.5}
-    images = np.zeros((1, 8, 8), np.uint8)
-    return {
-        "curves": training_curves([row]),
-        "confusion_test": confusion_matrix(report["test"]["confusion_matrix"], CLASSES),
-        "mistakes": worst_mistakes(images, np.array([0]), np.array([[0.0, 1.0, 0.0]]), CLASSES),
-    }
+    return classifier_figures(report, slices_of(3), np.tile([0.0, 1.0, 0.0], (3, 1)), HISTORY)
 
 
 @pytest.fixture(scope="module")
 def text(report, figures):
-    return render_page(report, figures)
+    return classifier_page(report, figures, published.RESULTS["cnn"])
+
+
+def bare(report: ClassifierReport) -> Page:
+    """The page without figures and without the paper."""
+    return Page(classifier_page(report, {}))
 
 
 def test_the_headline_has_the_accuracy_its_interval_and_the_protocol(text, report):
     words = Page(text).words()
-    low, high = report["test"]["accuracy_ci95"]
-    assert f"{report['test']['accuracy']:.1%} test accuracy 95% interval {100 * low:.1f} to {100 * high:.1f}%" in words
+    low, high = report.test.accuracy_ci95
+    assert f"{report.test.accuracy:.1%} test accuracy 95% interval {100 * low:.1f} to {100 * high:.1f}%" in words
+    assert "resampled by patient" in words
     assert "Slices were divided at random, as in the paper" in words
     assert "81 patients (80 families) have slices on more than one side of the split" in words
     assert "for research, not for diagnosis" in words
@@ -116,17 +109,20 @@ def test_every_table_holds_the_reports_numbers(text, report):
     assert ["Train", "2452", "233"] in rows
     assert ["Validation", "420", "not known"] in rows
     for name in CLASSES:
-        scores = report["test"]["per_class"][name]
+        scores = report.test.per_class[name]
         row = next(row for row in rows if row[0] == name.capitalize())
-        assert row[1] == str(scores["support"])
+        assert row[1] == str(scores.support)
         for cell, metric in zip(row[2:6], ("precision", "recall", "f1", "roc_auc"), strict=True):
-            low, high = scores[f"{metric}_ci95"]
-            assert cell == f"{percent(scores[metric])} {percent(low)[:-1]} to {percent(high)[:-1]}"
+            low, high = getattr(scores, f"{metric}_ci95")
+            assert cell == f"{percent(getattr(scores, metric))} {percent(low)[:-1]} to {percent(high)[:-1]}"
     by_patient = next(row for row in rows if row[0].startswith("Test, by patient"))
     assert by_patient[0].endswith("40 patients")
-    assert by_patient[1].startswith(percent(report["test"]["by_patient"]["accuracy"]))
+    assert by_patient[1].startswith(percent(report.test.by_patient.accuracy))
     prior = next(row for row in rows if row[0].startswith("Class frequencies"))
-    assert prior[1].startswith(percent(report["baselines"]["class_prior"]["test"]["accuracy"]))
+    assert prior[1].startswith(percent(report.baselines["class_prior"].accuracy))
+    test = next(row for row in rows if row[0] == "Test 192 slices")
+    error, (low, high) = report.test.expected_calibration_error, report.test.expected_calibration_error_ci95
+    assert test[-1] == f"{percent(error)} {percent(low, sign='')} to {percent(high, sign='')}"
 
 
 def test_the_papers_table_stands_beside_ours_by_class_name(text):
@@ -147,12 +143,14 @@ def test_the_run_the_config_and_the_versions_are_told(text):
         "Checkpoint epoch 12, step 924",
         "Chosen by validation loss",
         "Training time 1 h 2 min",
+        "Device 1 x cpu",
         "model.widths 64, 256",
         "batch_size 32",
         "jax 0.10.2",
         "Split seed 3.",
     ):
         assert expected in words
+    assert "Head" not in words
 
 
 def test_the_page_needs_nothing_beside_itself(text):
@@ -165,52 +163,59 @@ def test_the_page_needs_nothing_beside_itself(text):
 def test_images_have_alternative_texts_and_tables_have_scoped_headers(text, report):
     page = Page(text)
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 3
+    assert len(images) == 5
     assert all(attributes["alt"] for attributes in images)
-    hits = report["test"]["confusion_matrix"][1][1]
+    hits = report.test.confusion_matrix[1][1]
     assert any(f"{hits} as glioma" in attributes["alt"] for attributes in images)
     assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
     assert ("html", {"lang": "en"}) in page.tags
 
 
-def test_text_from_outside_is_escaped(report, figures):
-    evil = '<script>alert("x")</script>&'
-    hostile = copy.deepcopy(report)
-    hostile.update(experiment=evil, protocol=evil, classes=[evil, "b", "c"])
-    hostile["config"] = {evil: evil, "nested": {evil: [evil]}}
-    hostile["versions"] = {evil: evil}
-    hostile["data"] = {"form": evil, "dir": evil}
-    hostile["counts"] = {evil: {"slices": 1, "patients": None}}
-    hostile["checkpoint"] = {"epoch": evil, "step": evil, "criterion": evil}
-    hostile["training"] = {evil: evil}
-    hostile["baselines"] = {evil: {"test": report["test"]}}
-    hostile["test"]["per_class"][evil] = hostile["test"]["per_class"].pop("glioma")
-    page = Page(render_page(hostile, {**figures, evil: figures["curves"]}))
+def test_no_text_is_trusted(report, figures):
+    evil = "<script>alert('x')</script>"
+    hostile = make_report(
+        (evil, "glioma", "pituitary"),
+        system=evil,
+        title=evil,
+        protocol=evil,
+        data=DataInfo(evil, evil, synthetic=False),
+        checkpoint=CheckpointInfo(1, None, evil),
+        training=TrainingInfo(1, 2.0, evil, features=evil, head=evil, setting=0.5),
+        config={evil: {evil: evil}},
+        versions={evil: evil},
+        counts={evil: Count(1, 2)},
+    )
+    text = classifier_page(hostile, {**figures, evil: figures["curves"]})
+    page = Page(text)
     assert all(tag != "script" for tag, _ in page.tags)
     assert page.words().count(evil) >= 12
 
 
-def test_absent_keys_leave_their_sections_out(report):
-    for key in report:
-        Page(render_page({name: value for name, value in report.items() if name != key}))
-    bare = Page(render_page({})).words()
-    assert "for research, not for diagnosis" in bare
-    assert "All results" not in bare
-    assert "Configuration" not in bare
+@pytest.mark.parametrize("size", [2, 10])
+def test_any_number_of_classes_has_its_page(size):
+    classes = tuple(f"DNET type {index}" for index in range(size))
+    report = make_report(classes)
+    labels = np.arange(size, dtype=np.int32)
+    tested = dataclasses.replace(slices_of(size), labels=labels, classes=classes)
+    figures = classifier_figures(report, tested, np.eye(size)[::-1], HISTORY)
+    page = Page(classifier_page(report, figures))
+    named = [row for row in page.rows if row[0] in classes]
+    assert [row[0] for row in named] == list(classes)
+    assert all(len(row) == 6 for row in named)
 
 
 def test_undefined_values_are_dashes(report):
     labels = np.array([0, 1] * 10)
-    test = classification_report(2 * np.eye(3)[labels], labels, classes=CLASSES)
-    rows = Page(render_page({"experiment": "cnn", "classes": list(CLASSES), "test": test})).rows
+    test = classification_report(2 * np.eye(3)[labels], labels, classes=CLASSES, resamples=50)
+    rows = bare(dataclasses.replace(report, test=test)).rows
     assert next(row for row in rows if row[0] == "Pituitary")[1:6] == ["0", UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED]
-    assert next(row for row in rows if row[0] == "Mean of classes")[2:6] == [UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED]
+    assert next(row for row in rows if row[0] == "Mean of classes")[2:6] == [UNDEFINED] * 4
 
 
-def test_a_perfect_test_says_what_its_interval_cannot():
+def test_a_perfect_test_says_what_its_interval_cannot(report):
     labels = np.arange(30) % 3
     test = classification_report(9 * np.eye(3)[labels], labels, classes=CLASSES, patients=labels.astype(str))
-    words = Page(render_page({"classes": list(CLASSES), "test": test})).words()
+    words = bare(dataclasses.replace(report, test=test)).words()
     # 0.05^(1/3) = 0.368
     assert "3 patients without a mistake say, at 95% confidence, that at least 36.8% of such patients have" in words
 
@@ -219,65 +224,62 @@ def test_intervals_without_patient_ids_carry_a_caution(report):
     caution = "These data carry no patient ids"
     labels = np.arange(30) % 3
     test = classification_report(np.eye(3)[labels], labels, classes=CLASSES)
-    assert caution in Page(render_page({"test": test})).words()
-    assert caution not in Page(render_page(report)).words()
+    assert caution in bare(dataclasses.replace(report, test=test)).words()
+    assert caution not in bare(report).words()
 
 
 def test_phantom_results_say_that_they_are_synthetic(report):
-    words = Page(render_page({**report, "data": {"form": "x", "synthetic": True}})).words()
+    words = bare(dataclasses.replace(report, data=DataInfo("x", "phantom", synthetic=True))).words()
     assert "Synthetic data." in words
 
 
-def test_another_experiment_has_no_paper_columns(report):
-    words = Page(render_page({**report, "experiment": "other"})).words()
-    assert "Paper" not in words
+def test_without_the_papers_result_there_are_no_columns_for_it(report):
+    assert "Paper" not in bare(report).words()
 
 
 @pytest.mark.parametrize(
-    ("protocol", "split", "expected"),
+    ("protocol", "patients", "families", "expected"),
     [
-        ("patient", {"leaked_patients": 0, "leaked_families": 2}, "2 families stand there"),
-        ("patient", {"leaked_patients": 0, "leaked_families": 1}, "1 family stands there"),
-        ("family", {"leaked_patients": 0, "leaked_families": 0}, "No patient stands on two sides of the split."),
-        ("slice", {"leaked_patients": 1, "leaked_families": 1}, "1 patient (1 family) has slices"),
-        ("slice", {"leaked_patients": None}, "is not known"),
-        ("official", {"fold": 2, "folds": 5}, "Fold 2 of 5, counted from 0."),
+        ("patient", 0, 2, "2 families of ids are"),
+        ("patient", 0, 1, "1 family of ids is"),
+        ("family", 0, 0, "No patient is on two sides of the split."),
+        ("slice", 1, 1, "1 patient (1 family) has slices"),
+        ("slice", None, None, "is not known"),
+        ("official", 0, 0, "Fold 2 of 5, counted from 0."),
+        ("other", None, None, "The protocol is other."),
     ],
 )
-def test_the_protocol_is_told_in_words(protocol, split, expected):
-    assert expected in " ".join(protocol_sentences({"protocol": protocol, "split": split}))
-
-
-def test_figures_with_images_are_png_and_others_svg(figures):
-    assert data_uri(figures["mistakes"]).startswith("data:image/png;base64,iVBOR")
-    assert data_uri(figures["curves"]).startswith("data:image/svg+xml;base64,")
-
-
-def test_the_same_data_give_the_same_bytes():
-    first, second = (data_uri(confusion_matrix(np.eye(3, dtype=int), CLASSES)) for _ in range(2))
-    assert first == second
-
-
-def test_percents_below_one_never_round_up_to_hundred():
-    assert percent(1) == "100.0%"
-    assert percent(0.99999) == "99.9%"
-    assert percent(0.9994) == "99.9%"
-    assert percent(None) == UNDEFINED
-
-
-def test_nested_settings_become_dotted_names():
-    assert flattened({"a": {"b": (1, 2), "c": None}, "d": {}}) == [("a.b", "1, 2"), ("a.c", UNDEFINED), ("d", "{}")]
-
-
-def test_durations_are_told_in_their_unit():
-    told = [duration(seconds) for seconds in (4.4, 59, 90, 3599, 3723)]
-    assert told == ["4 s", "59 s", "2 min", "1 h 0 min", "1 h 2 min"]
+def test_the_protocol_is_told_in_words(protocol, patients, families, expected):
+    split = dataclasses.replace(SPLIT, fold=2, leaked_patients=patients, leaked_families=families)
+    assert expected in " ".join(protocol_sentences(protocol, split))
 
 
 def test_bars_are_well_formed(text):
     bars = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
-    assert len(bars) == 6
+    assert len(bars) == 8
     for bar in bars:
         for rectangle in xml.etree.ElementTree.fromstring(bar):
             left, width = float(rectangle.get("x")), float(rectangle.get("width"))
             assert 0 <= left <= left + width <= 163
+
+
+@pytest.mark.parametrize(
+    ("changes", "beside_paper"),
+    [
+        ({}, True),
+        ({"data": DataInfo("x", "phantom", synthetic=True)}, False),
+        (scored(("glioma", "meningioma", "no tumour")), False),
+    ],
+)
+def test_a_runs_folder_gets_figures_page_and_report(tmp_path, report, changes, beside_paper):
+    report = dataclasses.replace(report, **changes)
+    folder = RunFolder(tmp_path)
+    folder.write_text("metrics.jsonl", json.dumps(HISTORY[0]) + "\n")
+    tested = dataclasses.replace(slices_of(6), classes=report.classes)
+    write_classifier_report(folder, report, tested, 2 * np.eye(3)[[0, 1, 1, 0, 0, 1]])
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    matrices = {"confusion_test.png", "confusion_by_patient.png", "confusion_validation.png"}
+    assert names == {"curves.png", "mistakes.png", *matrices}
+    assert read_report(tmp_path / "report.json") == report
+    words = Page((tmp_path / "report.html").read_text(encoding="utf-8")).words()
+    assert ("Paper, Figure 16" in words) == beside_paper

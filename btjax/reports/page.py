@@ -1,0 +1,242 @@
+"""A self-contained HTML page: a headline, notes, and sections of tables, pictures and settings."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import importlib.resources
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from btjax.reports.numbers import UNDEFINED
+
+if TYPE_CHECKING:
+    import jinja2
+
+PURPOSE = "Brain tumours in MRI slices: for research, not for diagnosis."
+"""Stands under the title of every page."""
+
+_WIDE = 1400
+"""Wider pictures, in pixels, scroll sideways instead of shrinking until nothing can be read."""
+
+_BAR = 160
+"""Length of a bar's scale in pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A value on a scale from `start` to 1, with its interval as a band."""
+
+    value: float
+    bounds: tuple[float, float] | None
+    start: float
+
+    def place(self, value: float) -> str:
+        """Where a value stands on the scale, in pixels."""
+        return f"{(value - self.start) * _BAR / (1 - self.start):.1f}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, small text below it (an interval, a size), and a bar beside it."""
+
+    text: str
+    below: str = ""
+    bar: Bar | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table; every text is escaped.
+
+    Attributes:
+      title: its caption.
+      head: names of the columns.
+      rows: cells as text, numbers or `Cell`; the first names the row.
+      groups: names above the columns, each with the number of columns under it.
+      strong: numbers of the rows that are emphasised.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    groups: Sequence[tuple[str, int]] = ()
+    strong: Sequence[int] = ()
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The rows, all of `Cell`."""
+        return [[cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row] for row in self.rows]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The CSS class of each column: `text` where all its cells are words, `line` where a group begins."""
+        columns = list(zip(*self.cells, strict=True)) or [()] * len(self.head)
+        kinds = ["text" if any(_is_word(cell.text) for cell in column) else "" for column in columns]
+        place = 0
+        for _, width in self.groups:
+            if place > 1:
+                kinds[place] += " line"
+            place += width
+        return [kind.strip() for kind in kinds]
+
+
+def _is_word(text: str) -> bool:
+    return text[:1].isalpha() and text != "not known"
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A figure on the page, its caption, and what it shows in words (the caption again where that is empty)."""
+
+    figure: Figure
+    caption: str
+    alt: str = ""
+
+    @property
+    def uri(self) -> str:
+        """See `data_uri`."""
+        return data_uri(self.figure)
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return round(float(self.figure.get_size_inches()[0]) * 96)
+
+    @property
+    def wide(self) -> bool:
+        """Whether the picture scrolls sideways."""
+        return self.width > _WIDE
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the page under its own heading; one without any content is left out.
+
+    Attributes:
+      title: the heading.
+      tables: see `Table`.
+      pictures: see `Picture`.
+      pairs: names and values, such as settings; see `flattened`.
+      remarks: paragraphs after the tables.
+      side_by_side: whether the pictures share lines where there is room.
+    """
+
+    title: str
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    pairs: Sequence[tuple[str, str]] = ()
+    remarks: Sequence[str] = ()
+    side_by_side: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.tables or self.pictures or self.pairs or self.remarks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """The number that the page is about.
+
+    Attributes:
+      value: the number as text.
+      name: what it is.
+      details: small lines under it, such as its interval.
+      sentences: what it means, beside it.
+      table: beside it.
+    """
+
+    value: str
+    name: str
+    details: Sequence[str] = ()
+    sentences: Sequence[str] = ()
+    table: Table | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """A caution in a box, after a few words in bold."""
+
+    text: str
+    strong: str = ""
+
+
+def render(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    headline: Headline | None = None,
+    lead: Sequence[str] = (),
+    notes: Sequence[Note] = (),
+) -> str:
+    """Renders a page that needs no other file and no network.
+
+    Args:
+      title: the heading.
+      sections: the content, in order. Every text is escaped.
+      headline: in a box at the top.
+      lead: paragraphs under the heading.
+      notes: cautions under the headline.
+
+    Returns:
+      The page's HTML.
+    """
+    content = {"sections": [one for one in sections if not one.empty], "headline": headline, "notes": notes}
+    return _environment().get_template("page.html").render(title=title, purpose=PURPOSE, lead=lead, **content)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    import jinja2
+    import markupsafe
+
+    files = importlib.resources.files("btjax.reports")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: files.joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # The style sheet is our own file; nothing else on a page is trusted.
+    environment.globals["style"] = markupsafe.Markup(files.joinpath("style.css").read_text("utf-8"))
+    return environment
+
+
+def data_uri(figure: Figure) -> str:
+    """The figure as a data URI: PNG where it holds images, else SVG; the same figure gives the same bytes."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    if any(axes.images for axes in figure.axes):
+        figure.savefig(buffer, format="png", dpi=150)
+        kind = "image/png"
+    else:
+        with matplotlib.rc_context({"svg.hashsalt": "btjax"}):
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
+        kind = "image/svg+xml"
+    return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """The settings of a nested dict as names and values.
+
+    Example:
+      >>> flattened({"model": {"widths": (64, 256)}, "seed": 0})
+      [('model.widths', '64, 256'), ('seed', '0')]
+    """
+    pairs = []
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            pairs += flattened(value, f"{name}.")
+        elif isinstance(value, (list, tuple)):
+            pairs.append((name, ", ".join(map(str, value))))
+        else:
+            pairs.append((name, UNDEFINED if value is None else str(value)))
+    return pairs
