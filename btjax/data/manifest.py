@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import pathlib
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
@@ -119,13 +120,14 @@ def _by_stem(directory: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     found = collections.defaultdict(list)
     for path in sorted(directory.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            found[path.stem].append(path)
+            # macOS writes decomposed letters into file names, spreadsheets composed ones.
+            found[unicodedata.normalize("NFC", path.stem)].append(path)
     return found
 
 
 def _file_of(found: dict[str, list[pathlib.Path]], name: str, manifest: pathlib.Path) -> pathlib.Path:
     """The one file of a slice."""
-    paths = found.get(name, [])
+    paths = found.get(unicodedata.normalize("NFC", name), [])
     if len(paths) != 1:
         kind = "image or mask" if not paths else f"single file (found {', '.join(path.name for path in paths)})"
         raise InputError(f"{manifest}: row {name!r} has no {kind} in images/ or masks/, expected one file of that name")

@@ -83,6 +83,10 @@ class Source:
         repeated = [name for name, count in collections.Counter(ids).items() if count > 1]
         if repeated:
             raise InputError(f"{self.folder}: slice {repeated[0]} is there twice, expected each id once")
+        for name in ids:
+            if not name.isprintable():
+                where = f"{self.folder}: a slice is called {name!r}"
+                raise InputError(f"{where}, expected a name without control characters, in UTF-8")
         order = id_order(ids)
         object.__setattr__(self, "entries", tuple(self.entries[row] for row in order))
 
@@ -99,7 +103,10 @@ class Source:
         if self.classes != CLASSES or "label" not in self.known:
             digest.update(repr((self.classes, "label" in self.known)).encode())
         for path in sorted(self.files):
-            status = path.stat()
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file") from error
             name = os.path.relpath(path, self.folder)
             digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode())
         return digest.hexdigest()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from btjax.base.errors import InputError
 from btjax.data.builder import load
 from btjax.data.slices import CLASSES
 from btjax.data.sources import find_source
@@ -204,6 +205,19 @@ def test_without_labels_every_image_of_a_tree_is_a_slice(tmp_path):
     raws = list(source.read())
     assert [raw.id for raw in raws] == ["1", "2", "3"]
     assert source.known == frozenset() and {raw.label for raw in raws} == {None}
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    folder = forms.write_classes(tmp_path / "data", forms.make_slices(3))
+    (folder / "glioma" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match=r"gone\.png: cannot be read"):
+        load(folder, 8, tmp_path / "cache")
+
+
+def test_a_file_name_that_is_not_utf8_is_named(tmp_path):
+    folder = forms.write_classes(tmp_path, forms.make_slices(3))
+    os.rename(folder / "glioma" / "2.png", os.fsencode(folder / "glioma") + b"/T\xe9te.png")
+    assert_refused(folder, "T\\udce9te", "UTF-8")
 
 
 def test_a_renamed_class_folder_is_not_read_from_the_old_copy(tmp_path):

@@ -3,7 +3,7 @@
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
@@ -18,6 +18,7 @@ def viridis(grey):
     return matplotlib.colormaps["viridis"](grey, bytes=True)[..., :3]
 
 
+@settings(deadline=None)
 @given(grey_images)
 def test_viridis_is_undone_to_the_same_colours(grey):
     found = images.undo_viridis(viridis(grey))
@@ -44,6 +45,7 @@ def test_a_lossy_viridis_image_is_undone_to_the_nearest_grey(tmp_path):
     assert np.median(np.abs(found.astype(int) - ramp)) <= 3
 
 
+@settings(deadline=None)
 @given(grey_images)
 def test_grey_pixels_kept_as_colour_are_never_taken_for_viridis(grey):
     assert images.undo_viridis(np.stack([grey] * 3, axis=-1)) is None

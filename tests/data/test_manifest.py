@@ -55,6 +55,14 @@ def test_a_row_whose_file_is_missing_is_named(tmp_path, name):
     assert_refused(tmp_path, "manifest.csv", "'2'", name.split("/")[0])
 
 
+def test_composed_and_decomposed_letters_are_the_same_name(tmp_path):
+    folder = forms.write_manifest(tmp_path, forms.make_slices(2))
+    for name in ("images", "masks"):
+        (folder / name / "2.png").rename(folder / name / "A\u0308.png")
+    edit_row_two(folder, "id", "\u00c4")
+    assert sorted(raw.id for raw in read_all(folder)) == ["1", "\u00c4"]
+
+
 def test_a_row_with_two_files_is_refused(tmp_path):
     forms.write_manifest(tmp_path, forms.make_slices(3))
     Image.new("L", (32, 32)).save(tmp_path / "images" / "2.jpg")
