@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flax import linen as nn
 
     from btjax.training.state import TrainState
+    from btjax.training.tasks import Task
 
 STEPS = 256
 """The most steps in one timing."""
@@ -54,41 +55,40 @@ def prepare(case: Case, form: str) -> Callable[[int], None]:
     dtype = dtype_of(case, form)
     if case.kind in SALIENCY:
         return _maps(case, make_cnn(case, dtype))
-    model = make_model(case, dtype)
-    return _forward(case, model) if case.kind == "vgg16" else _training(case, model)
+    return _forward(case, make_model(case, dtype)) if case.kind == "vgg16" else _training(case, dtype)
 
 
-def make_task(
-    case: Case, model: nn.Module
-) -> tuple[Classification | Reconstruction, optax.GradientTransformation, Callable[[jax.Array], TrainState]]:
-    """The task and the optimizer of a case that trains.
+def make_task(case: Case, dtype: str = "float32") -> Task:
+    """The task of a case of kind `cnn` or `unet`."""
+    preprocessing = Preprocessing("grey" if case.channels == 1 else "grey3")
+    if case.kind == "unet":
+        return Reconstruction(make_model(case, dtype), preprocessing, Augmentation())
+    return Classification(make_cnn(case, dtype), preprocessing, Augmentation())
 
-    Returns:
-      The task, the optimizer, and `initialise(key)`, which returns a fresh state; the U-Net's `location` is frozen.
-    """
-    kind = Reconstruction if case.kind == "unet" else Classification
-    task = kind(model, Preprocessing("grey" if case.channels == 1 else "grey3"), Augmentation())
+
+def begin(case: Case, task: Task) -> tuple[optax.GradientTransformation, TrainState]:
+    """The optimizer of a case that trains, and a fresh state, in which the U-Net's `location` is frozen."""
     optimizer = make_optimizer(TrainingConfig(), STEPS)
-    rates = (*(f"{name}/*=0" for name in getattr(model, "frozen", ())), "*=1")
+    rates = (*(f"{name}/*=0" for name in getattr(task.model, "frozen", ())), "*=1")
     variables = partial(task.initialise, image_size=case.image_size)
-    return task, optimizer, partial(create_state, variables, optimizer, layer_rates=rates)
+    return optimizer, create_state(variables, optimizer, jax.random.key(0), layer_rates=rates)
 
 
-def _training(case: Case, model: nn.Module) -> Callable[[int], None]:
+def _training(case: Case, dtype: str) -> Callable[[int], None]:
     """Trains in chunks as `Trainer` does: the slices are uint8 on the device and scaled inside the step."""
     images, labels = random_slices(case)
-    task, optimizer, initialise = make_task(case, model)
-    state = initialise(jax.random.key(0))
+    task = make_task(case, dtype)
+    optimizer, state = begin(case, task)
     dataset = {"images": jnp.asarray(images), "labels": jnp.asarray(labels)}
     table = jnp.asarray(np.stack(batches(case, STEPS)), jnp.int32)
-    counted = jnp.ones(table.shape, bool)
-    sums = compiled.zero_sums(task, dataset, state)
+    rows = compiled.Batches(table, jnp.ones(table.shape, bool))
+    carry = state, compiled.zero_sums(task, dataset, state)
     chunk = compiled.make_train_chunk(task, optimizer)
 
     def run(steps: int) -> None:
-        nonlocal state, sums
-        state, sums = chunk(state, sums, dataset, table, counted, jnp.int32(0), jnp.int32(steps))
-        jax.block_until_ready((state, sums))
+        nonlocal carry
+        carry = chunk(carry, dataset, rows, jnp.int32(0), jnp.int32(steps))
+        jax.block_until_ready(carry)
 
     return run
 

@@ -1,11 +1,14 @@
-"""The same models in Keras 3, on the backend that $KERAS_BACKEND names when this is imported (`jax` or `torch`)."""
+"""The same models in Keras 3, on the backend that $KERAS_BACKEND names when this is imported (`jax` or `torch`).
+
+Keras and PyTorch are the extra `bench`: their imports are ignored by pyright because it also runs without them.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import keras
-from keras import layers
+import keras  # pyright: ignore[reportMissingImports]
+from keras import layers  # pyright: ignore[reportMissingImports]
 
 from btjax.models.unet import down_widths, halvings, up_widths
 from experiments.bench.cases import Case, batches, dtype_of, random_inputs, random_slices
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def make_model(case: Case) -> keras.Model:
-    """The model of a case: VGG16 on inputs as they are, the others on uint8 slices [B, S, S, 1], which they scale."""
+    """The model of a case: VGG16 takes scaled inputs, the others uint8 slices [B, S, S, 1], which they scale."""
     if case.kind == "vgg16":
         return make_vgg16(case)
     slices = keras.Input((case.image_size, case.image_size, 1), dtype="uint8")
@@ -25,8 +28,8 @@ def make_model(case: Case) -> keras.Model:
     return keras.Model(slices, outputs)
 
 
-def cnn(case: Case, hidden):
-    """The CNN's logits as btjax's defaults have them, with the L2 term of the dense layer."""
+def cnn(case: Case, hidden: keras.KerasTensor) -> keras.KerasTensor:
+    """The logits of the CNN with btjax's defaults, with the L2 term of the dense layer."""
     for index, width in enumerate(case.widths, 1):
         hidden = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"conv_{index}")(hidden)
         hidden = layers.MaxPooling2D(2)(hidden)
@@ -37,13 +40,16 @@ def cnn(case: Case, hidden):
 
 def make_vgg16(case: Case) -> keras.Model:
     """Keras's own VGG16 with random weights, and the paper's head."""
-    shape = (case.image_size, case.image_size, case.channels)
-    base = keras.applications.VGG16(weights=None, include_top=False, input_shape=shape)
+    base = keras.applications.VGG16(
+        weights=None,  # pyright: ignore[reportArgumentType]  Keras does not annotate it, and its default is a string
+        include_top=False,
+        input_shape=(case.image_size, case.image_size, case.channels),
+    )
     hidden = layers.Dense(case.dense, "relu")(layers.Flatten()(base.output))
     return keras.Model(base.input, layers.Dense(3)(hidden))
 
 
-def unet(case: Case, inputs):
+def unet(case: Case, inputs: keras.KerasTensor) -> keras.KerasTensor:
     """`btjax.models.unet.UNet`, layer by layer."""
 
     def block(hidden, convolution, dropout, activation):
@@ -51,12 +57,8 @@ def unet(case: Case, inputs):
         hidden = layers.Dropout(dropout)(hidden) if dropout else hidden
         return layers.ReLU()(hidden) if activation == "relu" else layers.LeakyReLU(negative_slope=0.3)(hidden)
 
-    settings, hidden, levels, (width,) = (
-        {"strides": 2, "padding": "same"},
-        inputs,
-        halvings(case.image_size),
-        case.widths,
-    )
+    settings = {"strides": 2, "padding": "same"}
+    hidden, levels, (width,) = inputs, halvings(case.image_size), case.widths
     for features in down_widths(width, levels):
         hidden = block(hidden, layers.Conv2D(features, 3, use_bias=False, **settings), 0.0, "leaky_relu")
     hidden = block(hidden, layers.Conv2D(hidden.shape[-1], 1, use_bias=False, name="latent"), 0.0, "leaky_relu")
@@ -69,9 +71,9 @@ def unet(case: Case, inputs):
 
 
 def prepare(case: Case, form: str) -> Callable[[int], None]:
-    """`run(steps)`, which waits for the steps it takes."""
+    """A function `run(steps)` that waits for the results."""
     if keras.backend.backend() == "torch":
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
 
         torch.set_float32_matmul_precision("high")  # as in forms_torch
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype_of(case, form) == "bfloat16" else "float32")
@@ -79,7 +81,7 @@ def prepare(case: Case, form: str) -> Callable[[int], None]:
 
 
 def absolute_error(slices, outputs):
-    """Mean absolute error of outputs [B, S, S, 3] against the grey slices [B, S, S, 1] they were made of."""
+    """Mean absolute error of outputs [B, S, S, 3] against their slices [B, S, S, 1] in 0 to 255."""
     return keras.ops.mean(keras.ops.abs(keras.ops.cast(outputs, "float32") - slices / 255.0), axis=(1, 2, 3))
 
 
@@ -99,9 +101,10 @@ def _training(case: Case, model: keras.Model) -> Callable[[int], None]:
 def _forward(case: Case, model: keras.Model) -> Callable[[int], None]:
     inputs = keras.ops.convert_to_tensor(random_inputs(case))
     if keras.backend.backend() == "torch":
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
 
         def run(steps):
+            outputs = None
             with torch.inference_mode():
                 for _ in range(steps):
                     outputs = model(inputs, training=False)
@@ -120,6 +123,7 @@ def _forward(case: Case, model: keras.Model) -> Callable[[int], None]:
     )
 
     def run(steps):
+        outputs = None
         for _ in range(steps):
             outputs = apply(trained, others, inputs)
         jax.block_until_ready(outputs)

@@ -1,16 +1,20 @@
 """The same models in PyTorch.
 
-PyTorch pads a convolution with stride 2 on both sides, XLA's "SAME" at the end alone: each is the other's mirror image.
-With its kernels mirrored, the U-Net here makes of a mirrored image the mirror image of what btjax's makes.
+For a convolution with stride 2 PyTorch pads both sides, XLA's "SAME" only the end; each is the mirror image of the
+other. With mirrored kernels and a mirrored image, the U-Net here returns the mirror image of what btjax's returns.
+
+PyTorch is the extra `bench`: the imports below are ignored by pyright because it also runs without it.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
 
 from btjax.models.unet import EPSILON, MOMENTUM, down_widths, halvings, up_widths
 from btjax.models.vgg16 import CONVOLUTIONS
@@ -26,7 +30,7 @@ def make_model(case: Case) -> nn.Module:
 
 
 def make_cnn(case: Case) -> nn.Sequential:
-    """The CNN as btjax's defaults have it; `dense` is the layer whose kernel the L2 term takes."""
+    """The CNN with btjax's defaults; the L2 term takes the kernel of the layer `dense`."""
     layers, channels = nn.Sequential(), case.channels
     for index, width in enumerate(case.widths, 1):
         layers.add_module(f"conv_{index}", nn.Conv2d(channels, width, 3, padding=1))
@@ -43,12 +47,15 @@ def make_cnn(case: Case) -> nn.Sequential:
 
 
 def load_cnn(model: nn.Sequential, params: dict, size: int) -> nn.Sequential:
-    """Puts the parameters of btjax's CNN into `make_cnn`'s.
+    """Copies the parameters of btjax's CNN into a CNN in PyTorch.
 
     Args:
-      model: what `make_cnn` made.
+      model: what `make_cnn` returned.
       params: layer -> kernel and bias; convolutions [3, 3, I, O].
       size: side of the last layer's maps, in pixels: btjax flattens [size, size, C], PyTorch [C, size, size].
+
+    Returns:
+      The model itself.
     """
     for name, layer in model.named_children():
         if name not in params:
@@ -104,12 +111,12 @@ class UNet(nn.Module):
             channels = features
         latent = nn.Conv2d(channels, channels, 1, bias=False)
         self.chain.add_module("latent", Block(latent, channels, 0.0, 0.3))
-        transposed = {"stride": 2, "padding": 1, "output_padding": 1}
+        transposed = partial(nn.ConvTranspose2d, kernel_size=3, stride=2, padding=1, output_padding=1)
         for index, features in enumerate(up_widths(width, levels), 1):
-            convolution = nn.ConvTranspose2d(channels, features, 3, bias=False, **transposed)
+            convolution = transposed(channels, features, bias=False)
             self.chain.add_module(f"up_{index}", Block(convolution, features, 0.5 if index <= 3 else 0.0, 0.0))
             channels = features
-        self.chain.add_module("last", nn.ConvTranspose2d(channels, 3, 3, **transposed))
+        self.chain.add_module("last", transposed(channels, 3))
         self.location = nn.Conv2d(case.channels, 1, 1, bias=False).requires_grad_(False)
         self.colorer = nn.Conv2d(4, 3, 3, padding=1)
 
@@ -118,57 +125,82 @@ class UNet(nn.Module):
         return self.colorer(torch.cat([self.chain(inputs), self.location(inputs)], 1))
 
 
+def place(model: nn.Module, device: str, layout: torch.memory_format) -> nn.Module:
+    """Moves a model to a device, with its kernels in a memory layout."""
+    return model.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]  torch's stubs omit memory_format
+
+
+@dataclasses.dataclass(frozen=True)
+class _Form:
+    """How a form runs its model.
+
+    Attributes:
+      device: `cpu` or `cuda`.
+      layout: memory layout of images and kernels.
+      mixed: the context of automatic mixed precision, disabled for float32.
+      compiled: whether `torch.compile` compiles the model, in training with its loss.
+      fused: whether the optimizer is one kernel.
+    """
+
+    device: str
+    layout: torch.memory_format
+    mixed: torch.autocast
+    compiled: bool
+    fused: bool
+
+
 def prepare(case: Case, form: str) -> Callable[[int], None]:
-    """`run(steps)`, which waits for the steps it takes."""
+    """A function `run(steps)` that waits for the results."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")  # TensorFloat-32 on a GPU, as JAX has by default; nothing on a CPU
     layout = torch.contiguous_format if form == "torch_eager" else torch.channels_last
-    model = make_model(case).to(device, memory_format=layout)
+    model = place(make_model(case), device, layout)
     mixed = torch.autocast(device, torch.bfloat16, enabled=dtype_of(case, form) == "bfloat16")
-    make = _forward if case.kind == "vgg16" else _training
-    steps_of = make(case, model, mixed, device, layout, form)
+    settings = _Form(device, layout, mixed, form.startswith("torch_compile"), form != "torch_eager")
+    take = (_forward if case.kind == "vgg16" else _training)(case, model, settings)
 
     def run(steps: int) -> None:
-        steps_of(steps)
+        take(steps)
         if device == "cuda":
             torch.cuda.synchronize()
 
     return run
 
 
-def _training(case, model, mixed, device, layout, form) -> Callable[[int], None]:
+def _training(case: Case, model: nn.Module, form: _Form) -> Callable[[int], None]:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=0.001, eps=1e-7, fused=form != "torch_eager")
-    images, labels = (torch.tensor(array, device=device) for array in random_slices(case))
+    optimizer = torch.optim.Adam(trained, lr=0.001, eps=1e-7, fused=form.fused)
+    dense = None if case.kind == "unet" else model.get_parameter("dense.weight")
+    images, labels = (torch.tensor(array, device=form.device) for array in random_slices(case))
 
     def loss_of(rows):
         inputs = images[rows].float().div(255)[:, None].expand(-1, case.channels, -1, -1)
-        inputs = inputs.contiguous(memory_format=layout)
-        with mixed:
+        inputs = inputs.contiguous(memory_format=form.layout)
+        with form.mixed:
             outputs = model(inputs).float()
-        if case.kind == "unet":
+        if dense is None:
             return nn.functional.l1_loss(outputs, inputs)
-        penalty = 0.001 * model.dense.weight.square().sum()
-        return nn.functional.cross_entropy(outputs, labels[rows].long()) + penalty
+        return nn.functional.cross_entropy(outputs, labels[rows].long()) + 0.001 * dense.square().sum()
 
-    if form.startswith("torch_compile"):
+    if form.compiled:
         loss_of = torch.compile(loss_of)
 
     def run(steps):
         for rows in batches(case, steps):
             optimizer.zero_grad(set_to_none=True)
-            loss_of(torch.as_tensor(rows, device=device)).backward()
+            loss_of(torch.as_tensor(rows, device=form.device)).backward()
             optimizer.step()
 
     return run
 
 
-def _forward(case, model, mixed, device, layout, form) -> Callable[[int], None]:
-    inputs = torch.tensor(random_inputs(case), device=device).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-    apply = torch.compile(model.eval()) if form.startswith("torch_compile") else model.eval()
+def _forward(case: Case, model: nn.Module, form: _Form) -> Callable[[int], None]:
+    inputs = torch.tensor(random_inputs(case), device=form.device).permute(0, 3, 1, 2)
+    inputs = inputs.contiguous(memory_format=form.layout)
+    apply = torch.compile(model.eval()) if form.compiled else model.eval()
 
     def run(steps):
-        with torch.inference_mode(), mixed:
+        with torch.inference_mode(), form.mixed:
             for _ in range(steps):
                 apply(inputs)
 

@@ -1,4 +1,4 @@
-"""Starts a process for each form, lets them take turns, and makes figures of what they answer."""
+"""Starts a process for each form, lets them take turns, and summarises their timings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import statistics
 import subprocess
 import sys
+from typing import IO, cast
 
 from experiments.bench.cases import Case, dtype_of, flops, forms_of, reference_form
 
@@ -24,22 +25,25 @@ class Worker:
             text=True,
             env=os.environ | _ENVIRONMENT,
         )
+        # Popen's two streams are None only where no pipe was asked for.
+        self._questions = cast("IO[str]", self._process.stdin)
+        self._answers = cast("IO[str]", self._process.stdout)
 
     def ask(self, question: str | None = None) -> dict | None:
-        """The answer to a question (the first answer needs none), or None if the process is no more."""
+        """The answer to a question (the first answer needs none), or None if the process has ended."""
         try:
             if question:
-                print(question, file=self._process.stdin, flush=True)
+                print(question, file=self._questions, flush=True)
         except BrokenPipeError:
             return None
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         return json.loads(line) if line else None
 
     def stop(self) -> int:
-        """Ends the process; its exit status."""
+        """Lets the process end and returns its exit status."""
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        with self._process.stdout:
+            self._questions.close()
+        with self._answers:
             return self._process.wait()
 
     def kill(self) -> None:
@@ -49,14 +53,14 @@ class Worker:
 
 
 _ENVIRONMENT = {
-    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several processes share a GPU's memory
-    "JAX_ENABLE_COMPILATION_CACHE": "false",  # compile times are those of a first run
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several processes share the memory of one GPU
+    "JAX_ENABLE_COMPILATION_CACHE": "false",  # so that compile times are those of a first run
     "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
 }
 
 
 def ask_once(*arguments: str) -> dict | None:
-    """The one answer of a worker that measures by itself, or None if it failed."""
+    """The only answer of a worker that takes no questions, or None if it failed."""
     worker = Worker(*arguments)
     try:
         return worker.ask()
@@ -65,16 +69,18 @@ def ask_once(*arguments: str) -> dict | None:
 
 
 def measure_case(name: str, case: Case, forms: list[str], rounds: int) -> dict | None:
-    """Times the forms of a case in turns, forwards and backwards; a form that cannot run is reported and left out.
+    """Times the forms of a case in turns; every other round has the reverse order.
+
+    A form that cannot run is reported and left out.
 
     Args:
-      name: what to call the case in what is printed.
+      name: the case's name, for what is printed.
       case: what to measure.
       forms: `btjax` first.
       rounds: timings of each form.
 
     Returns:
-      See `summarise`; None where btjax's own form could not run.
+      See `summarise`; None where btjax's float32 form could not run.
     """
     workers: dict[str, Worker] = {}
     try:
@@ -82,17 +88,17 @@ def measure_case(name: str, case: Case, forms: list[str], rounds: int) -> dict |
         for form in forms:
             print(f"{name}: {form} compiles", flush=True)
             worker = workers[form] = Worker(form, json.dumps(dataclasses.asdict(case)))
-            ready = worker.ask()  # one after the other: compilations would disturb each other
+            ready = worker.ask()  # waits: two compilations at once would slow each other
             if ready:
                 answers[form] = {"compile_seconds": ready["compile_seconds"], "rounds": []}
             else:
                 _leave_out(name, form, workers)
         dtypes, peaks = sorted({dtype_of(case, form) for form in workers}), []
         for number in range(rounds):
-            rates = [workers["btjax"].ask(f"peak {dtype}") for dtype in dtypes] if "btjax" in workers else [None]
-            if None in rates:
+            rates = _peak_rates(workers, dtypes)
+            if rates is None:
                 return None
-            peaks.append({dtype: rate["gflops"] for dtype, rate in zip(dtypes, rates, strict=True)})
+            peaks.append(rates)
             _round(name, workers, answers, number)
             times = (f"{form} {rows['rounds'][-1]['ms_per_image']:.3g}" for form, rows in answers.items())
             print(f"{name}: round {number + 1} of {rounds}, ms an image: {', '.join(times)}", flush=True)
@@ -104,8 +110,19 @@ def measure_case(name: str, case: Case, forms: list[str], rounds: int) -> dict |
     return summarise(case, answers, peaks) if "btjax" in answers else None
 
 
+def _peak_rates(workers: dict[str, Worker], dtypes: list[str]) -> dict[str, float] | None:
+    """By dtype the rate of matrix products in GFLOP/s, which btjax's worker measures; None where that has ended."""
+    rates = {}
+    for dtype in dtypes:
+        answer = workers["btjax"].ask(f"peak {dtype}") if "btjax" in workers else None
+        if answer is None:
+            return None
+        rates[dtype] = answer["gflops"]
+    return rates
+
+
 def _round(name: str, workers: dict[str, Worker], answers: dict, number: int) -> None:
-    """One timing of each form, added to `answers`; every other round goes backwards."""
+    """Adds one timing of each form to `answers`; rounds with odd numbers go through the forms in reverse."""
     for form in list(workers)[:: -1 if number % 2 else 1]:
         row = workers[form].ask("run")
         if row:
@@ -121,18 +138,19 @@ def _leave_out(name: str, form: str, workers: dict[str, Worker]) -> None:
 
 
 def summarise(case: Case, answers: dict[str, dict], peaks: list[dict[str, float]]) -> dict:
-    """Medians, rates and ratios of what the workers answered.
+    """Medians, rates and ratios of the workers' timings.
 
-    Ratios and shares are medians of the rounds' own, since what slows the machine slows a whole round.
+    Ratios and shares are computed in each round and their median is kept, since whatever slows the machine slows a
+    whole round.
 
     Args:
-      case: what was measured.
+      case: the case that was measured.
       answers: by form `compile_seconds` and, for each round, `ms_per_image` and `peak_memory_mib`.
       peaks: for each round the rate of matrix products by dtype, GFLOP/s.
 
     Returns:
       JSON values: the case, the peaks, and the figures by form. `time_over_btjax` is the time of the form divided by
-      that of btjax in the same arithmetic, and missing where that did not run.
+      the time of btjax in the same dtype, and missing where that did not run.
     """
     gigaflops, forms = flops(case) / 1e9, {}
     times = {form: [row["ms_per_image"] for row in rows["rounds"]] for form, rows in answers.items()}
@@ -161,7 +179,7 @@ def summarise(case: Case, answers: dict[str, dict], peaks: list[dict[str, float]
 
 
 def describe(result: dict) -> list[str]:
-    """Lines of a table of `summarise`'s figures."""
+    """The lines of a table of what `summarise` returned."""
     peaks = ", ".join(f"{dtype} {rate:.0f}" for dtype, rate in result["matmul_peak_gflops"].items())
     lines = [
         f"  {result['gflop_per_image']:.3g} GFLOP an image; matrix products, GFLOP/s: {peaks}",
@@ -179,7 +197,7 @@ def describe(result: dict) -> list[str]:
 
 
 def select_forms(case: Case, platform: str, wanted: list[str]) -> list[str]:
-    """The case's forms of which `wanted` names each, or its framework; the references that they need always."""
+    """The case's forms that `wanted` names, by form or by framework, and the forms of btjax they are compared with."""
     chosen = [form for form in forms_of(case, platform) if form in wanted or form.split("_")[0] in wanted]
     references = {"btjax", *(reference_form(form) for form in chosen)}
     return [form for form in forms_of(case, platform) if form in chosen or form in references]

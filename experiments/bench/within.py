@@ -1,4 +1,4 @@
-"""What btjax is measured against itself by: its layers, its training loop, and many runs in one program."""
+"""Measures btjax alone: its convolutions, its training loop, and many runs in one program."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import dataclasses
 import statistics
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.base.progress import Observer
 from btjax.nn.convolution import conv_general_dilated
 from btjax.training import step as compiled
 from btjax.training.config import TrainingConfig
-from btjax.training.loop import Examples, Observer, Trainer
+from btjax.training.loop import Examples, Trainer
 from btjax.training.many import compare_times
-from btjax.training.tasks import Classification
 from experiments.bench.cases import CASES, PIECES, Case, layer_flops, wide_layers
-from experiments.bench.forms_btjax import make_model, matmul_peak
+from experiments.bench.forms_btjax import make_task, matmul_peak
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from btjax.base.progress import Standing
 
 _LOOP_SECONDS = 0.3
+"""About how long a timing of one piece takes."""
 
 
 def _say(text: str) -> None:
@@ -33,6 +39,7 @@ def _convolution(image, kernel):
 
 
 def _forward(image, kernel, cotangent):
+    del cotangent  # the three pieces take the same arguments
     return _convolution(image, kernel)
 
 
@@ -45,14 +52,17 @@ def _kernel_gradient(image, kernel, cotangent):
 
 
 FUNCTIONS = dict(zip(PIECES, (_forward, _image_gradient, _kernel_gradient), strict=True))
-"""By the name of a piece of a convolution what computes it; unused parts of a `vjp` are left out by the compiler."""
+"""Computes each piece of a convolution; the compiler leaves out the parts of a `vjp` that are not used."""
 
 
-def layer_loop(piece):
-    """The compiled `loop(arguments, steps)` that computes a piece `steps` times and returns the last result.
+def layer_loop(piece: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """A compiled `loop(arguments, steps)` that computes a piece `steps` times and returns the last result.
 
-    Each turn puts one number of the last result into what the piece reads, so that no turn can be left out or moved
-    out of the loop.
+    Each step writes one number of the previous result into the piece's arguments, so that the compiler can neither
+    leave a step out nor move it out of the loop.
+
+    Args:
+      piece: one of FUNCTIONS.
     """
 
     @jax.jit
@@ -70,7 +80,7 @@ def layer_loop(piece):
 
 
 def layer_arguments(layer: dict, dtype: str) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Image, kernel and output's cotangent of a wide layer, normally distributed, the kernel so as to keep scales."""
+    """Image, kernel and cotangent of the output, all normal; the kernel's scale keeps the output's variance at 1."""
     keys = jax.random.split(jax.random.key(0), 3)
     *place, features = (*layer["image"][:3], layer["kernel"][3])
     spread = float(np.prod(layer["kernel"][:3])) ** -0.5
@@ -80,14 +90,15 @@ def layer_arguments(layer: dict, dtype: str) -> tuple[jax.Array, jax.Array, jax.
 
 
 def measure_layers(rounds: int, layers: dict[str, dict] | None = None) -> dict:
-    """Rates of the wide layers' forward pass and two gradients, in compiled loops, and their shares of matmul peak.
+    """Rates of the wide layers' forward pass and two gradients, and their shares of the peak rate of matrix products.
 
     Args:
-      rounds: timings of each piece, medians are kept; the peak is measured in each round.
-      layers: as `wide_layers`, which is the default.
+      rounds: timings of each piece, of which the median is kept; the peak is measured in each round.
+      layers: shapes by name; None for `wide_layers`.
 
     Returns:
-      JSON values: by layer its shapes, and by piece `gflops` and `share_of_matmul_peak`. On a GPU in bfloat16 also.
+      JSON values: for each layer its shapes, and for each piece `gflops` and `share_of_matmul_peak`; on a GPU also in
+      bfloat16.
     """
     dtypes = ["float32", "bfloat16"] if jax.default_backend() == "gpu" else ["float32"]
     result = {}
@@ -101,7 +112,7 @@ def measure_layers(rounds: int, layers: dict[str, dict] | None = None) -> dict:
 
 
 def measure_layer(layer: dict, dtype: str, rounds: int) -> dict[str, dict[str, float]]:
-    """The figures of one layer's pieces."""
+    """For each piece of one layer `gflops` and `share_of_matmul_peak`."""
     arguments, loops = layer_arguments(layer, dtype), {}
     for piece, function in FUNCTIONS.items():
         loop = layer_loop(function)
@@ -124,78 +135,78 @@ def measure_layer(layer: dict, dtype: str, rounds: int) -> dict[str, dict[str, f
     }
 
 
-def _seconds(loop, arguments, steps: int) -> float:
+def _seconds(loop: Callable[..., jax.Array], arguments: tuple[jax.Array, ...], steps: int) -> float:
     began = time.perf_counter()
     jax.block_until_ready(loop(arguments, steps))
     return time.perf_counter() - began
 
 
 class _EpochClock(Observer):
-    """Times each epoch's training by the loop, and the same steps in one call of the compiled chunk after it."""
+    """Times the training loop in each epoch, and after it the same steps in one call of the compiled chunk."""
 
-    def __init__(self, trainer: Trainer, epochs: int) -> None:
-        self.trainer, self.epochs = trainer, epochs
-        self.loop_seconds, self.step_seconds = [], []
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.loop_seconds: list[float] = []
+        self.step_seconds: list[float] = []
 
-    def on_start(self, progress, steps_per_epoch):
-        self._steps, self._began = steps_per_epoch, time.perf_counter()
+    def on_start(self, progress: Standing, steps_per_epoch: int, epochs: int) -> None:
+        """Starts the clock."""
+        del progress
+        self._steps, self._epochs, self._began = steps_per_epoch, epochs, time.perf_counter()
 
-    def on_steps(self, progress, means):
+    def on_steps(self, progress: Standing, means: dict[str, float]) -> None:
+        """Takes the time of the epoch's last step."""
+        del means
         if progress.steps == self._steps:
             self.loop_seconds.append(time.perf_counter() - self._began)
 
-    def on_epoch(self, progress):
+    def on_epoch(self, progress: Standing) -> None:
+        """Times the steps alone."""
         self.step_seconds.append(self._compiled_seconds())
         if progress.epoch > 1:
-            loop, steps = self.loop_seconds[-1], self.step_seconds[-1]
-            _say(f"epoch: round {progress.epoch - 1} of {self.epochs - 1}: {loop:.2f} s, its steps alone {steps:.2f} s")
+            rounds = f"round {progress.epoch - 1} of {self._epochs - 1}"
+            _say(f"epoch: {rounds}: {self.loop_seconds[-1]:.2f} s, its steps alone {self.step_seconds[-1]:.2f} s")
         self._began = time.perf_counter()
 
     def _compiled_seconds(self) -> float:
+        """Seconds of an epoch's steps in one call of the compiled chunk."""
         trainer = self.trainer
         rows = compiled.batch_table(trainer.train_rows[0], trainer.config.batch_size)
-        # The chunk takes its arguments' memory for its results: it is given copies.
-        state, sums = jax.tree.map(
-            jnp.copy, (trainer.state, compiled.zero_sums(trainer.task, trainer.dataset, trainer.state))
-        )
-        jax.block_until_ready((state, sums, rows))
+        # The chunk's arguments are donated, so it gets copies.
+        sums = compiled.zero_sums(trainer.task, trainer.dataset, trainer.state)
+        carry = jax.tree.map(jnp.copy, (trainer.state, sums))
+        jax.block_until_ready((carry, rows))
         began = time.perf_counter()
-        jax.block_until_ready(
-            trainer.train_chunk(state, sums, trainer.dataset, *rows, jnp.int32(0), jnp.int32(self._steps))
-        )
+        jax.block_until_ready(trainer.train_chunk(carry, trainer.dataset, rows, jnp.int32(0), jnp.int32(self._steps)))
         return time.perf_counter() - began
 
 
 def random_examples(case: Case, rows: int, validation: int) -> Examples:
-    """Random slices of a case's size, `rows` to train on and `validation` more."""
+    """Random slices of a case's size: `rows` to train on, followed by `validation` to validate on."""
     random, count = np.random.default_rng(0), rows + validation
     images = random.integers(0, 256, (count, case.image_size, case.image_size)).astype(np.uint8)
     labels, numbers = random.integers(0, 3, count).astype(np.int32), np.arange(count, dtype=np.int32)
     return Examples(images, labels, numbers[None, :rows], numbers[rows:], case.image_size)
 
 
-def _task(case: Case) -> Classification:
-    return Classification(make_model(case), Preprocessing("grey" if case.channels == 1 else "grey3"), Augmentation())
-
-
 def measure_epoch(rounds: int, case: dict | None = None, rows: int = 640) -> dict:
-    """What the training loop takes over its compiled steps: shuffling, chunks, metrics on the host, progress.
+    """The time that the training loop adds to its compiled steps: shuffling, chunks, metrics on the host, progress.
 
-    Validation and checkpoints are work of their own and not counted.
+    Validation and checkpoints are not part of it.
 
     Args:
-      rounds: epochs timed, after a first one that compiles.
+      rounds: epochs that are timed, after a first one that compiles.
       case: a `Case` as a dict; the case `small` by default.
       rows: training rows of an epoch.
 
     Returns:
-      JSON values: `epoch_seconds` and `steps_seconds` (medians), `overhead` (the median of the rounds' own, 0.01 for
-      one per cent), `steps`, `rows`.
+      JSON values: `epoch_seconds` and `steps_seconds`, medians; `overhead`, the median of the rounds' ratios minus 1
+      (0.01 is one per cent); `steps`, `rows`, `rounds`.
     """
-    case = Case.from_json(case) if case else CASES["small"]
-    config = TrainingConfig(epochs=rounds + 1, batch_size=case.batch_size)
-    trainer = Trainer(_task(case), config, random_examples(case, rows, case.batch_size), seed=0)
-    clock = _EpochClock(trainer, config.epochs)
+    size = Case.from_json(case) if case else CASES["small"]
+    config = TrainingConfig(epochs=rounds + 1, batch_size=size.batch_size)
+    trainer = Trainer(make_task(size), config, random_examples(size, rows, size.batch_size), seed=0)
+    clock = _EpochClock(trainer)
     trainer.fit(clock)
     loop, steps = clock.loop_seconds[1:], clock.step_seconds[1:]
     return {
@@ -209,10 +220,10 @@ def measure_epoch(rounds: int, case: dict | None = None, rows: int = 640) -> dic
 
 
 def measure_folds(rounds: int, case: dict | None = None, rows: int = 320, folds: int = 5) -> dict:
-    """The folds of a cross-validation trained in one program, against the same runs one after the other.
+    """Times the folds of a cross-validation trained in one program, and the same runs one after the other.
 
     Args:
-      rounds: epochs timed, after a first one that compiles.
+      rounds: epochs that are timed, after a first one that compiles.
       case: a `Case` as a dict; the case `small` by default.
       rows: rows of the data set; each fold in turn validates, the others train.
       folds: number of folds.
@@ -220,13 +231,13 @@ def measure_folds(rounds: int, case: dict | None = None, rows: int = 320, folds:
     Returns:
       JSON values: what `btjax.training.many.compare_times` returns, `folds`, `rows` and `rounds`.
     """
-    case = Case.from_json(case) if case else CASES["small"]
-    whole, fold = random_examples(case, rows, 0), np.arange(rows) % folds
+    size = Case.from_json(case) if case else CASES["small"]
+    whole, fold = random_examples(size, rows, 0), np.arange(rows) % folds
     examples = [
         dataclasses.replace(whole, train=whole.train[:, fold != index], validation=whole.train[0, fold == index])
         for index in range(folds)
     ]
-    config = TrainingConfig(epochs=rounds + 1, batch_size=case.batch_size)
+    config = TrainingConfig(epochs=rounds + 1, batch_size=size.batch_size)
     _say(f"folds: {folds} folds of {rows} rows for {config.epochs} epochs, in one program and one after the other")
-    times = compare_times(_task(case), config, examples, seeds=list(range(folds)))
+    times = compare_times(make_task(size), config, examples, seeds=list(range(folds)))
     return {"folds": folds, "rows": rows, "rounds": rounds} | {name: round(value, 4) for name, value in times.items()}

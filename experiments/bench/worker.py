@@ -1,12 +1,12 @@
-"""The process in which one form of a case is measured, and nothing else.
+"""The process that measures one form of a case.
 
     python -m experiments.bench.worker FORM CASE_AS_JSON
     python -m experiments.bench.worker layers|epoch|folds SETTINGS_AS_JSON
     python -m experiments.bench.worker device
 
 A form compiles, answers, and then answers each line of standard input: `run` with a timing, `peak DTYPE` with the rate
-of matrix products. The others answer once. Answers are lines of JSON on standard output; whatever else a framework has
-to say goes to standard error.
+of matrix products. The others answer once. Answers are lines of JSON on standard output; whatever a framework prints
+goes to standard error.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMING_SECONDS = 3.0
-"""About how long a timing takes, if a step is shorter than that: as a chunk of the training loop does."""
+"""About how long a timing takes, unless a step is longer; a chunk of the training loop takes as long."""
 
 MOST_STEPS = 256
+"""The most steps in one timing."""
 
 
 def main(arguments: list[str]) -> None:
+    """Measures what the command line names and answers on standard output."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -49,7 +51,7 @@ def main(arguments: list[str]) -> None:
 
 
 def device() -> dict:
-    """JAX's first device: `platform` (cpu or gpu), `name` (a CPU's is `cpu`), and `versions` of what is compared."""
+    """JAX's first device: `platform` (cpu or gpu), `name` (a CPU's is `cpu`), and `versions` of the frameworks."""
     import jax
 
     first = jax.devices()[0]
@@ -64,7 +66,7 @@ def device() -> dict:
 
 
 def prepare(form: str, case: Case) -> Callable[[int], None]:
-    """`run(steps)` of a form; imports its framework."""
+    """A form's function `run(steps)`; imports its framework."""
     framework, _, variant = form.partition("_")
     if framework == "btjax":
         from experiments.bench import forms_btjax as forms
@@ -79,16 +81,22 @@ def prepare(form: str, case: Case) -> Callable[[int], None]:
 
 
 def serve(form: str, case: Case, answer: Callable[[dict], None]) -> None:
-    """Compiles, then times what each line of standard input asks for."""
+    """Compiles, then answers each line of standard input.
+
+    Args:
+      form: of FORMS.
+      case: what to measure.
+      answer: takes each answer.
+    """
     began = time.perf_counter()
     run = prepare(form, case)
     run(1)
     compile_seconds = time.perf_counter() - began
-    run(1)  # the second call may still allocate, or compile what the first one's results made different
+    run(1)  # the second call may still allocate, or compile again for the layout of the first one's results
     began = time.perf_counter()
     run(1)
     steps = max(1, min(MOST_STEPS, round(TIMING_SECONDS / (time.perf_counter() - began))))
-    answer({"compile_seconds": compile_seconds})  # not before it is idle: the others are timed from now on
+    answer({"compile_seconds": compile_seconds})  # only now that this process is idle: others may be timed from here on
     for line in sys.stdin:
         command, *rest = line.split()
         if command == "peak":
@@ -103,7 +111,7 @@ def serve(form: str, case: Case, answer: Callable[[dict], None]) -> None:
 
 
 def peak_memory() -> float:
-    """The most memory that this process has held, MiB: on a GPU what its framework allocated there, else resident."""
+    """This process's peak memory in MiB: on a GPU what its framework allocated there, on a CPU the resident memory."""
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
         taken = sys.modules["torch"].cuda.max_memory_allocated()
         if taken:

@@ -16,7 +16,7 @@ from btjax.training.step import make_train_step
 from experiments.bench import __main__ as command
 from experiments.bench import cases, measure, worker
 from experiments.bench.cases import BFLOAT16, CASES, Case, flops
-from experiments.bench.forms_btjax import make_model, make_task
+from experiments.bench.forms_btjax import begin, make_model, make_task
 
 SMALL = {
     "cnn": Case("cnn", 16, 1, 4, (4, 8), 8),
@@ -227,8 +227,9 @@ def test_cases_survive_their_way_to_the_worker():
 @pytest.mark.parametrize("kind", ["cnn", "unet"])
 def test_btjax_trains_all_but_what_is_frozen(kind):
     case = SMALL[kind]
-    task, optimizer, initialise = make_task(case, make_model(case))
-    state = jax.eval_shape(initialise, jax.random.key(0))
+    task = make_task(case)
+    state = jax.eval_shape(lambda: begin(case, task)[1])
+    optimizer, _ = begin(case, task)
     assert list(state.frozen) == ["location"] * (kind == "unet")
     side = case.image_size
     batch = {"images": ((4, side, side), jnp.uint8), "labels": ((4,), jnp.int32), "counted": ((4,), bool)}
