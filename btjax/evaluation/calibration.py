@@ -56,7 +56,7 @@ def resampled_calibration_error(
     """The expected calibration error in every resample.
 
     The error is a sum of absolute values, so noise raises it: resamples, which are noisier than the rows themselves,
-    lie on average above the value. Read the interval as careful, and its lower bound as too high near perfection.
+    lie on average above the value, and near perfection all of them may.
 
     Args:
       probabilities: float [N, C], rows sum to 1.

@@ -124,7 +124,7 @@ def classifier_page(
         Section(
             "All results",
             [_comparison(report, published)],
-            remarks=[] if published is None else [f"{published.remark} {_PAPER_INTERVAL}"],
+            remarks=_remarks(report, published),
         ),
         _by_class(report, published),
         *_figure_sections(report, figures),
@@ -135,7 +135,20 @@ def classifier_page(
     return render(report.title, sections, headline=_headline(report), notes=_notes(report))
 
 
-_PAPER_INTERVAL = "Its interval is the exact binomial one, by slice: the paper does not say which patients it tested."
+def _remarks(report: ClassifierReport, published: PublishedResult | None) -> list[str]:
+    """On intervals that are missing, and on the paper's."""
+    remarks, test = [], report.test
+    if test.interval.units > 1 and test.macro_f1 is not None and test.macro_f1_ci95 is None:
+        remarks.append(
+            "Means of classes have no interval where more than a tenth of the resamples miss a class: too few "
+            f"{test.interval.unit}s show it."
+        )
+    if published is not None:
+        remarks.append(
+            f"{published.remark} Its interval is the exact binomial one, by slice: the paper does not say which "
+            "patients it tested."
+        )
+    return remarks
 
 
 def _headline(report: ClassifierReport) -> Headline:

@@ -233,6 +233,15 @@ def test_rows_that_cannot_be_scored_are_refused(logits, labels, patients, messag
         classification_report(np.asarray(logits), np.asarray(labels), classes=CLASSES, patients=patients)
 
 
+def test_the_interval_of_a_perfect_calibration_holds_it():
+    """The class frequencies are calibrated exactly; every resample is off by its noise."""
+    labels = np.repeat([0, 1, 2], [10, 20, 30])
+    report = classification_report(np.log(np.tile([1.0, 2, 3], (60, 1))), labels, classes=CLASSES)
+    assert report.expected_calibration_error == pytest.approx(0, abs=1e-12)
+    assert report.expected_calibration_error_ci95[0] == report.expected_calibration_error
+    assert report.expected_calibration_error_ci95[1] > 0.05
+
+
 def test_class_names_must_differ():
     with pytest.raises(ValueError, match="must differ"):
         classification_report(np.zeros((2, 2)), np.array([0, 1]), classes=("a", "a"))

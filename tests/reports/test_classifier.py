@@ -212,6 +212,13 @@ def test_undefined_values_are_dashes(report):
     assert next(row for row in rows if row[0] == "Mean of classes")[2:6] == [UNDEFINED] * 4
 
 
+def test_a_class_of_few_patients_explains_the_missing_intervals(report):
+    labels = np.array([0] * 10 + [1] * 10 + [2])
+    test = classification_report(2 * np.eye(3)[labels], labels, classes=CLASSES, resamples=200)
+    assert "more than a tenth of the resamples miss a class" in bare(dataclasses.replace(report, test=test)).words()
+    assert "more than a tenth of the resamples miss a class" not in bare(report).words()
+
+
 def test_a_perfect_test_says_what_its_interval_cannot(report):
     labels = np.arange(30) % 3
     test = classification_report(9 * np.eye(3)[labels], labels, classes=CLASSES, patients=labels.astype(str))
