@@ -33,7 +33,7 @@ _TUMOUR_WITHIN = re.compile(rf"{'|'.join(CLASSES)}|{_NO_TUMOUR.pattern}")
 
 
 def known_class(text: str) -> str | None:
-    """The class that a name certainly stands for: one of `CLASSES`, `NO_TUMOR`, or None for any other name.
+    """The known class that a name means, at any depth of a path: one of `CLASSES`, `NO_TUMOR`, or None for others.
 
     Example:
       >>> [known_class(text) for text in ("Glioma Tumour", "PituitaryTumor", "notumor", "normal", "astrocytoma")]

@@ -178,7 +178,7 @@ def _continue(remote: RemoteFile, part: pathlib.Path, progress: ProgressCallback
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
-            # Nothing lies beyond what is there: it is whole, and where it is not the checks that follow say so.
+            # The server has no bytes beyond these, so the file is complete; if it is not, `fetch` refuses it.
             return None
         return f"HTTP status {error.code}"
     with response:

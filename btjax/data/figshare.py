@@ -203,7 +203,7 @@ def _open_zip(path: pathlib.Path) -> zipfile.ZipFile:
 
 
 def _safe_names(archive: zipfile.ZipFile, path: pathlib.Path) -> list[str]:
-    """The archive's file names, without what macOS adds; refuses names that lead outside, and zips of zips."""
+    """The archive's file names, without what macOS adds; refuses names outside the folder, and zips of zips."""
     names = []
     for entry in archive.infolist():
         name = entry.orig_filename.replace("\\", "/")

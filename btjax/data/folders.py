@@ -2,10 +2,10 @@
 
 Which folder of a path names the class:
 
-1. A folder called after one of the paper's classes or after "no tumor" (`classes.known_class`), wherever it stands.
-2. Else the folder that stands directly below the structure. Structure are folders called Training, test, images, fold 1
-   and the like, a folder that holds everything else, and a folder that holds one of rule 1. The words no, normal,
-   healthy, none and figshare's numbers 1, 2, 3 name a class only here.
+1. A folder called after one of the paper's classes or after "no tumor" (`classes.known_class`), at any depth.
+2. Else the first folder that is not structure. A folder is structure if it is called Training, test, images, fold 1 or
+   the like, if it contains all images of the data set, or if it contains a folder of rule 1. The words no, normal,
+   healthy, none and figshare's numbers 1, 2, 3 name a class by this rule alone.
 
 A path that could name two classes is refused.
 """
@@ -74,9 +74,7 @@ def find_classes(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source 
         one class alone.
     """
     tree = _Tree.of(folder, files)
-    if not tree.pictures and not any(
-        known_class(part) or part in NUMBERS for path in tree.candidates for part in path.parent.parts
-    ):
+    if not tree.pictures and not any(known_class(part) for path in tree.candidates for part in path.parent.parts):
         return None
     tree.check_masks()
     places = {path: tree.class_folder(path.parent) for path in tree.candidates}
@@ -154,7 +152,7 @@ class _Tree:
         """The folder that names the class of what lies in the folder `inside`; None where none does.
 
         Raises:
-          InputError: the path names two classes, or a number that is no label.
+          InputError: the path names two classes, or a number that is not a label.
         """
         path = [*reversed(inside.parents), inside][1:]
         certain = [place for place in path if known_class(place.name)]
@@ -174,11 +172,11 @@ class _Tree:
         return place
 
     def is_structure(self, place: pathlib.PurePath) -> bool:
-        """Whether a folder divides the data set by another thing than by class."""
+        """Whether a folder divides the data set otherwise than by class."""
         return place in self.outer or place in self.holding or _STRUCTURE.fullmatch(place.name) is not None
 
     def check_masks(self) -> None:
-        """Refuses what looks like masks: a mask is no slice."""
+        """Refuses what looks like masks: a mask is not a slice."""
         stems = {path.with_suffix("") for path in self.pictures}
         for path in self.pictures:
             for place in path.parents:
@@ -201,7 +199,7 @@ class _Tree:
                 raise InputError(f"{self.folder / place}: this class folder holds no images, expected at least one")
 
     def _is_class_folder(self, place: pathlib.PurePath) -> bool:
-        """Whether a folder, empty or not, stands where its name is the name of a class."""
+        """Whether a folder, empty or not, is where the rules expect a class folder."""
         if known_class(place.name):
             return True
         return not self.is_structure(place) and all(
@@ -235,7 +233,7 @@ def _check_beside(folder: pathlib.Path, named: Mapping[pathlib.PurePath, str]) -
         if other != place:
             both = f"{other.name} and {place.name}"
             raise InputError(
-                f"{folder / place.parent}: found {both}, which both mean {name}, expected one folder of it"
+                f"{folder / place.parent}: found {both}, which both mean {name}, expected one folder for it"
             )
 
 

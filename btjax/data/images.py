@@ -81,7 +81,7 @@ def read_image(path: pathlib.Path) -> np.ndarray:
       become grey by undoing viridis if they are in it, else by luma (ITU-R 601); transparency is dropped.
 
     Raises:
-      InputError: the file is missing or is no image.
+      InputError: the file is missing or is not an image.
     """
     image = _open(path)
     if image.mode in ("L", "F", "I") or image.mode.startswith("I;16"):
@@ -97,7 +97,7 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
     """Reads a mask image as bool [H, W]: above half of its maximum, so 0/1, 0/255 and 1-bit files all work.
 
     Raises:
-      InputError: the file is missing or is no image.
+      InputError: the file is missing or is not an image.
     """
     image = _open(path)
     pixels = np.asarray(image if image.mode in ("1", "L", "I") or image.mode.startswith("I;16") else image.convert("L"))
@@ -113,4 +113,4 @@ def _open(path: pathlib.Path) -> Image.Image:
         raise InputError(f"{path}: no such file") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected an image, found a file that is none ({reason})") from error
+        raise InputError(f"{path}: expected an image, found another kind of file ({reason})") from error

@@ -50,8 +50,8 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
       labelled: False reads a manifest without labels too.
 
     Raises:
-      InputError: a column is missing, an id repeats, a label is no class or names one class alone, or an image or mask
-        that a row needs is missing.
+      InputError: a column is missing, an id repeats, a label is not a class, all labels name one class, or an image or
+        mask that a row needs is missing.
     """
     path = folder / MANIFEST
     if path not in files:

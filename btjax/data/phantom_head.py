@@ -126,7 +126,7 @@ def ellipsoid_distance(points: np.ndarray, ellipsoids: np.ndarray) -> np.ndarray
 def brain_distance(points: np.ndarray, head: Head) -> np.ndarray:
     """Signed distance, float32 [...], to the brain's surface, which is also the skull's inner table."""
     parts = ellipsoid_distance(points, head.brain)
-    # The skull base rises towards the forehead: it cuts the cerebrum, not the temporal lobes and what lies behind.
+    # The skull base rises towards the forehead: it cuts the cerebrum, not the temporal lobes or the parts behind them.
     floor = points[2] - (0.10 + 0.22 * points[1])
     return np.minimum(np.maximum(parts[0], floor), parts[1:].min(0))
 

@@ -277,7 +277,7 @@ class SlicesBuffer:
 
 
 def plain_fields(raw: RawSlice) -> dict[str, Any]:
-    """The fields of a slice that are no arrays, by name: id, label, patient, fold, plane; None where unknown."""
+    """The fields of a slice that are not arrays, by name: id, label, patient, fold, plane; None where unknown."""
     return {"id": raw.id, "label": raw.label, "patient": raw.patient, "fold": raw.fold, "plane": raw.plane}
 
 

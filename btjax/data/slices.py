@@ -40,7 +40,7 @@ class Slices:
       classes: the classes' names in the order of their labels.
 
     Raises:
-      ValueError: arrays of different lengths, of another dtype or shape, or a label that is no index into `classes`.
+      ValueError: arrays of different lengths, of another dtype or shape, or labels that are not indices into `classes`.
     """
 
     images: np.ndarray

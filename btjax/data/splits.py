@@ -40,8 +40,7 @@ class Split:
       families: str [N], the family of every row (see `Slices.families`), or None.
 
     Raises:
-      ValueError: rows that do not cover the data set once, or a group that the protocol keeps on one side and that
-        stands on two.
+      ValueError: rows that do not cover the data set once, or a group on two sides that the protocol keeps on one.
     """
 
     protocol: str
@@ -221,7 +220,7 @@ class _Groups:
 
 
 def _grouped_fold(groups: _Groups, fold: int, folds: int, seed: int) -> np.ndarray:
-    """Rows of the held-out fold; no group stands in two folds."""
+    """Rows of the held-out fold; no group is in two folds."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     for label in np.unique(groups.labels):
