@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint.experimental.v1 as ocp
 
 from btjax.base.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Checkpoints:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -50,4 +51,14 @@ class Observer:
         """An epoch is complete; its metrics are `progress.history[-1]`."""
 
     def on_end(self) -> None:
-        """The work is over, or was stopped."""
+        """The work is over, or was stopped; may be told more than once."""
+
+
+@contextlib.contextmanager
+def told(observer: Observer | None) -> Iterator[Observer]:
+    """Gives the observer, or one that takes no interest, and tells it of the end however the work ends."""
+    observer = observer or Observer()
+    try:
+        yield observer
+    finally:
+        observer.on_end()

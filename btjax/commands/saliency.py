@@ -9,7 +9,7 @@ import msgspec
 
 from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json
-from btjax.base.progress import Observer
+from btjax.base.progress import Observer, told
 from btjax.reports.saliency import drawn_rows, write_saliency_report
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import restore
@@ -59,28 +59,33 @@ def saliency(
     Raises:
       InputError: no run there, no network to explain, other data than it was trained on, or an unknown method.
     """
-    observer = observer or Observer()
-    subject = open_run(pathlib.Path(checkpoint), config, data_dir, observer, cache_dir)
-    permuted = open_permuted(subject, pathlib.Path(permuted_checkpoint)) if permuted_checkpoint else None
-    methods, left_out = chosen_methods(config, subject)
-    parts = [explained_rows(config, subject, method) for method in methods]
-    rows = drawn_rows(subject, parts, slices)
-    out = pathlib.Path(folder)
-    claim(out, settings(subject, config))
-    observer.on_message(f"{len(methods)} methods, {len(subject.tested)} test slices, {subject.data.form}")
-    for name, reason in left_out.items():
-        observer.on_message(f"left out: {name}: {reason}")
+    with told(observer) as watching:
+        subject = open_run(pathlib.Path(checkpoint), config, data_dir, watching, cache_dir)
+        permuted = open_permuted(subject, pathlib.Path(permuted_checkpoint)) if permuted_checkpoint else None
+        methods, left_out = chosen_methods(config, subject)
+        rows = drawn_rows(subject, [explained_rows(config, subject, method) for method in methods], slices)
+        out = pathlib.Path(folder)
+        claim(out, settings(subject, config))
+        for line in _announcement(subject, len(methods), left_out):
+            watching.on_message(line)
+        maps = {}
+        for done, method in enumerate(methods, 1):
+            maps[method.name] = compute_maps(config, subject, method, out / "maps")
+            watching.on_data("maps", done, len(methods))
+        explained = Explained(config, subject, methods, maps, permuted)
+        report, values = saliency_report(explained, left_out, watching.on_data)
+        write_saliency_report(RunFolder(out), report, values, explained, rows)
+        write_json(out / "saliency.json", msgspec.to_builtins(report))
+        return report
+
+
+def _announcement(subject: Subject, methods: int, left_out: dict[str, str]) -> list[str]:
+    """What is said before the maps are computed."""
+    lines = [f"{methods} methods, {len(subject.tested)} test slices, {subject.data.form}"]
+    lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
     if subject.tested.masks is None:
-        observer.on_message("this form of the data set has no masks: maps and gallery only, scores need masks")
-    maps = {}
-    for done, method in enumerate(methods, 1):
-        maps[method.name] = compute_maps(config, subject, method, out / "maps")
-        observer.on_data("maps", done, len(methods))
-    explained = Explained(config, subject, methods, maps, permuted)
-    report, values = saliency_report(explained, left_out, observer.on_data)
-    write_saliency_report(RunFolder(out), report, values, explained, rows)
-    write_json(out / "saliency.json", msgspec.to_builtins(report))
-    return report
+        lines.append("this form of the data set has no masks: maps and gallery only, scores need masks")
+    return lines
 
 
 def open_run(

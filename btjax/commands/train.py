@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 from btjax.base.files import cache_folder
-from btjax.base.progress import Observer
-from btjax.data.splits import tested_share
+from btjax.base.progress import Observer, told
+from btjax.data.splits import share_tested
 from btjax.reports.classifier import write_classifier_report
 from btjax.reports.reconstruction import write_reconstruction_report
 from btjax.runs.folder import RunFolder
@@ -70,9 +70,10 @@ def train(
     """
     place = RunFolder(folder)
     place.check(config, resume)
-    job = open_job(config, place, observer=observer, cache_dir=cache_dir)
-    fit(job, resume=resume, observer=observer)
-    conclude(job)
+    with told(observer) as watching:
+        job = open_job(config, place, observer=watching, cache_dir=cache_dir)
+        fit(job, resume=resume, observer=watching)
+        conclude(job)
     return Run(folder)
 
 
@@ -101,9 +102,10 @@ def evaluate(
     config = folder.config()
     if data_dir:
         config = config.replace("data.data_dir", data_dir)
-    job = open_job(config, folder, prepare=prepare_slices, observer=observer, cache_dir=cache_dir)
-    folder.check_data(job.config, job.data.split, f"--data_dir={config.data.data_dir}")
-    return conclude(job)
+    with told(observer) as watching:
+        job = open_job(config, folder, prepare=prepare_slices, observer=watching, cache_dir=cache_dir)
+        folder.check_data(job.config, job.data.split, f"--data_dir={config.data.data_dir}")
+        return conclude(job)
 
 
 def train_several(
@@ -151,14 +153,14 @@ def _open_several(
     for name, place in places.items():  # what was begun can be resumed with further seeds beside it
         place.check(configs[name], resume and (place.path.exists() or not begun))
     first_name, first = next(iter(configs.items()))
-    observer = observers(first_name)
-    slices, form = load_slices(first, observer, cache_dir)
-    _tell_untested(configs, len(slices), observer)
-    place = Place(cache_folder(cache_dir), observer.on_data)
-    jobs = {}
-    for name, config in configs.items():
-        config = config.with_classes(slices.classes)
-        jobs[name] = prepare_job(config, places[name], divide(config, slices, form, observers(name)), place)
+    with told(observers(first_name)) as observer:
+        slices, form = load_slices(first, observer, cache_dir)
+        _tell_untested(configs, len(slices), observer)
+        place = Place(cache_folder(cache_dir), observer.on_data)
+        jobs = {}
+        for name, config in configs.items():
+            config = config.with_classes(slices.classes)
+            jobs[name] = prepare_job(config, places[name], divide(config, slices, form, observer), place)
     return jobs
 
 
@@ -166,7 +168,7 @@ def _tell_untested(configs: dict[str, Config], rows: int, observer: Observer) ->
     """Says so where all folds together do not test every row, which one would expect of a cross-validation."""
     data = next(iter(configs.values())).data
     folds = {config.data.fold for config in configs.values()}
-    tested, total = tested_share(data.protocol, rows, data.folds)
+    tested, total = share_tested(data.protocol, rows, data.folds)
     if len(folds) == data.folds and tested < total:
         observer.on_message(
             f"note: the {data.folds} folds of --protocol={data.protocol} test {tested} of {total} slices, since each "

@@ -7,7 +7,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
-from btjax.base.progress import Observer
+from btjax.base.progress import Observer, told
 from btjax.commands.train import conclude
 from btjax.data.preprocess import Augmentation
 from btjax.models.compose import encoder_of
@@ -100,12 +100,13 @@ def unet(
       InputError: a mistake in config, data or folder, or a stage that needs one before it.
     """
     observers = observers or (lambda _: Observer())
-    job = _Experiment(config, pathlib.Path(folder), resume, observers(stages[0]))
-    if AUTOENCODER not in stages:
-        job.require(stages[0], *((AUTOENCODER, CLASSIFIER) if CLASSIFIER not in stages else ()))
-    slices, form = load_slices(config, job.observer, cache_dir)
-    job = dataclasses.replace(job, config=config.with_classes(slices.classes))
-    data = divide(job.config, slices, form, job.observer)
+    with told(observers(stages[0])) as watching:
+        job = _Experiment(config, pathlib.Path(folder), resume, watching)
+        if AUTOENCODER not in stages:
+            job.require(stages[0], *((AUTOENCODER, CLASSIFIER) if CLASSIFIER not in stages else ()))
+        slices, form = load_slices(config, watching, cache_dir)
+        job = dataclasses.replace(job, config=config.with_classes(slices.classes))
+        data = divide(job.config, slices, form, watching)
     if "figures" in stages:
         check_figures(data)
     if AUTOENCODER in stages:

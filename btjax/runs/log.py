@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from btjax.base.progress import Observer
 
@@ -22,7 +22,8 @@ class RunLog(Observer):
     """
 
     def __init__(self, folder: RunFolder, observer: Observer) -> None:
-        self._folder, self._observer, self._writer = folder, observer, None
+        self._folder, self._observer = folder, observer
+        self._writer: Any = None
 
     def __enter__(self) -> RunLog:
         return self
@@ -30,6 +31,7 @@ class RunLog(Observer):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._writer is not None:
             self._writer.close()
+        self._observer.on_end()
 
     def on_start(self, progress: Progress, steps_per_epoch: int, epochs: int) -> None:
         """Opens the logs."""
@@ -50,5 +52,5 @@ class RunLog(Observer):
         row = progress.history[-1]
         self._folder.write_metrics(progress.history)
         for name in row.keys() - {"epoch", "step"} if self._writer is not None else ():
-            self._writer.add_scalar(name, row[name], row["step"])
+            self._writer.add_scalar(name, row[name], int(row["step"]))
         self._observer.on_epoch(progress)

@@ -170,7 +170,7 @@ def read_report(path: pathlib.Path) -> Report:
     schema = values.get("schema", 1) if isinstance(values, dict) else None
     if schema != SCHEMA:
         raise InputError(f"{path}: report of schema {schema}, expected {SCHEMA}: --eval_only writes it again")
-    kind = _KINDS.get(values.get("task"))
+    kind = _KINDS.get(str(values.get("task")))
     if kind is None:
         raise InputError(f"{path}: task is {values.get('task')!r}, expected one of {', '.join(_KINDS)}")
     try:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from flax import linen as nn
-
     from btjax.base.checkpoints import Checkpoints
     from btjax.systems.config import Config
 
@@ -62,8 +60,8 @@ class Run:
         return RunFolder(self.folder).checkpoints
 
     @property
-    def model(self) -> nn.Module:
-        """The network, a Flax module."""
+    def model(self) -> Any:
+        """The network, a Flax Linen module that keeps `btjax.nn.network.Network`."""
         return self.config.model
 
     @functools.cached_property

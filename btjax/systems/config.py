@@ -34,7 +34,7 @@ class Config:
       data: which slices.
       preprocessing: how they become the network's input.
       augmentation: how training slices vary.
-      model: the network, a Flax module whose options are its fields.
+      model: the network, a Flax module that keeps `btjax.nn.network.Network`; its options are its fields.
       training: how it is trained.
       extra: options that only this system has, or None.
       classes: names of the classes in the order of the labels; those of the data set, once it is loaded.
@@ -50,7 +50,7 @@ class Config:
     data: DataConfig
     preprocessing: Preprocessing
     augmentation: Augmentation
-    model: nn.Module
+    model: Any
     training: TrainingConfig
     extra: Any = None
     classes: tuple[str, ...] = CLASSES
