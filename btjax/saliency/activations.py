@@ -1,9 +1,10 @@
-"""Class activation maps: a layer's activations, weighed by what they do for a class, enlarged to the image.
+"""Class activation maps: the channels of a stage's map, weighted by their effect on a class, enlarged to the image.
 
-Every method is `attribute(logits, images, targets, key, *, layer=None) -> maps`: logits a `Classifier` (TypeError for a
-plain function); images its inputs, float32 [B, S, S, C]; targets int32 [B]; the key is ignored; layer the name of a
-layer whose output is [B, h, w, K], by default `Classifier.map_layer`; maps float32 [B, S, S], enlarged bilinearly, not
-normalised. An unknown layer, or one whose output is no map, is an InputError.
+Every method is `attribute(logits, images, targets, key, *, layer=None) -> maps`. `logits` is a `Classifier` (TypeError
+for a plain function); images are its inputs, float32 [B, S, S, C]; targets int32 [B]; the key is not used. `layer`
+names a stage whose map is [B, h, w, K], by default `Classifier.map_layer`; where a stage's output is a tuple the map is
+its first element, and the others are held fixed. The maps are float32 [B, S, S], enlarged bilinearly, not normalised.
+An unknown stage, or one whose output is no map, is an InputError.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from btjax.base.errors import InputError
-from btjax.saliency.classifier import Classifier, Logits, as_baseline, require_classifier, target_scores
+from btjax.saliency.classifier import Classifier, Logits, replace_map, require_classifier, stage_map, target_scores
+from btjax.saliency.inputs import as_baseline
 from btjax.saliency.samples import CHUNK, each_sample
 
 
@@ -21,8 +23,9 @@ def grad_cam(
 ) -> jax.Array:
     """Grad-CAM: ReLU of the sum of the channels, each times its mean gradient; at least 0 (Selvaraju et al. 2017).
 
-    Below global average pooling and one dense layer it is the class activation map (Zhou et al. 2016) over h * w.
+    Before global average pooling and one dense layer it is the class activation map (Zhou et al. 2016) over h * w.
     """
+    del key
     activations, gradients = _at_layer(logits, images, targets, layer, "grad_cam")
     weights = gradients.mean((1, 2), keepdims=True)
     return enlarge(jax.nn.relu(jnp.sum(weights * activations, axis=-1)), images)
@@ -31,11 +34,12 @@ def grad_cam(
 def grad_cam_plus_plus(
     logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, *, layer: str | None = None
 ) -> jax.Array:
-    """Grad-CAM++: as Grad-CAM, with the positive gradients weighed place by place (Chattopadhay et al. 2018).
+    """Grad-CAM++: as Grad-CAM, with the positive gradients weighted pixel by pixel (Chattopadhay et al. 2018).
 
-    A place's weight g^2 / (2 g^2 + sum(A) g^3) holds for the exponential of the logit, of whose derivatives only the
-    powers of g remain; the exponential itself, one factor for each map, is left out.
+    A pixel's weight g^2 / (2 g^2 + sum(A) g^3) holds for the exponential of the logit, whose derivatives are powers of
+    g times the exponential; that factor, one for each map, is left out.
     """
+    del key
     activations, gradients = _at_layer(logits, images, targets, layer, "grad_cam_plus_plus")
     below = 2 * gradients**2 + activations.sum((1, 2), keepdims=True) * gradients**3
     alphas = jnp.where(below != 0, gradients**2 / jnp.where(below != 0, below, 1), 0)
@@ -47,6 +51,7 @@ def layer_cam(
     logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, *, layer: str | None = None
 ) -> jax.Array:
     """LayerCAM: activations times their positive gradients, summed over channels, at least 0 (Jiang et al. 2021)."""
+    del key
     activations, gradients = _at_layer(logits, images, targets, layer, "layer_cam")
     return enlarge(jax.nn.relu(jnp.sum(jax.nn.relu(gradients) * activations, axis=-1)), images)
 
@@ -55,6 +60,7 @@ def hires_cam(
     logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, *, layer: str | None = None
 ) -> jax.Array:
     """HiResCAM: activations times their gradients, summed over channels, signed (Draelos & Carin 2020)."""
+    del key
     activations, gradients = _at_layer(logits, images, targets, layer, "hires_cam")
     return enlarge(jnp.sum(gradients * activations, axis=-1), images)
 
@@ -70,20 +76,26 @@ def score_cam(
     baseline: jax.Array | float = 0.0,
     chunk: int = CHUNK,
 ) -> jax.Array:
-    """Score-CAM: channels weighed by the logit of the image seen through each of them (Wang et al. 2020).
+    """Score-CAM: channels weighted by the logit of the image masked by each of them (Wang et al. 2020).
 
-    A channel, enlarged and scaled to [0, 1], masks the image; the softmax over channels of the target logits, less the
-    baseline's, are the weights; at least 0. It costs a forward pass for each channel and image.
+    A channel, enlarged and scaled to [0, 1], masks the image. The weights are the softmax over channels of the target
+    logits less the baseline's; the maps are at least 0. It takes a forward pass for each channel and image.
 
     Args:
-      logits, images, targets, key, layer: see the module.
-      channels: how many channels of each image take part, those whose values vary most over places; 0, or more than
+      logits: a `Classifier`.
+      images: float32 [B, S, S, C].
+      targets: int32 [B].
+      key: not used.
+      layer: see the module.
+      channels: how many channels of each image are used, those with the largest variance over pixels; 0, or more than
         there are: all.
-      baseline: what shows where the mask is 0: see `btjax.saliency.classifier.as_baseline`.
+      baseline: what shows where the mask is 0: see `btjax.saliency.inputs.as_baseline`.
       chunk: images of one pass.
     """
+    del key
     classifier = require_classifier(logits, "score_cam")
-    activations = classifier.below(_map_layer(classifier, images, layer), images).astype(images.dtype)
+    output = classifier.below(_map_layer(classifier, images, layer), images)
+    activations = stage_map(output).astype(images.dtype)
     if 0 < channels < activations.shape[-1]:
         _, chosen = jax.lax.top_k(activations.var((1, 2)), channels)
         activations = jnp.take_along_axis(activations, chosen[:, None, None], axis=-1)
@@ -99,13 +111,13 @@ def score_cam(
         return target_scores(classifier(inputs), targets)
 
     scores = each_sample(measure, sample, activations.shape[-1], len(images), chunk)
-    # The baseline's logit, the same for every channel, falls out of the softmax.
+    # The baseline's logit is the same for every channel, so it cancels in the softmax.
     weights = jax.nn.softmax(scores, axis=0).T[:, None, None]
     return enlarge(jax.nn.relu(jnp.sum(weights * activations, axis=-1)), images)
 
 
 def enlarge(maps: jax.Array, images: jax.Array) -> jax.Array:
-    """Maps [B, h, w] at the images' height and width, by bilinear interpolation of pixel centres."""
+    """Maps [B, h, w] at the images' height and width, by bilinear interpolation between pixel centres."""
     return jax.image.resize(maps, images.shape[:3], "bilinear")
 
 
@@ -121,12 +133,13 @@ def _map_layer(classifier: Classifier, images: jax.Array, layer: str | None) -> 
 
 
 def _at_layer(logits, images, targets, layer, method):
-    """The layer's activations and the target logits' gradient by them, both [B, h, w, K]."""
+    """The stage's map and the gradient of the target logits with respect to it, both [B, h, w, K]."""
     classifier = require_classifier(logits, method)
     layer = _map_layer(classifier, images, layer)
-    activations = classifier.below(layer, images)
+    output = classifier.below(layer, images)
 
     def score(activations):
-        return jnp.sum(target_scores(classifier.above(layer, activations), targets))
+        return jnp.sum(target_scores(classifier.above(layer, replace_map(output, activations)), targets))
 
+    activations = stage_map(output)
     return activations.astype(images.dtype), jax.grad(score)(activations).astype(images.dtype)

@@ -1,4 +1,4 @@
-"""What the saliency methods ask of a classifier."""
+"""What the saliency methods need of a classifier."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from btjax.base.errors import InputError
+from btjax.nn.network import Network
 
 Logits = Callable[[jax.Array], jax.Array]
 """A function from a network's inputs, float [B, S, S, C], to its logits, float [B, classes]."""
@@ -20,49 +20,51 @@ Logits = Callable[[jax.Array], jax.Array]
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["variables"], meta_fields=["model"])
 @dataclasses.dataclass(frozen=True, eq=False)
 class Classifier:
-    """A chain model with its variables: called, it is a function from inputs to logits.
+    """A network with its variables: called, it is a function from inputs to logits.
 
-    Most methods need no more than that function. The class activation maps also need the network cut at a layer, guided
-    backpropagation another rectifier, and layer-wise relevance propagation each layer by itself. It is a pytree whose
-    leaves are the variables, so that a jitted function of it is compiled once for all weights of a model.
+    Most methods need only that function. The class activation maps also need the network cut at a stage, guided
+    backpropagation needs another rectifier, and layer-wise relevance propagation needs each stage by itself. A
+    `Classifier` is a pytree whose leaves are the variables, so a jitted function of it is compiled once for all weights
+    of a model.
 
     Attributes:
-      model: a Flax module that is a chain of layers: it has `layers`, and `apply` takes `start` and `stop` (see
-        `btjax.nn.chain`); its rectifier is the field `activation`.
-      variables: the model's variables; a layer's parameters lie in `variables["params"]` under the layer's name.
+      model: a Flax module that is a composition of named stages, see `btjax.nn.network`.
+      variables: the model's variables; in every collection, such as "params", a stage's lie under its name.
     """
 
-    model: nn.Module
+    model: Network
     variables: Any
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """The logits, float32 [B, classes], of the network's inputs [B, S, S, C]."""
         return self.model.apply(self.variables, inputs)
 
-    def below(self, layer: str, inputs: jax.Array) -> jax.Array:
-        """The output of a layer; InputError where the model has no layer of that name."""
+    def below(self, layer: str, inputs: jax.Array) -> Any:
+        """The output of a stage, see `stage_map`; InputError where the model has no stage of that name."""
         return self.model.apply(self.variables, inputs, stop=self._known(layer))
 
-    def above(self, layer: str, activations: jax.Array) -> jax.Array:
-        """The logits that a layer's output leads to; InputError where the model has no layer of that name."""
-        return self.model.apply(self.variables, activations, start=self._known(layer))
+    def above(self, layer: str, output: Any) -> jax.Array:
+        """The logits that a stage's output leads to; InputError where the model has no stage of that name."""
+        return self.model.apply(self.variables, output, start=self._known(layer))
 
     def with_activation(self, activation: Callable[[jax.Array], jax.Array]) -> Classifier:
-        """The same network with another function in the place of its rectifier."""
+        """The same network with another function in place of its rectifier; InputError where it names none."""
+        if not hasattr(self.model, "activation"):
+            raise InputError(f"{type(self.model).__name__}: found no field `activation`, expected its rectifier there")
         return dataclasses.replace(self, model=self.model.clone(activation=activation))
 
-    def map_layer(self, inputs: jax.Array, smallest: int = 4) -> str:
-        """The layer that a class activation map looks at unless told otherwise.
+    def map_layer(self, inputs: jax.Array | jax.ShapeDtypeStruct, smallest: int = 4) -> str:
+        """The stage whose map the class activation methods use by default.
 
-        It is the last layer with parameters of its own, that is, the last convolution and not the pooling after it,
-        whose output [B, h, w, C] has at least `smallest` rows and columns: a map of one or two pixels points nowhere.
+        It is the last stage with parameters (the last convolution or block, not the pooling after it) whose map
+        [B, h, w, K] has at least `smallest` rows and columns: a map of one or two pixels says nothing about places.
 
         Args:
-          inputs: the network's inputs [B, S, S, C]; only their shape counts.
-          smallest: the least height and width of the layer's output.
+          inputs: the network's inputs [B, S, S, C]; only their shape and dtype count.
+          smallest: the least height and width of the stage's map.
 
         Raises:
-          InputError: the model has no such layer.
+          InputError: the model has no such stage.
         """
         sizes = {}
         for layer in self.model.layers:
@@ -78,14 +80,24 @@ class Classifier:
             )
         return chosen[-1]
 
-    def shape_of(self, layer: str, inputs: jax.Array) -> tuple[int, ...]:
-        """The shape of a layer's output, without computing it; InputError where there is no such layer."""
-        return jax.eval_shape(lambda classifier, inputs: classifier.below(layer, inputs), self, inputs).shape
+    def shape_of(self, layer: str, inputs: jax.Array | jax.ShapeDtypeStruct) -> tuple[int, ...]:
+        """The shape of a stage's map, without computing it; InputError where there is no such stage."""
+        return jax.eval_shape(lambda classifier, inputs: stage_map(classifier.below(layer, inputs)), self, inputs).shape
 
     def _known(self, layer: str) -> str:
         if layer not in self.model.layers:
             raise InputError(f"layer {layer!r}: expected one of {', '.join(self.model.layers)}")
         return layer
+
+
+def stage_map(output: Any) -> jax.Array:
+    """The map in a stage's output: the output itself, or its first element where it is a tuple."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def replace_map(output: Any, values: jax.Array) -> Any:
+    """A stage's output with another map; what travels beside the map stays."""
+    return (values, *output[1:]) if isinstance(output, tuple) else values
 
 
 def require_classifier(logits: Logits, method: str) -> Classifier:
@@ -95,17 +107,14 @@ def require_classifier(logits: Logits, method: str) -> Classifier:
     return logits
 
 
-def target_scores(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """From each row of [B, classes] the value of its target, int32 [B]: [B]."""
-    return jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0]
+def as_pytree(logits: Logits) -> Logits:
+    """`logits` as an argument that a jitted function accepts: a plain function is wrapped.
 
-
-def as_baseline(baseline: jax.Array | float, images: jax.Array) -> jax.Array:
-    """The inputs that stand for "nothing there", in the images' shape and dtype.
-
-    Args:
-      baseline: a number, or an array that broadcasts to the images: [C], [S, S, C] or [B, S, S, C]. Where a network's
-        inputs are not zero in the black around a head, give the inputs of a black slice.
-      images: [B, S, S, C].
+    Make the function once: the program is compiled again for another function, even one that does the same.
     """
-    return jnp.broadcast_to(jnp.asarray(baseline, images.dtype), images.shape)
+    return jax.tree_util.Partial(logits) if jax.tree_util.all_leaves([logits]) else logits
+
+
+def target_scores(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """The value of each row's target: float [B, classes] and int32 [B] -> float [B]."""
+    return jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0]

@@ -1,8 +1,8 @@
-"""Maps that know nothing of the classifier: what a saliency map has to beat.
+"""Maps that do not depend on the classifier: what a saliency map has to beat.
 
-A tumour is bright, near the middle and has edges, and each class has its usual place: a map can find it without any
-network. Each control returns float32 [N, S, S], at least 0, higher where it "looks", made for the same scores as the
-saliency maps (`btjax.saliency.scores`). No control sees the masks of the slices that it is scored on.
+A tumour is bright, near the centre and has edges, and each class has its usual place, so a map can find it without any
+network. Each control returns float32 [N, S, S], at least 0, higher where it points, to be scored as the saliency maps
+are (`btjax.saliency.scores`). No control sees the masks of the slices that it is scored on.
 
 References: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018 (edge detectors resemble saliency); Judd et
 al., Learning to predict where humans look, ICCV 2009 (the centre); Arun et al., Assessing the trustworthiness of
@@ -12,8 +12,6 @@ saliency maps for localizing abnormalities, Radiology: AI 3, 2021 (the mean mask
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, binary_opening, label
-from skimage.filters import sobel, threshold_otsu
 
 CENTRE_SIGMA = 0.25
 """Standard deviation of the Gaussian at the centre, in image sides."""
@@ -44,14 +42,17 @@ def intensity(images: np.ndarray) -> np.ndarray:
 
 def edges(images: np.ndarray) -> np.ndarray:
     """The gradient magnitude by Sobel's filter: uint8 [N, S, S] -> float32 [N, S, S], intensity in [0, 1] per pixel."""
+    from skimage.filters import sobel
+
     return np.array([sobel(image) for image in intensity(images)], dtype=np.float32)
 
 
 def head(images: np.ndarray) -> np.ndarray:
-    """The head: what is not background, without holes.
+    """The head: all that is not background, with its holes filled.
 
-    Pixels above half of Otsu's threshold, counted from the minimum (Otsu's own parts bright tissue from dark tissue in
-    many slices), opened by one pixel, the largest component, its holes filled; everything, where nothing stands out.
+    The pixels above half of Otsu's threshold, counted from the minimum (in many slices Otsu's threshold itself
+    separates bright tissue from dark tissue), opened by one pixel; the largest component, with its holes filled. The
+    whole image where no pixel remains.
 
     Args:
       images: uint8 [N, S, S].
@@ -66,7 +67,7 @@ def class_mean_mask(classes: np.ndarray, train_masks: np.ndarray, train_labels: 
     """Where the training tumours of a class lie: the mean mask of the class that each slice's map explains.
 
     Args:
-      classes: int [N], the class of each scored slice; the predicted one, for maps that explain the prediction.
+      classes: int [N], the class of each scored slice: the predicted one for maps that explain the prediction.
       train_masks: bool [M, S, S], masks of the training rows only.
       train_labels: int [M], their true classes.
 
@@ -106,11 +107,16 @@ def control_maps(
 
 
 def _head(image: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import binary_fill_holes, binary_opening
+    from skimage.filters import threshold_otsu
+    from skimage.measure import label
+
     if image.min() == image.max():
         return np.ones(image.shape, bool)
     background = image.min()
-    components, found = label(binary_opening(image > background + (threshold_otsu(image) - background) / 2))
-    if not found:
+    bright = binary_opening(image > background + (threshold_otsu(image) - background) / 2)
+    components = np.asarray(label(bright, connectivity=1))
+    if not components.any():
         return np.ones(image.shape, bool)
-    largest = np.bincount(components.ravel())[1:].argmax() + 1
-    return binary_fill_holes(components == largest)
+    numbers, sizes = np.unique(components[components > 0], return_counts=True)
+    return np.asarray(binary_fill_holes(components == numbers[sizes.argmax()]))

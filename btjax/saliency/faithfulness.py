@@ -1,13 +1,13 @@
-"""Whether a saliency map says what the classifier does: no mask is needed, only the classifier.
+"""Whether a saliency map tells what the classifier does: no mask is needed, only the classifier.
 
-The measures perturb the image and compare what the classifier then does with what the map promised. `logits` is any
-JAX function from images (float32 [B, S, S, C]) to logits (float32 [B, classes]); it is compiled once for batches of
+The measures perturb the image and compare the classifier's output with what the map predicts. `logits` is any JAX
+function from images (float32 [B, S, S, C]) to logits (float32 [B, classes]); it is compiled once for batches of
 `batch_size` (for all weights of a model, where it is a `btjax.saliency.classifier.Classifier` or another pytree).
-Pixels are removed with all their channels, by taking them from `baseline`.
+A pixel is removed in all its channels at once: it is replaced by `baseline`, which may differ from image to image.
 
-Perturbed images are unlike any training image: a measure that depends on `baseline` says something about the map and
+Perturbed images are unlike any training image: a measure that depends on `baseline` tells something about the map and
 about the classifier off its data (Hooker et al., A benchmark for interpretability methods, NeurIPS 2019). Random
-subsets and tie-breaking depend on `key` alone and are the same for every slice, so that methods can be compared in
+subsets and the order of ties depend on `key` alone and are the same for every slice, so methods can be compared in
 pairs.
 """
 
@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
-from btjax.saliency.classifier import Logits, target_scores
+from btjax.base.batches import in_batches, padded_batches
+from btjax.saliency.classifier import Logits, as_pytree, target_scores
+from btjax.saliency.inputs import checked_baselines, checked_inputs
 
 Output = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -35,7 +37,7 @@ BLUR_SIGMA = 5 / 224
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """A measure of faithfulness: its direction and where it comes from."""
+    """A measure of faithfulness: its direction and its source."""
 
     higher_is_better: bool
     reference: str
@@ -57,16 +59,22 @@ def target_probability(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 def blurred(images: np.ndarray, sigma: float = BLUR_SIGMA) -> np.ndarray:
     """Images without detail, the baseline of insertion: float32 [N, S, S, C], `sigma` in image sides."""
+    from scipy.ndimage import gaussian_filter
+
     pixels = sigma * images.shape[1]
     return gaussian_filter(np.asarray(images), (0, pixels, pixels, 0))
 
 
-def deletion(logits: Logits, images, targets, maps, key: jax.Array, **settings) -> np.ndarray:
+def deletion(
+    logits: Logits, images: np.ndarray, targets: np.ndarray, maps: np.ndarray, key: jax.Array, **settings: Any
+) -> np.ndarray:
     """The area under the `deletion_curve`, float64 [N]: lower is better. Arguments as there."""
     return _area(*deletion_curve(logits, images, targets, maps, key, **settings))
 
 
-def insertion(logits: Logits, images, targets, maps, key: jax.Array, **settings) -> np.ndarray:
+def insertion(
+    logits: Logits, images: np.ndarray, targets: np.ndarray, maps: np.ndarray, key: jax.Array, **settings: Any
+) -> np.ndarray:
     """The area under the `insertion_curve`, float64 [N]: higher is better. Arguments as there."""
     return _area(*insertion_curve(logits, images, targets, maps, key, **settings))
 
@@ -87,50 +95,56 @@ def deletion_curve(
 
     Args:
       logits: float32 [B, S, S, C] -> float32 [B, classes].
-      images: float32 [N, S, S, C], as the classifier takes them.
+      images: float32 [N, S, S, C], the network's inputs.
       targets: int [N], the class that each map explains.
-      maps: float [N, S, S], signed; pixels of equal value go in an order drawn by `key`.
+      maps: float [N, S, S], signed; pixels of equal value are taken in an order drawn by `key`.
       key: of that order.
-      baseline: what a removed pixel shows, in the images' units: broadcasts to [N, S, S, C].
+      baseline: what a removed pixel shows, in the images' units: broadcasts to [N, S, S, C], as [N, 1, 1, C] does.
       steps: K, the number of equal steps from the whole image to the whole baseline.
-      output: what is followed: (logits, targets) -> float32 [B].
+      output: what is measured: (logits, targets) -> float32 [B].
       batch_size: images at once.
 
     Returns:
       The replaced shares of the pixels, float64 [K + 1] from 0 to 1; the outputs, float64 [N, K + 1].
 
     Raises:
-      ValueError: steps not in 1 to the number of pixels, or shapes that disagree.
+      ValueError: steps not in 1 to the number of pixels, shapes that disagree, or values that are not finite.
     """
     images, targets, maps = _checked(images, targets, maps)
     pixels = maps[0].size
     if not 1 <= steps <= pixels:
         raise ValueError(f"steps must lie in 1 to {pixels}, the number of pixels, found {steps}")
     counts = np.rint(np.linspace(0, pixels, steps + 1)).astype(np.int32)
-    baseline = np.broadcast_to(np.asarray(baseline, images.dtype), images.shape)
+    baseline = _broadcast(baseline, images)
     shuffled = jax.random.permutation(key, pixels)
-    logits = _as_pytree(logits)
-    curves = []
-    for images_part, baseline_part, targets_part, maps_part in _batches(batch_size, images, baseline, targets, maps):
-        places = _places(maps_part, shuffled)
+    logits = as_pytree(logits)
+
+    def curves(images, baseline, targets, maps):
+        slices, places = _Slices(*jax.device_put((images, baseline, targets))), _places(maps, shuffled)
         # A loop of compiled steps, not one compiled loop: native convolutions inside XLA's loops are slow on a CPU.
-        outputs = [_replaced(logits, images_part, baseline_part, targets_part, places, n, output) for n in counts]
-        curves.append(jnp.stack(outputs, axis=1))
-    return counts / pixels, np.concatenate(curves).astype(np.float64)[: len(images)]
+        return jnp.stack([_replaced(logits, slices, places, n, output) for n in counts], axis=1)
+
+    found = in_batches(curves, batch_size, images, baseline, targets, maps)
+    return counts / pixels, found.astype(np.float64)
 
 
 def insertion_curve(
-    logits: Logits, images, targets, maps, key: jax.Array, *, baseline: np.ndarray | float | None = None, **settings
+    logits: Logits,
+    images: np.ndarray,
+    targets: np.ndarray,
+    maps: np.ndarray,
+    key: jax.Array,
+    *,
+    baseline: np.ndarray | float | None = None,
+    **settings: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The classifier's output while the map's pixels, the highest first, are put into the baseline.
 
-    Arguments, results and errors as in `deletion_curve`, with images and baseline in each other's place;
-    `baseline` None takes the `blurred` images, as Petsiuk does, so that no sharp edges are inserted.
+    Arguments, results and errors as in `deletion_curve`, with the images and the baseline exchanged; `baseline` None
+    stands for the `blurred` images, as in Petsiuk et al., so that no sharp edges are inserted.
     """
-    images = np.asarray(images)
-    baseline = (
-        blurred(images) if baseline is None else np.broadcast_to(np.asarray(baseline, images.dtype), images.shape)
-    )
+    images, targets, maps = _checked(images, targets, maps)
+    baseline = blurred(images) if baseline is None else _broadcast(baseline, images)
     return deletion_curve(logits, baseline, targets, maps, key, baseline=images, **settings)
 
 
@@ -147,14 +161,19 @@ def sensitivity_n(
     output: Output = target_scores,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """Whether the map's sum over random pixels tells what removing them takes from the output: Pearson's correlation.
+    """Pearson's correlation of a map's sum over random pixels with the output that is lost when they are removed.
 
     Args:
-      logits, images, targets, baseline, output, batch_size: as in `deletion_curve`.
+      logits: as in `deletion_curve`.
+      images: as in `deletion_curve`.
+      targets: as in `deletion_curve`.
       maps: float [N, S, S], or [..., N, S, S] for several maps of each slice, which take no more passes than one.
       key: of the subsets, which are the same for all slices.
       sizes: n, the pixels in a subset; Ancona spaces them logarithmically up to 0.8 of the pixels.
       subsets: random subsets of each size, at least 2.
+      baseline: as in `deletion_curve`.
+      output: as in `deletion_curve`.
+      batch_size: as in `deletion_curve`.
 
     Returns:
       float64 [N, len(sizes)], or [..., N, len(sizes)], in [-1, 1]: 1 for a map that is exact (input times gradient of
@@ -170,23 +189,23 @@ def sensitivity_n(
     pixels = stack[0, 0].size
     if not all(1 <= size <= pixels for size in sizes):
         raise ValueError(f"sizes must lie in 1 to {pixels}, the number of pixels, found {sizes}")
-    baseline = np.broadcast_to(np.asarray(baseline, images.dtype), images.shape)
-
-    logits = _as_pytree(logits)
+    baseline = _broadcast(baseline, images)
+    logits = as_pytree(logits)
     correlations = np.empty((*stack.shape[:2], len(sizes)))
     for column, size in enumerate(sizes):
         # A pixel belongs to a subset if its place in a random order is below the size.
         places = np.asarray(_random_places(jax.random.split(jax.random.fold_in(key, size), subsets), pixels))
         sums = stack.reshape(-1, pixels).astype(np.float64) @ (places < size).T.astype(np.float64)
         places = places.reshape(subsets, 1, *stack.shape[2:])
-        outputs = [
-            jnp.stack([_replaced(logits, *part, order, np.int32(size), output) for order in places], axis=1)
-            for part in _batches(batch_size, images, baseline, targets)
-        ]
-        # The whole image's output is the same for every subset: what is lost correlates as what is left, negated.
-        left = np.concatenate(outputs).astype(np.float64)[: len(images)]
+
+        def left(images, baseline, targets, places=places, size=size):
+            slices = _Slices(*jax.device_put((images, baseline, targets)))
+            return jnp.stack([_replaced(logits, slices, order, np.int32(size), output) for order in places], axis=1)
+
+        # The whole image's output is the same for every subset, so the loss correlates as minus what is left.
+        lost = -in_batches(left, batch_size, images, baseline, targets).astype(np.float64)
         for index, part in enumerate(sums.reshape(len(stack), len(images), subsets)):
-            correlations[index, :, column] = _correlation(part, -left)
+            correlations[index, :, column] = _correlation(part, lost)
     return correlations.reshape(*maps.shape[:-2], len(sizes))
 
 
@@ -200,14 +219,15 @@ def max_sensitivity(
     radius: float = 0.02,
     samples: int = 10,
     batch_size: int = 64,
+    baselines: np.ndarray | None = None,
 ) -> np.ndarray:
-    """How far the map moves when the image hardly does: the largest relative change over random small perturbations.
+    """The largest relative change of the map under small random perturbations of the image.
 
     max over samples of ||maps(image + noise) - maps(image)|| / ||maps(image)||, Euclidean norms, the noise uniform in
     [-radius, radius] for each value. A random method gets the same key every time, so its own noise does not count.
 
     Args:
-      attribute: (logits, images, targets, key) -> maps, float32 [B, ...].
+      attribute: (logits, images, targets, key) -> maps, float32 [B, ...]; with `baselines` it also takes `baseline`.
       logits: float32 [B, S, S, C] -> float32 [B, classes].
       images: float32 [N, S, S, C].
       targets: int [N].
@@ -215,45 +235,57 @@ def max_sensitivity(
       radius: in the images' units.
       samples: perturbations of each image.
       batch_size: images at once.
+      baselines: as in `btjax.saliency.methods.attribution_maps`; they are not perturbed.
 
     Returns:
-      float64 [N], at least 0: 0 for a map that never moves; infinite where a map is zero everywhere and moves.
+      float64 [N], at least 0: 0 for a map that never changes; infinite where a map is zero everywhere and changes.
+
+    Raises:
+      ValueError: shapes that disagree, or values that are not finite.
     """
-    images, targets = np.asarray(images), np.asarray(targets)
+    images, targets = checked_inputs(images, targets)
+    beside = () if baselines is None else (checked_baselines(baselines, images),)
     method_key, noise_key = jax.random.split(key)
+    logits = as_pytree(logits)
+
+    def maps_of(images, targets, *baseline):
+        options = {"baseline": baseline[0]} if baseline else {}
+        return np.asarray(_attributed(attribute, logits, (images, targets), method_key, options), np.float64)
 
     def norms(values):
         return np.linalg.norm(values.reshape(len(values), -1), axis=1)
 
-    logits = _as_pytree(logits)
     largest = []
-    for batch, (part, part_targets) in enumerate(_batches(batch_size, images, targets)):
-        original = np.asarray(_attributed(attribute, logits, part, part_targets, method_key), np.float64)
+    for batch, (_, part, *others) in enumerate(padded_batches(batch_size, images, targets, *beside)):
+        original = maps_of(part, *others)
         changes = np.zeros(len(part))
         for sample_key in jax.random.split(jax.random.fold_in(noise_key, batch), samples):
             noise = jax.random.uniform(sample_key, part.shape, part.dtype, -radius, radius)
-            maps = _attributed(attribute, logits, part + noise, part_targets, method_key)
-            changes = np.maximum(changes, norms(np.asarray(maps, np.float64) - original))
+            changes = np.maximum(changes, norms(maps_of(part + noise, *others) - original))
         sizes = norms(original)
         relative = np.where(changes > 0, np.inf, 0.0)
         largest.append(np.divide(changes, sizes, out=relative, where=sizes > 0))
     return np.concatenate(largest)[: len(images)]
 
 
-def _as_pytree(logits: Logits) -> Logits:
-    """What a jitted function accepts as an argument: a plain function, itself a leaf, is wrapped."""
-    return jax.tree_util.Partial(logits) if jax.tree_util.all_leaves([logits]) else logits
+class _Slices(NamedTuple):
+    """Images and baselines [B, S, S, C], targets [B]."""
+
+    images: jax.Array
+    baseline: jax.Array
+    targets: jax.Array
 
 
 @functools.partial(jax.jit, static_argnames="output")
-def _replaced(logits, images, baseline, targets, places, count, output):
+def _replaced(logits, slices, places, count, output):
     """The output where the pixels whose place (int32 [B or 1, S, S]) is below `count` show the baseline."""
-    return output(logits(jnp.where((places < count)[..., None], baseline, images)), targets)
+    images = jnp.where((places < count)[..., None], slices.baseline, slices.images)
+    return output(logits(images), slices.targets)
 
 
 @functools.partial(jax.jit, static_argnames="attribute")
-def _attributed(attribute, logits, images, targets, key):
-    return attribute(logits, images, targets, key)
+def _attributed(attribute, logits, batch, key, options):
+    return attribute(logits, *batch, key, **options)
 
 
 @functools.partial(jax.jit, static_argnames="pixels")
@@ -270,24 +302,22 @@ def _places(maps, shuffled):
     return jnp.argsort(order, axis=1).reshape(maps.shape)
 
 
-def _checked(images, targets, maps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    images, targets, maps = np.asarray(images), np.asarray(targets, np.int32), np.asarray(maps)
-    if images.ndim != 4 or maps.shape != images.shape[:3] or targets.shape != images.shape[:1]:
-        raise ValueError(
-            "expected images [N, S, S, C], targets [N] and maps [N, S, S], "
-            f"found {images.shape}, {targets.shape} and {maps.shape}"
-        )
+def _checked(images: np.ndarray, targets: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    images, targets = checked_inputs(images, targets)
+    maps = np.asarray(maps)
+    if maps.shape != images.shape[:3]:
+        raise ValueError(f"expected maps [N, S, S] for images [N, S, S, C], found {maps.shape} and {images.shape}")
     if not np.isfinite(maps).all():
         raise ValueError("maps must be finite")
     return images, targets, maps
 
 
-def _batches(batch_size: int, *arrays: np.ndarray) -> Iterator[list[jax.Array]]:
-    """Batches of equal size, the last one filled up with its last row: one shape, one compilation."""
-    batch_size = min(batch_size, len(arrays[0]))
-    for start in range(0, len(arrays[0]), batch_size):
-        rows = np.minimum(np.arange(start, start + batch_size), len(arrays[0]) - 1)
-        yield [jnp.asarray(array[rows]) for array in arrays]
+def _broadcast(baseline: np.ndarray | float, images: np.ndarray) -> np.ndarray:
+    """The baseline in the images' shape and dtype, without copies."""
+    baseline = np.asarray(baseline, images.dtype)
+    if not np.isfinite(baseline).all():
+        raise ValueError("the baseline must be finite")
+    return np.broadcast_to(baseline, images.shape)
 
 
 def _area(shares: np.ndarray, curves: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Saliency from gradients: of one image, of noisy copies of it, and along a line from a baseline.
 
-Every method is `attribute(logits, images, targets, key, *, options) -> maps`: logits a function from float32
-[B, S, S, C] to [B, classes]; images its inputs; targets int32 [B], whose logit is explained; key a random key, or one
-for each image [B], which the deterministic methods ignore; maps float32 [B, S, S], not normalised.
+Every method is `attribute(logits, images, targets, key, *, options) -> maps`. `logits` is a function from float32
+[B, S, S, C] to [B, classes]; images are its inputs; targets int32 [B] are the classes whose logits are explained; key
+is a random key, or one for each image [B], which deterministic methods do not use; the maps are float32 [B, S, S], not
+normalised.
 """
 
 from __future__ import annotations
@@ -14,22 +15,25 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from btjax.base.errors import InputError
-from btjax.saliency.classifier import Logits, as_baseline, require_classifier, target_scores
+from btjax.saliency.classifier import Logits, require_classifier, target_scores
+from btjax.saliency.inputs import as_baseline
 from btjax.saliency.samples import CHUNK, image_keys, mean_over_samples
 
 
 def input_gradient(logits: Logits, images: jax.Array, targets: jax.Array) -> jax.Array:
-    """The gradient of each image's target logit by its inputs, [B, S, S, C], signed."""
+    """The gradient of each image's target logit with respect to its inputs, [B, S, S, C], signed."""
     return jax.grad(lambda inputs: jnp.sum(target_scores(logits(inputs), targets)))(images)
 
 
 def gradient(logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array) -> jax.Array:
     """The magnitude over channels (L2 norm) of the input gradient, at least 0: Simonyan et al. 2014; paper, 4.1.2."""
+    del key
     return _magnitude(input_gradient(logits, images, targets))
 
 
 def gradient_times_input(logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array) -> jax.Array:
     """The input gradient times the input, summed over channels, signed: Shrikumar et al. 2016."""
+    del key
     return jnp.sum(input_gradient(logits, images, targets) * images, axis=-1)
 
 
@@ -46,9 +50,12 @@ def smooth_grad(
     """SmoothGrad: the magnitude over channels of the mean input gradient of noisy copies (Smilkov et al. 2017).
 
     Args:
-      logits, images, targets, key: see the module.
+      logits: float32 [B, S, S, C] -> float32 [B, classes].
+      images: float32 [B, S, S, C].
+      targets: int32 [B].
+      key: of the noise, one or [B].
       samples: noisy copies of each image.
-      noise: standard deviation of the Gaussian noise, as a share of each image's range (its maximum less its minimum).
+      noise: standard deviation of the Gaussian noise, as a share of each image's range (maximum less minimum).
       chunk: images of one pass.
 
     Returns:
@@ -71,7 +78,7 @@ def smooth_grad_squared(
 ) -> jax.Array:
     """SmoothGrad-squared: the mean squared input gradient, summed over channels, at least 0 (Hooker et al. 2019).
 
-    Arguments as of `smooth_grad`.
+    Arguments as in `smooth_grad`.
     """
 
     def measure(inputs, targets):
@@ -92,9 +99,9 @@ def var_grad(
 ) -> jax.Array:
     """VarGrad: the variance of the input gradient over noisy copies, summed over channels (Adebayo et al. 2018).
 
-    Arguments as of `smooth_grad`. The variance is about the samples' own mean, divided by their number.
+    Arguments as in `smooth_grad`. The variance is about the samples' mean, divided by their number.
     """
-    # Variances do not change when a constant is taken off; without the bulk, mean squares lose fewer digits.
+    # Subtracting a constant does not change a variance, and the mean squares then lose fewer digits.
     clean = input_gradient(logits, images, targets)
     sample = _noisy(images, targets, key, noise)
 
@@ -118,15 +125,19 @@ def integrated_gradients(
 ) -> jax.Array:
     """Integrated gradients, summed over channels, signed (Sundararajan et al. 2017).
 
-    The integral over the line from the baseline to the image is taken by the midpoint rule. Completeness: a map's sum
-    is the target logit of the image less that of the baseline, up to the rule's error.
+    The gradient is integrated along the line from the baseline to the image by the midpoint rule. Completeness: a map's
+    sum is the target logit of the image less that of the baseline, up to the rule's error.
 
     Args:
-      logits, images, targets, key: see the module.
-      steps: points of the rule.
-      baseline: see `btjax.saliency.classifier.as_baseline`.
+      logits: float32 [B, S, S, C] -> float32 [B, classes].
+      images: float32 [B, S, S, C].
+      targets: int32 [B].
+      key: not used.
+      steps: points of the midpoint rule.
+      baseline: see `btjax.saliency.inputs.as_baseline`.
       chunk: images of one pass.
     """
+    del key
     start = as_baseline(baseline, images)
     difference = images - start
 
@@ -153,8 +164,11 @@ def expected_gradients(
     sum is, in expectation, the target logit less its mean over the baselines.
 
     Args:
-      logits, images, targets, key: see the module.
-      baselines: inputs of other images, as of the training set, [K, S, S, C].
+      logits: float32 [B, S, S, C] -> float32 [B, classes].
+      images: float32 [B, S, S, C].
+      targets: int32 [B].
+      key: of the draws, one or [B].
+      baselines: the network's inputs of other images, such as training images, float32 [K, S, S, C].
       samples: samples for each image.
       chunk: images of one pass.
 
@@ -169,7 +183,7 @@ def expected_gradients(
         def one(key, image):
             choice, place = jax.random.split(jax.random.fold_in(key, index))
             start = baselines[jax.random.randint(choice, (), 0, len(baselines))]
-            # A sample for each stretch of the line: as uniform as free draws, with less variance.
+            # Stratified: one point in each stretch of the line, still uniform, with less variance.
             share = (index.astype(image.dtype) + jax.random.uniform(place, (), image.dtype)) / samples
             return start + share * (image - start), image - start
 
@@ -184,7 +198,7 @@ def expected_gradients(
 
 @jax.custom_vjp
 def guided_relu(x: jax.Array) -> jax.Array:
-    """ReLU whose gradient passes where both the input and the gradient are above 0 (Springenberg et al. 2015)."""
+    """ReLU whose gradient passes where the input and the gradient are both above 0 (Springenberg et al. 2015)."""
     return jnp.maximum(x, 0)
 
 
@@ -207,6 +221,7 @@ def guided_backprop(logits: Logits, images: jax.Array, targets: jax.Array, key: 
 
     `logits` must be a `Classifier` (TypeError) whose activation is ReLU (InputError).
     """
+    del key
     return _rectified(logits, images, targets, guided_relu, "guided_backprop")
 
 
@@ -215,13 +230,15 @@ def deconvnet(logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Ar
 
     `logits` must be a `Classifier` (TypeError) whose activation is ReLU (InputError).
     """
+    del key
     return _rectified(logits, images, targets, deconv_relu, "deconvnet")
 
 
 def _rectified(logits, images, targets, activation, method):
     classifier = require_classifier(logits, method)
-    if classifier.model.activation is not nn.relu:
-        found = getattr(classifier.model.activation, "__name__", repr(classifier.model.activation))
+    rectifier = getattr(classifier.model, "activation", None)
+    if rectifier is not nn.relu:
+        found = getattr(rectifier, "__name__", repr(rectifier))
         raise InputError(f"{method}: the model's activation is {found}, expected relu")
     return jnp.sum(input_gradient(classifier.with_activation(activation), images, targets), axis=-1)
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import numpy as np
 
+from btjax.base.batches import in_batches
 from btjax.base.errors import InputError
 from btjax.saliency import activations, gradients, perturbations, relevance
-from btjax.saliency.classifier import Classifier, Logits
+from btjax.saliency.classifier import Classifier, Logits, as_pytree
+from btjax.saliency.inputs import checked_baselines, checked_inputs
 
 PASSES = ("one", "tens", "hundreds")
-"""How many passes through the network a method takes for an image."""
+"""How many passes through the network a method takes for each image."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,27 +29,31 @@ class Method:
       attribute: `attribute(logits, images, targets, key) -> maps`, see `btjax.saliency.gradients`.
       description: one line.
       reference: authors and year.
-      signed: whether the maps have negative values where something speaks against the class.
-      passes: how many passes through the network an image takes, by its default options: of `PASSES`.
+      signed: whether the maps are negative where a pixel speaks against the class.
+      passes: how many passes through the network an image takes with the default options: one of `PASSES`.
       needs_classifier: whether `logits` must be a `Classifier`, not only a function.
       needs_options: options without which it does not run.
+      takes_baseline: whether it compares the image with a baseline: its option `baseline`, or the `baselines` of
+        `attribution_maps`.
     """
 
     name: str
     attribute: Callable[..., jax.Array]
     description: str
     reference: str
+    _: dataclasses.KW_ONLY
     signed: bool = False
     passes: str = "one"
     needs_classifier: bool = False
     needs_options: tuple[str, ...] = ()
+    takes_baseline: bool = False
 
     def __call__(self, logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array) -> jax.Array:
         """The maps, float32 [B, S, S]."""
         return self.attribute(logits, images, targets, key)
 
-    def bind(self, **options) -> Method:
-        """The method with other options; make it once, since each has a compiled program of its own."""
+    def bind(self, **options: Any) -> Method:
+        """The method with other options; make it once, since each bound method is compiled by itself."""
         needed = tuple(name for name in self.needs_options if name not in options)
         attribute = functools.partial(self.attribute, **options)
         return dataclasses.replace(self, attribute=attribute, needs_options=needed)
@@ -56,7 +63,7 @@ _LIST = (
     Method(
         "gradient",
         gradients.gradient,
-        "magnitude of the logit's gradient by the pixels",
+        "magnitude of the logit's gradient with respect to the pixels",
         "Simonyan et al. 2014",
     ),
     Method(
@@ -90,10 +97,11 @@ _LIST = (
     Method(
         "integrated_gradients",
         gradients.integrated_gradients,
-        "gradient integrated over the line from a baseline, times the way",
+        "gradient averaged along the line from a baseline, times the difference",
         "Sundararajan et al. 2017",
         signed=True,
         passes="tens",
+        takes_baseline=True,
     ),
     Method(
         "expected_gradients",
@@ -107,7 +115,7 @@ _LIST = (
     Method(
         "guided_backprop",
         gradients.guided_backprop,
-        "gradient that passes live units where it is positive",
+        "gradient passed back through active units where it is positive",
         "Springenberg et al. 2015",
         signed=True,
         needs_classifier=True,
@@ -115,7 +123,7 @@ _LIST = (
     Method(
         "deconvnet",
         gradients.deconvnet,
-        "gradient that passes every unit where it is positive",
+        "gradient passed back through every unit where it is positive",
         "Zeiler & Fergus 2014",
         signed=True,
         needs_classifier=True,
@@ -123,14 +131,14 @@ _LIST = (
     Method(
         "grad_cam",
         activations.grad_cam,
-        "channels weighed by their mean gradients",
+        "channels weighted by their mean gradients",
         "Selvaraju et al. 2017",
         needs_classifier=True,
     ),
     Method(
         "grad_cam_plus_plus",
         activations.grad_cam_plus_plus,
-        "channels weighed by their positive gradients, place by place",
+        "channels weighted by their positive gradients, pixel by pixel",
         "Chattopadhay et al. 2018",
         needs_classifier=True,
     ),
@@ -152,30 +160,33 @@ _LIST = (
     Method(
         "score_cam",
         activations.score_cam,
-        "channels weighed by the logit of the image seen through them",
+        "channels weighted by the logit of the image masked by them",
         "Wang et al. 2020",
         passes="hundreds",
         needs_classifier=True,
+        takes_baseline=True,
     ),
     Method(
         "occlusion",
         perturbations.occlusion,
-        "fall of the logit when a square is hidden",
+        "drop of the logit when a square is hidden",
         "Zeiler & Fergus 2014",
         signed=True,
         passes="hundreds",
+        takes_baseline=True,
     ),
     Method(
         "rise",
         perturbations.rise,
-        "random masks averaged by the probability under each",
+        "random masks weighted by the probability under each",
         "Petsiuk et al. 2018",
         passes="hundreds",
+        takes_baseline=True,
     ),
     Method(
         "lrp_epsilon",
         relevance.lrp_epsilon,
-        "the logit shared out by contributions, layer by layer",
+        "the logit distributed to the pixels by contributions, layer by layer",
         "Bach et al. 2015",
         signed=True,
         needs_classifier=True,
@@ -183,8 +194,16 @@ _LIST = (
     Method(
         "lrp_alpha_beta",
         relevance.lrp_alpha_beta,
-        "the same, twice the positive contributions less the negative",
+        "the same, twice to the positive contributions less once to the negative",
         "Bach et al. 2015",
+        signed=True,
+        needs_classifier=True,
+    ),
+    Method(
+        "lrp_composite",
+        relevance.lrp_composite,
+        "the same, by the positive contributions alone in the convolutions",
+        "Kohlbrenner et al. 2020",
         signed=True,
         needs_classifier=True,
     ),
@@ -197,8 +216,15 @@ METHODS: dict[str, Method] = {method.name: method for method in _LIST}
 def find_methods(names: Iterable[str]) -> list[Method]:
     """The methods of the given names, in their order, each once; the name "all" stands for every method.
 
+    Args:
+      names: keys of `METHODS`, or "all".
+
     Raises:
       InputError: a name that is no method's.
+
+    Example:
+      >>> [method.name for method in find_methods(["grad_cam", "occlusion", "grad_cam"])]
+      ['grad_cam', 'occlusion']
     """
     found = {}
     for name in names:
@@ -214,21 +240,25 @@ def attribution_maps(
     targets: np.ndarray,
     key: jax.Array,
     method: Method,
+    *,
     batch_size: int = 16,
+    baselines: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The maps of any number of images, batch by batch.
+    """The maps of any number of images, computed batch by batch.
 
-    All batches have one size, the last filled up, so that the program is compiled once; it is kept for later calls with
-    the same method, model (whatever its weights) and sizes. Each image has a random key of its own, made from `key` and
-    its row: its map does not depend on the batch size.
+    All batches have one size, so the program is compiled once; it is reused by later calls with the same method, model
+    (whatever its weights) and sizes. Each image has a random key of its own, made from `key` and its row, so a map does
+    not depend on the batch size.
 
     Args:
-      classifier: a `Classifier`; a plain function, made once, does for methods that need no more.
+      classifier: a `Classifier`; a plain function, made once, is enough for methods that need only the logits.
       images: the network's inputs, float32 [N, S, S, C].
       targets: int [N], the class whose logit is explained, 0 to classes - 1.
       key: a random key.
       method: of `METHODS`, or one with other options.
       batch_size: images at once, at least 1: memory grows with the larger of it and the method's `chunk`.
+      baselines: for a method that takes a baseline, float32 [N or 1, S or 1, S or 1, C], a row for each image, or one
+        for all; None for the method's own. See `btjax.saliency.inputs.BASELINES`.
 
     Returns:
       float32 [N, S, S].
@@ -236,28 +266,40 @@ def attribution_maps(
     Raises:
       InputError: the method lacks an option, or does not fit the model.
       TypeError: the method needs a `Classifier`.
-      ValueError: images and targets of different lengths, no images, or a target that is no class.
+      ValueError: images, targets or baselines of other shapes, types or ranges; a value that is not finite; a batch
+        size below 1; or baselines for a method that takes none.
+
+    Example:
+      >>> from btjax.models.cnn import CNN
+      >>> model, images = CNN(widths=(4,), pools=1, dense=8), np.ones((3, 8, 8, 1), np.float32)
+      >>> classifier = Classifier(model, model.init(jax.random.key(0), images))
+      >>> targets = np.asarray(classifier(images)).argmax(axis=1)
+      >>> attribution_maps(classifier, images, targets, jax.random.key(0), METHODS["grad_cam"]).shape
+      (3, 8, 8)
     """
-    images, targets = np.asarray(images), np.asarray(targets, np.int32)
-    if not len(images) or images.ndim != 4 or targets.shape != images.shape[:1]:
-        raise ValueError(f"expected images [N, S, S, C] and targets [N], got {images.shape} and {targets.shape}")
+    images, targets = checked_inputs(images, targets)
     if method.needs_options:
         raise InputError(f"saliency method {method.name}: found no {', '.join(method.needs_options)}; bind them to it")
     classes = jax.eval_shape(classifier, jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)).shape[-1]
-    if targets.min() < 0 or targets.max() >= classes:
+    if targets.max() >= classes:
         raise ValueError(f"targets from {targets.min()} to {targets.max()}, expected 0 to {classes - 1}")
-    logits = classifier if isinstance(classifier, Classifier) else jax.tree_util.Partial(classifier)
-    size = min(batch_size, len(images))
-    maps = np.empty(images.shape[:3], np.float32)
-    for first in range(0, len(images), size):
-        rows = np.minimum(np.arange(first, first + size), len(images) - 1)
-        batch = _attribute(logits, images[rows], targets[rows], key, rows.astype(np.int32), attribute=method.attribute)
-        maps[first : first + size] = batch[: len(images) - first]
-    return maps
+    given = {"images": images, "targets": targets, "rows": np.arange(len(images), dtype=np.int32)}
+    if baselines is not None:
+        if not method.takes_baseline:
+            raise ValueError(f"{method.name} takes no baseline, found baselines {np.shape(baselines)}")
+        given["baseline"] = checked_baselines(baselines, images)
+    logits = as_pytree(classifier)
+
+    def of_batch(*arrays):
+        batch = dict(zip(given, arrays, strict=True))
+        return _attribute(logits, batch, key, attribute=method.attribute)
+
+    return np.asarray(in_batches(of_batch, batch_size, *given.values()), np.float32)
 
 
 @functools.partial(jax.jit, static_argnames="attribute")
-def _attribute(logits, images, targets, key, rows, *, attribute):
+def _attribute(logits, batch, key, *, attribute):
     """The maps of a batch, each image with the key of its row."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-    return attribute(logits, images, targets, keys)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["rows"])
+    options = {"baseline": batch["baseline"]} if "baseline" in batch else {}
+    return attribute(logits, batch["images"], batch["targets"], keys, **options)

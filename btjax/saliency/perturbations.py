@@ -1,7 +1,7 @@
-"""Saliency from what a classifier says when parts of an image are hidden; no gradient is needed.
+"""Saliency from the classifier's output when parts of an image are hidden; no gradient is needed.
 
 Every method is `attribute(logits, images, targets, key, *, options) -> maps`, as in `btjax.saliency.gradients`. Each
-costs a forward pass for every mask and image.
+takes a forward pass for every mask and image.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from btjax.base.errors import InputError
-from btjax.saliency.classifier import Logits, as_baseline, target_scores
+from btjax.saliency.classifier import Logits, target_scores
+from btjax.saliency.inputs import as_baseline
 from btjax.saliency.samples import CHUNK, image_keys, mean_over_samples
 
 
@@ -25,21 +26,25 @@ def occlusion(
     baseline: jax.Array | float = 0.0,
     chunk: int = CHUNK,
 ) -> jax.Array:
-    """Occlusion: how much the target logit falls when a square is hidden, signed (Zeiler & Fergus 2014).
+    """Occlusion: how much the target logit drops when a square is hidden, signed (Zeiler & Fergus 2014).
 
-    The square moves by `stride` from the upper left until it has covered the image; at the far edges it may stand out.
-    A pixel's value is the mean fall over the squares that cover it.
+    The square moves by `stride` from the upper left until it has covered the image; at the lower and right edges part
+    of it may lie outside. A pixel's value is the mean drop over the squares that cover it.
 
     Args:
-      logits, images, targets, key: see `btjax.saliency.gradients`.
+      logits: float32 [B, S, S, C] -> float32 [B, classes].
+      images: float32 [B, S, S, C].
+      targets: int32 [B].
+      key: not used.
       window: side of the square in pixels; None: an eighth of the image's.
       stride: pixels between squares, at most `window`; None: half of it.
-      baseline: what is shown in the square: see `btjax.saliency.classifier.as_baseline`.
+      baseline: what is shown in the square: see `btjax.saliency.inputs.as_baseline`.
       chunk: images of one pass.
 
     Raises:
       InputError: a window larger than the image, or a stride that leaves gaps.
     """
+    del key
     size = images.shape[1]
     window = max(1, size // 8) if window is None else window
     stride = max(1, window // 2) if stride is None else stride
@@ -60,12 +65,12 @@ def occlusion(
         return jnp.where(cover[..., None], start, images), targets, whole, cover
 
     def measure(inputs, targets, whole, cover):
-        fall = whole - target_scores(logits(inputs), targets)
+        drop = whole - target_scores(logits(inputs), targets)
         cover = cover.astype(inputs.dtype)
-        return fall[:, None, None] * cover, cover
+        return drop[:, None, None] * cover, cover
 
-    falls, cover = mean_over_samples(measure, sample, places**2, len(images), chunk)
-    return falls / cover
+    drops, cover = mean_over_samples(measure, sample, places**2, len(images), chunk)
+    return drops / cover
 
 
 def rise(
@@ -80,16 +85,19 @@ def rise(
     baseline: jax.Array | float = 0.0,
     chunk: int = CHUNK,
 ) -> jax.Array:
-    """RISE: random masks averaged, weighed by the target's probability under each, at least 0 (Petsiuk et al. 2018).
+    """RISE: random masks averaged, weighted by the target's probability under each, at least 0 (Petsiuk et al. 2018).
 
     A pixel's value estimates the mean probability of the target class (softmax of the logits) when the pixel is shown.
 
     Args:
-      logits, images, targets, key: see `btjax.saliency.gradients`.
-      samples: masks for each image; the paper takes 4000 to 8000.
+      logits: float32 [B, S, S, C] -> float32 [B, classes].
+      images: float32 [B, S, S, C].
+      targets: int32 [B].
+      key: of the masks, one or [B].
+      samples: masks for each image; the paper uses 4000 to 8000.
       grid: cells of a mask along each side, before it is enlarged.
       kept: the share of cells that are shown, above 0, at most 1.
-      baseline: what shows where the mask is 0: see `btjax.saliency.classifier.as_baseline`.
+      baseline: what shows where the mask is 0: see `btjax.saliency.inputs.as_baseline`.
       chunk: images of one pass.
     """
     keys, start = image_keys(key, len(images)), as_baseline(baseline, images)

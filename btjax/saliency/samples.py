@@ -1,24 +1,26 @@
-"""Loops over many versions of the same images: noisy, masked, or on the way from a baseline.
+"""Loops over many versions of the same images: noisy, masked, or between a baseline and the image.
 
-A pass of the loop takes as many versions at once as fit in `chunk` images, so memory does not grow with their number,
+A pass of the loop takes as many versions at once as fit in `chunk` images, so memory does not grow with their number
 and few images still fill the machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CHUNK = 16
-"""Images of one pass, unless told otherwise; a batch that is larger is taken whole."""
+"""Images of one pass by default; a larger batch is taken whole."""
 
 
 def image_keys(key: jax.Array, images: int) -> jax.Array:
-    """A random key for each image, [B]: `key` itself where it is already that, else made from the one key."""
+    """A random key for each image, [B]: `key` itself if it already is one for each, else made from the one key."""
     return key if key.ndim else jax.random.split(key, images)
 
 
@@ -32,7 +34,7 @@ def mean_over_samples(
       sample: from an int32 scalar to a tuple of arrays [B, ...].
       samples: how many samples, at least 1.
       images: B.
-      chunk: at most so many images in one pass, if B is not larger.
+      chunk: the most images in one pass, unless B is larger.
 
     Returns:
       The pytree of `measure`, [B, ...].
@@ -57,7 +59,7 @@ def each_sample(
 
 
 def _passes(measure, sample, samples, images, chunk):
-    """The indices of each pass [passes, n], and the function from those of one to the values [n, B, ...]."""
+    """The indices of each pass [passes, n], and the function from those of one pass to the values [n, B, ...]."""
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     together = next(n for n in range(max(1, min(samples, chunk // images)), 0, -1) if samples % n == 0)

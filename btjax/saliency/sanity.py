@@ -1,65 +1,68 @@
-"""Whether a saliency map depends on what the classifier has learned: it must change when the weights are destroyed.
+"""Whether a saliency map depends on what the classifier has learned: it must change when the weights are randomised.
 
-The cascade re-initialises a trained network layer by layer from the logits down; a method whose maps stay the same
-draws the image, not the network. Reference: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018. The same
+The cascade re-initialises a trained network stage by stage from the logits down; a method whose maps stay the same
+shows the image, not the network. Reference: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018. The same
 similarities compare the maps of a network with those of one trained on permuted labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from flax import linen as nn
-from scipy.stats import rankdata
-from skimage.metrics import structural_similarity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from btjax.nn.network import Network
 
 
 def cascading_randomisation(
-    model: nn.Module, variables: dict, inputs: jax.Array, key: jax.Array
+    model: Network, variables: dict, inputs: jax.Array | np.ndarray, key: jax.Array
 ) -> Iterator[tuple[str, dict]]:
-    """The network with its layers re-initialised cumulatively, from the last down to the first.
+    """The network with its stages re-initialised cumulatively, from the last to the first.
 
-    New values come from the model's own initialisers, in one `model.init`: a layer's new values are the same in every
-    later stage. Other collections than `params` (batch statistics) start anew with their layer.
+    New values come from the model's own initialisers, in one `model.init`, so a stage's new values stay the same
+    through the rest of the cascade. A stage is re-initialised in every collection at once: its batch statistics start
+    again with its parameters.
 
     Args:
-      model: a chain with `layers` (`btjax.nn.chain`); a layer's variables lie under its name in each collection.
-      variables: the trained variables, collection -> layer -> arrays; left as they are.
-      inputs: inputs of the model, [B, S, S, C]; only their shape and type count.
+      model: a Flax module that is a composition of named stages, see `btjax.nn.network`.
+      variables: the trained variables, collection -> stage -> arrays; they are not changed.
+      inputs: inputs of the model, [B, S, S, C]; only their shape and dtype count.
       key: of the new values.
 
     Yields:
-      The name of the layer re-initialised last, and the variables with it and all layers above re-initialised; layers
-      without variables (pooling, flatten) are passed over.
+      The name of the stage re-initialised last, and the variables with it and all later stages re-initialised; stages
+      without variables (pooling, flatten) are skipped.
 
     Raises:
-      ValueError: variables of a layer that the model does not name, or of other shapes than the model's own.
+      ValueError: variables of a stage that the model does not name, or of other shapes than the model's own.
     """
     names = {name for collection in variables.values() for name in collection}
     if names - set(model.layers):
-        raise ValueError(f"variables of no layer: {', '.join(sorted(names - set(model.layers)))}")
+        raise ValueError(f"variables of no stage: {', '.join(sorted(names - set(model.layers)))}")
     shapes = jax.eval_shape(model.init, key, inputs)
     if jax.tree.map(lambda leaf: leaf.shape, dict(shapes)) != jax.tree.map(np.shape, dict(variables)):
         raise ValueError("the variables' names or shapes are not those that the model makes for these inputs")
-    # Under jit only the initialisers run: nothing needs the forward pass.
+    # Under jit only the initialisers run: XLA removes the forward pass, whose output is not used.
     fresh = jax.jit(model.init)(key, inputs)
     current = variables
-    for layer in reversed(model.layers):
-        if layer in names:
+    for stage in reversed(model.layers):
+        if stage in names:
             current = {
-                kind: {name: fresh[kind][name] if name == layer else value for name, value in collection.items()}
+                kind: {name: fresh[kind][name] if name == stage else value for name, value in collection.items()}
                 for kind, collection in current.items()
             }
-            yield layer, current
+            yield stage, current
 
 
 def map_similarity(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
-    """How alike two maps of the same slice are: 1 for equal maps.
+    """The similarity of two maps of the same slice: 1 for equal maps.
 
-    Unrelated networks do not give 0 where something else is common to their maps: a map that contains the image as a
-    factor is 0 on the black background whatever the network, which raises `spearman_absolute` and `ssim`.
+    It need not be 0 for unrelated networks, since their maps may share something else: a map that contains the image as
+    a factor is 0 on the black background whatever the network, which raises `spearman_absolute` and `ssim`.
 
     Args:
       first: float [N, S, S], signed.
@@ -76,7 +79,7 @@ def map_similarity(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarra
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation of the pixels of each pair of maps, ties at their mean rank.
+    """Spearman's rank correlation of the pixels of each pair of maps; ties have their mean rank.
 
     Args:
       first: float [N, S, S].
@@ -88,6 +91,8 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: shapes that disagree, or values that are not finite.
     """
+    from scipy.stats import rankdata
+
     first, second = _checked(first, second)
     correlations = np.zeros(len(first))
     for row, pair in enumerate(zip(first, second, strict=True)):
@@ -100,25 +105,32 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The structural similarity of each pair of maps, drawn in grey with zero at one half.
+    """The structural similarity (SSIM) of each pair of maps, as grey images in which zero is one half.
 
     Each map is divided by its largest magnitude and moved from [-1, 1] to [0, 1]: maps of two networks differ in
-    scale, and the measure is made for intensities (around zero, the signs of two local means cancel those of the
-    details, and a map resembles its negative). Gaussian window of 1.5 pixels, constants 0.01 and 0.03 (Wang et al.,
-    Image quality assessment, IEEE TIP 13, 2004).
+    scale, and SSIM is defined for intensities (around zero the signs of the local means cancel those of the details,
+    and a map resembles its negative). Gaussian window of 1.5 pixels, constants 0.01 and 0.03 (Wang et al., Image
+    quality assessment, IEEE TIP 13, 2004).
 
     Args:
       first: float [N, S, S], S at least 11.
       second: float [N, S, S].
 
     Returns:
-      float64 [N] in [-1, 1]; a map of zeros is even grey.
+      float64 [N] in [-1, 1]; a map of zeros is uniformly grey.
 
     Raises:
       ValueError: shapes that disagree, values that are not finite, or S below 11.
     """
+    from skimage.metrics import structural_similarity
+
     first, second = _checked(first, second)
-    settings = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    settings: dict[str, Any] = {
+        "data_range": 1.0,
+        "gaussian_weights": True,
+        "sigma": 1.5,
+        "use_sample_covariance": False,
+    }
     pairs = zip(first, second, strict=True)
     return np.array([structural_similarity(_grey(a), _grey(b), **settings) for a, b in pairs], dtype=np.float64)
 

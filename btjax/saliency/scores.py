@@ -1,4 +1,4 @@
-"""How well a saliency map finds the tumour: scores of maps against masks, and what chance gives.
+"""How well a saliency map locates the tumour: scores of maps against masks, and their chance levels.
 
 Every score takes `maps` (float [N, S, S], any sign and scale) and `masks` (bool [N, S, S]) and returns float64 [N], one
 value per slice, never NaN. Nothing is normalised on the way. Which part of a signed map counts:
@@ -8,14 +8,15 @@ value per slice, never NaN. Nothing is normalised on the way. Which part of a si
 - the positive part, for the energy and for Otsu's threshold; these do not change under a positive factor.
 
 A caller who wants magnitudes passes `np.abs(maps)`. Pixels of equal value are ordered at random and the score is the
-expectation (for average precision: one threshold for all of them, as in scikit-learn), so that a constant map scores
-what chance gives: it points nowhere. A map without positive part counts as constant where the positive part counts.
+expectation (for average precision: one threshold for all of them, as in scikit-learn), so a constant map has the score
+of chance: it points nowhere. A map without a positive part is treated as constant where the positive part counts. A map
+that is zero everywhere therefore has a score although it says nothing: `count_zero_maps` counts such maps.
 
 No score chooses a threshold by looking at the mask. The best value of `iou_curve` does, slice by slice: it is never
 below the value at any threshold fixed beforehand, for noise as for a good map, so it flatters every map and is for
 drawing only.
 
-`Score.chance` says what a map that knows nothing of the mask scores on average: independent uniform noise in [0, 1].
+`Score.chance` is the mean score of a map that is independent of the mask: uniform noise in [0, 1].
 """
 
 from __future__ import annotations
@@ -24,12 +25,9 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
-from scipy.stats import hypergeom
-from skimage.filters import threshold_otsu
 
 TOLERANCE = 15 / 512
-"""How far from the tumour a peak is still a hit, in image sides: 15 pixels (Zhang 2018) of a 512-pixel slice."""
+"""The largest distance of a hit from the tumour, in image sides: 15 pixels (Zhang 2018) of a 512-pixel slice."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Score:
       function: (maps, masks, **settings) -> float64 [N].
       chance: (masks, **settings) -> float64 [N], the mean score of uniform noise, from the mask alone.
       higher_is_better: the direction.
-      reference: where it comes from.
+      reference: its source.
       settings: the names of the keyword arguments that `function` and `chance` take: `area_share`, `tolerance`.
     """
 
@@ -50,7 +48,21 @@ class Score:
     chance: Callable[..., np.ndarray]
     higher_is_better: bool
     reference: str
+    _: dataclasses.KW_ONLY
     settings: tuple[str, ...] = ()
+
+
+def count_zero_maps(maps: np.ndarray) -> int:
+    """How many maps are zero everywhere, as a Grad-CAM is where no channel speaks for the class.
+
+    Args:
+      maps: float [N, S, S].
+
+    Example:
+      >>> count_zero_maps(np.array([[[0.0, 0.0]], [[0.0, -1.0]]]))
+      1
+    """
+    return int(np.sum(~np.any(np.asarray(maps), axis=(1, 2))))
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray, *, tolerance: float = TOLERANCE) -> np.ndarray:
@@ -71,7 +83,7 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray, *, tolerance: float = TOL
 
 
 def peak_distance(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """How far the map's peak is from the nearest tumour pixel: float64 [N] in image sides, 0 inside the tumour.
+    """The distance of the map's peak from the nearest tumour pixel: float64 [N] in image sides, 0 inside the tumour.
 
     The mean over the maximal pixels, if there are several. Arguments and errors as in `pointing_game`.
     """
@@ -81,7 +93,7 @@ def peak_distance(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """The share of the positive part's sum that lies in the tumour: float64 [N] in [0, 1].
 
-    A map without positive part scores the tumour's share of the area. Arguments and errors as in `pointing_game`.
+    A map without a positive part scores the tumour's share of the area. Arguments and errors as in `pointing_game`.
     """
 
     def share(values, mask):
@@ -94,8 +106,8 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def iou_otsu(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Intersection over union of the tumour and the pixels above Otsu's threshold of the map's positive part.
 
-    The threshold is the best of 256 equal bins. Where it separates nothing (no positive part, or a constant one) the
-    whole image is selected. Arguments and errors as in `pointing_game`; float64 [N] in [0, 1].
+    The threshold is the best of 256 equal bins. Where there is nothing to separate (no positive part, or a constant
+    one) the whole image is selected. Arguments and errors as in `pointing_game`; float64 [N] in [0, 1].
     """
 
     def iou(values, mask):
@@ -116,6 +128,8 @@ def otsu_region(values: np.ndarray) -> np.ndarray:
     positive = _positive_part(values)
     if positive.min() == positive.max():
         return np.ones(values.shape, bool)
+    from skimage.filters import threshold_otsu
+
     return positive > threshold_otsu(positive)
 
 
@@ -177,7 +191,7 @@ def average_precision(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def roc_auc(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of the pixels as detections of tumour: float64 [N] in [0, 1].
 
-    The chance that a tumour pixel's value is above another pixel's, ties as one half. Arguments and errors as in
+    The probability that a tumour pixel's value is above another pixel's, ties as one half. Arguments and errors as in
     `pointing_game`.
     """
 
@@ -227,7 +241,7 @@ def roc_auc_chance(masks: np.ndarray) -> np.ndarray:
 def iou_chance(masks: np.ndarray, *, area_share: float = 0.5) -> np.ndarray:
     """The mean IoU of the tumour and k pixels drawn at random: float64 [N], summed over the hypergeometric counts.
 
-    The default is what Otsu's threshold selects of uniform noise, one half (on average over its small fluctuations).
+    The default is the share that Otsu's threshold selects of uniform noise: one half on average.
     """
     pixels = masks[0].size
     drawn = _pixel_count(area_share, pixels)
@@ -251,13 +265,13 @@ _SCORES = (
         pointing_chance,
         True,
         "Zhang et al., Top-down neural attention by excitation backprop, IJCV 126, 2018",
-        ("tolerance",),
+        settings=("tolerance",),
     ),
     Score("energy", energy_inside, area_chance, True, "Wang et al., Score-CAM, CVPR workshops 2020"),
     Score("iou_otsu", iou_otsu, iou_chance, True, _SALIENCY_SEGMENTATION),
     Score("dice_otsu", dice_otsu, dice_chance, True, _SALIENCY_SEGMENTATION),
-    Score("iou_top", iou_top, iou_chance, True, "Jaccard, New Phytologist 11, 1912", ("area_share",)),
-    Score("dice_top", dice_top, dice_chance, True, "Dice, Ecology 26, 1945", ("area_share",)),
+    Score("iou_top", iou_top, iou_chance, True, "Jaccard, New Phytologist 11, 1912", settings=("area_share",)),
+    Score("dice_top", dice_top, dice_chance, True, "Dice, Ecology 26, 1945", settings=("area_share",)),
     Score(
         "average_precision",
         average_precision,
@@ -297,7 +311,7 @@ def score_maps(
 
 
 def chance_levels(masks: np.ndarray, *, area_share: float, tolerance: float = TOLERANCE) -> dict[str, np.ndarray]:
-    """What uniform noise scores on average, by the name of the score: float64 [N] each; arguments as `score_maps`."""
+    """The mean score of uniform noise, by the name of the score: float64 [N] each; arguments as in `score_maps`."""
     settings = {"area_share": area_share, "tolerance": tolerance}
     return {
         name: score.chance(masks, **{key: settings[key] for key in score.settings}) for name, score in SCORES.items()
@@ -324,7 +338,9 @@ def _by_row(function: Callable, maps: np.ndarray, masks: np.ndarray) -> np.ndarr
 
 def _distances(mask: np.ndarray) -> np.ndarray:
     """The distance from each pixel to the nearest tumour pixel, between centres: float64 [S, S] in image sides."""
-    return distance_transform_edt(~mask) / len(mask)
+    from scipy.ndimage import distance_transform_edt
+
+    return np.asarray(distance_transform_edt(~mask)) / len(mask)
 
 
 def _positive_part(values: np.ndarray) -> np.ndarray:
@@ -343,8 +359,11 @@ def _pixel_count(area_share: float, pixels: int) -> int:
 
 
 def _top_counts(values: np.ndarray, mask: np.ndarray, area_share: float) -> tuple[int, int, int, int, int]:
-    """Of the k highest pixels: how many lie above the k-th value, how many of these in the tumour; how many equal it,
-    how many of these in the tumour; and how many of the equal ones complete the k."""
+    """Counts of the k highest pixels.
+
+    How many lie above the k-th value, and how many of these in the tumour; how many equal it, and how many of these in
+    the tumour; and how many of the equal ones complete the k.
+    """
     selected = _pixel_count(area_share, values.size)
     value = np.partition(values, values.size - selected, axis=None)[values.size - selected]
     above, tied = values > value, values == value
@@ -363,5 +382,7 @@ def _expected_iou(tied: int, inside_tied: int, drawn: int, inside: int, total: i
     high = min(drawn, inside_tied, int(mean + reach) + 1)
     if low == high:
         return (inside + low) / (total - inside - low)
+    from scipy.stats import hypergeom
+
     counts = np.arange(low, high + 1)
     return np.sum(hypergeom.pmf(counts, tied, inside_tied, drawn) * (inside + counts) / (total - inside - counts))

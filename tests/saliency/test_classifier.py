@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from btjax.base.errors import InputError
 from btjax.models.cnn import CNN
-from btjax.saliency.classifier import Classifier, as_baseline, require_classifier, target_scores
+from btjax.saliency.classifier import Classifier, require_classifier, target_scores
 
 
 def test_the_network_cut_at_any_layer_gives_the_same_logits(small_classifier, small_images):
@@ -57,6 +57,6 @@ def test_target_scores_are_the_targets_logits():
     np.testing.assert_array_equal(scores, [2, 3])
 
 
-def test_a_baseline_of_any_shape_fills_the_images(small_images):
-    np.testing.assert_array_equal(as_baseline(0.5, small_images), np.full_like(small_images, 0.5))
-    np.testing.assert_array_equal(as_baseline(np.array([1.0, 2.0]), small_images)[3, 5, 7], [1, 2])
+def test_a_network_without_a_named_rectifier_is_refused():
+    with pytest.raises(InputError, match="Dense: found no field `activation`"):
+        Classifier(nn.Dense(2), {}).with_activation(nn.relu)

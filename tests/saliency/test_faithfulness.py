@@ -148,6 +148,55 @@ def test_max_sensitivity_of_a_linear_functions_gradient_is_zero_and_of_its_produ
     np.testing.assert_allclose(double, 2 * found, rtol=1e-3)
 
 
+@pytest.fixture
+def own_baselines():
+    """A baseline of its own for each image and channel: float32 [3, 1, 1, 2]."""
+    return np.random.default_rng(5).uniform(-1, 0, (3, 1, 1, 2)).astype(np.float32)
+
+
+def test_curves_lead_from_each_image_to_its_own_baseline(linear, own_baselines):
+    logits, _, images, targets = linear
+    maps = np.random.default_rng(6).normal(size=images.shape[:3]).astype(np.float32)
+    settings = {"output": target_scores, "steps": 5, "batch_size": 2, "baseline": own_baselines}
+    _, deleted = faithfulness.deletion_curve(logits, images, targets, maps, KEY, **settings)
+    _, inserted = faithfulness.insertion_curve(logits, images, targets, maps, KEY, **settings)
+    whole, start = (
+        np.asarray(logits(inputs))[np.arange(3), targets]
+        for inputs in (images, np.broadcast_to(own_baselines, images.shape))
+    )
+    for curve, ends in ((deleted, (whole, start)), (inserted, (start, whole))):
+        np.testing.assert_allclose(curve[:, [0, -1]], np.stack(ends, axis=1), rtol=1e-4, atol=1e-4)
+    for row in range(3):
+        alone = settings | {"baseline": own_baselines[row, 0, 0]}
+        _, expected = faithfulness.deletion_curve(logits, images, targets, maps, KEY, **alone)
+        np.testing.assert_allclose(deleted[row], expected[row], rtol=1e-5)
+
+
+def test_the_terms_from_each_images_own_baseline_have_sensitivity_n_of_one(linear, own_baselines):
+    logits, weights, images, targets = linear
+    settings = {"sizes": (4, 9), "subsets": 20, "batch_size": 2}
+    terms = (weights[targets] * (images - own_baselines)).sum(axis=-1)
+    right = faithfulness.sensitivity_n(logits, images, targets, terms, KEY, baseline=own_baselines, **settings)
+    np.testing.assert_allclose(right, 1.0, rtol=1e-5)
+    wrong = faithfulness.sensitivity_n(logits, images, targets, terms, KEY, baseline=own_baselines[::-1], **settings)
+    assert (wrong[[0, 2]] < 0.999).all()
+
+
+def test_max_sensitivity_keeps_each_images_own_baseline(linear, own_baselines):
+    logits, weights, images, targets = linear
+
+    def terms(logits, images, targets, key, *, baseline):
+        return jnp.sum(jnp.asarray(weights)[targets] * (images - baseline), axis=-1)
+
+    settings = {"samples": 3, "batch_size": 2}
+    found = faithfulness.max_sensitivity(terms, logits, images, targets, KEY, baselines=own_baselines, **settings)
+    for row in range(3):
+        alone = own_baselines[row : row + 1]
+        expected = faithfulness.max_sensitivity(terms, logits, images, targets, KEY, baselines=alone, **settings)
+        assert found[row] == pytest.approx(expected[row], rel=1e-4)
+        assert np.abs(np.delete(found / expected, row) - 1).max() > 1e-3
+
+
 def test_a_random_methods_own_noise_does_not_count(linear):
     logits, _, images, targets = linear
 
@@ -191,3 +240,11 @@ def test_shapes_and_counts_that_cannot_be_are_refused(linear):
         faithfulness.sensitivity_n(logits, images, targets, maps, KEY, sizes=(0, 5))
     with pytest.raises(ValueError, match="finite"):
         faithfulness.deletion(logits, images, targets, np.full_like(maps, np.nan), KEY)
+    with pytest.raises(ValueError, match="the baseline must be finite"):
+        faithfulness.deletion(logits, images, targets, maps, KEY, steps=2, baseline=np.inf)
+    with pytest.raises(ValueError, match="targets are float64"):
+        faithfulness.sensitivity_n(logits, images, targets + 0.9, maps, KEY, sizes=(5,))
+    with pytest.raises(ValueError, match="images must be finite"):
+        faithfulness.max_sensitivity(gradient_times_input, logits, images * np.float32(np.nan), targets, KEY)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        faithfulness.insertion(logits, images, targets, maps, KEY, steps=2, batch_size=0)

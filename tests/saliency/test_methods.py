@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+from inspect import signature
 
 import chex
 import jax
@@ -60,13 +61,13 @@ def test_a_method_is_compiled_once_for_all_batches_calls_and_weights(small_class
         return gradients.gradient(logits, images, targets, key)
 
     method = Method("counted", attribute, "a gradient that counts its traces", "")
-    arguments = (small_images, small_targets, KEY, method, 2)
-    maps = attribution_maps(small_classifier, *arguments)
+    arguments = (small_images, small_targets, KEY, method)
+    maps = attribution_maps(small_classifier, *arguments, batch_size=2)
     other = dataclasses.replace(
         small_classifier, variables=jax.tree.map(lambda leaf: 2 * leaf, small_classifier.variables)
     )
-    assert not np.allclose(attribution_maps(other, *arguments), maps)
-    attribution_maps(small_classifier, small_images[:3], small_targets[:3], KEY, method, 2)
+    assert not np.allclose(attribution_maps(other, *arguments, batch_size=2), maps)
+    attribution_maps(small_classifier, small_images[:3], small_targets[:3], KEY, method, batch_size=2)
     assert traces == [(2, 16, 16, 2)]
 
 
@@ -104,9 +105,82 @@ def test_methods_are_found_by_name():
         find_methods(["gradient", "gradcam"])
 
 
-def test_images_and_targets_that_do_not_fit_are_refused(small_classifier, small_images, small_targets):
-    for images, targets in [(small_images, small_targets[:2]), (small_images[:0], small_targets[:0])]:
-        with pytest.raises(ValueError, match="expected images"):
-            attribution_maps(small_classifier, images, targets, KEY, METHODS["gradient"])
-    with pytest.raises(ValueError, match="targets from 1 to 3, expected 0 to 2"):
-        attribution_maps(small_classifier, small_images, small_targets + 1, KEY, METHODS["gradient"])
+@pytest.mark.parametrize(
+    ("images", "targets", "message"),
+    [
+        (np.ones((4, 6, 6, 1), np.float32), [0, 1], r"expected images .* found \(4, 6, 6, 1\) and \(2,\)"),
+        (np.ones((0, 6, 6, 1), np.float32), [], "expected images"),
+        (np.ones((1, 6, 5, 1), np.float32), [0], r"expected images \[N, S, S, C\]"),
+        (np.ones((1, 6, 6), np.float32), [0], "expected images"),
+        (np.ones((1, 6, 6, 1), np.uint8), [0], "images are uint8, expected floating"),
+        (np.full((2, 6, 6, 1), [[[[1]]], [[[np.nan]]]], np.float32), [0, 0], "found 1 of 2 .* first row 1"),
+        (np.full((1, 6, 6, 1), -np.inf, np.float32), [0], "images must be finite"),
+        (np.ones((1, 6, 6, 1), np.float32), [1.9], "targets are float64, expected integers"),
+        (np.ones((1, 6, 6, 1), np.float32), [-1], "targets from -1"),
+        (np.ones((2, 6, 6, 1), np.float32), [0, 2], "targets from 0 to 2, expected 0 to 1"),
+        (np.ones((1, 6, 6, 1), np.float32), [2**32], "targets from 4294967296"),
+    ],
+)
+def test_images_and_targets_that_do_not_fit_are_refused(images, targets, message):
+    with pytest.raises(ValueError, match=message):
+        attribution_maps(lambda inputs: inputs[:, 0, :2, 0], images, targets, KEY, METHODS["gradient"])
+
+
+@pytest.mark.parametrize("batch_size", [0, -5])
+def test_a_batch_has_at_least_one_image(batch_size, small_classifier, small_images, small_targets):
+    arguments = (small_classifier, small_images, small_targets, KEY, METHODS["gradient"])
+    with pytest.raises(ValueError, match=f"batch_size is {batch_size}, expected at least 1"):
+        attribution_maps(*arguments, batch_size=batch_size)
+
+
+def test_the_methods_that_take_a_baseline_are_those_with_the_option():
+    with_option = {name for name, method in METHODS.items() if "baseline" in signature(method.attribute).parameters}
+    assert {name for name, method in METHODS.items() if method.takes_baseline} == with_option
+    assert with_option == {"integrated_gradients", "occlusion", "rise", "score_cam"}
+
+
+@pytest.mark.parametrize("name", ["integrated_gradients", "occlusion", "rise", "score_cam"])
+def test_each_image_is_compared_with_its_own_baseline(name, small_classifier, small_images, small_targets):
+    method = METHODS[name].bind(samples=4) if name == "rise" else METHODS[name]
+    baselines = np.random.default_rng(3).random((4, 1, 1, 2), np.float32)
+    arguments = (small_classifier, small_images, small_targets, KEY)
+    maps = attribution_maps(*arguments, method, batch_size=3, baselines=baselines)
+    scale = np.abs(maps).max()
+    for row, baseline in enumerate(baselines):
+        alone = attribution_maps(*arguments, method.bind(baseline=baseline[0, 0]), batch_size=3)
+        np.testing.assert_allclose(maps[row], alone[row], atol=1e-5 * scale)
+        assert np.abs(np.delete(maps, row, 0) - np.delete(alone, row, 0)).max() > 1e-3 * scale
+
+
+def test_baselines_broadcast_and_are_no_reason_to_compile_again(small_classifier, small_images, small_targets):
+    traces = []
+
+    def attribute(logits, images, targets, key, *, baseline):
+        traces.append(baseline.shape)
+        return gradients.integrated_gradients(logits, images, targets, key, steps=4, baseline=baseline)
+
+    method = Method("counted", attribute, "integrated gradients that count their traces", "", takes_baseline=True)
+    arguments = (small_classifier, small_images, small_targets, KEY, method)
+    one = attribution_maps(*arguments, batch_size=2, baselines=np.full((1, 1, 1, 2), 0.5, np.float32))
+    several = attribution_maps(*arguments, batch_size=2, baselines=np.full((4, 1, 1, 2), 0.5, np.float32))
+    assert traces == [(2, 1, 1, 2)]
+    np.testing.assert_array_equal(several, one)
+    whole = attribution_maps(*arguments, batch_size=2, baselines=np.full((4, 16, 16, 2), 0.5, np.float32))
+    np.testing.assert_allclose(whole, one, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("baselines", "message"),
+    [
+        (np.zeros((3, 1, 1, 2)), r"baselines are \(3, 1, 1, 2\), expected \[N or 1"),
+        (np.zeros((4, 1, 1, 3)), "baselines are"),
+        (np.zeros(2), r"baselines are \(2,\)"),
+        (np.full((1, 1, 1, 2), np.nan), "baselines must be finite"),
+    ],
+)
+def test_baselines_that_do_not_fit_are_refused(baselines, message, small_classifier, small_images, small_targets):
+    arguments = (small_classifier, small_images, small_targets, KEY)
+    with pytest.raises(ValueError, match=message):
+        attribution_maps(*arguments, METHODS["occlusion"], baselines=baselines)
+    with pytest.raises(ValueError, match="gradient takes no baseline"):
+        attribution_maps(*arguments, METHODS["gradient"], baselines=np.zeros((1, 1, 1, 2)))

@@ -30,7 +30,7 @@ def test_a_loop_gives_the_same_whatever_its_passes_hold(chunk):
 
 def test_no_samples_are_refused():
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        mean_over_samples(lambda values, indices: values, sample, 0, 3, 1)
+        mean_over_samples(lambda values, _: values, sample, 0, 3, 1)
 
 
 def test_each_image_has_a_key_of_its_own():

@@ -65,7 +65,7 @@ def test_batch_statistics_start_anew_with_their_layer():
 def test_variables_that_no_layer_owns_are_refused(trained):
     model, variables, inputs = trained
     params = {**variables["params"], "extra": {"kernel": jnp.ones(2)}}
-    with pytest.raises(ValueError, match="no layer: extra"):
+    with pytest.raises(ValueError, match="no stage: extra"):
         next(sanity.cascading_randomisation(model, {"params": params}, inputs, jax.random.key(0)))
     with pytest.raises(ValueError, match="shapes"):
         next(sanity.cascading_randomisation(model, variables, jnp.zeros((1, 16, 16, 1)), jax.random.key(0)))

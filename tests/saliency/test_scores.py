@@ -177,8 +177,15 @@ def test_every_score_is_defined_in_its_range_and_blind_to_a_positive_factor(pair
         assert after[name] == pytest.approx(values), name
 
 
+def test_maps_that_are_zero_everywhere_are_counted():
+    maps = np.zeros((5, 4, 4), np.float32)
+    maps[1, 2, 3], maps[3, 0, 0] = 1e-30, -2
+    assert scores.count_zero_maps(maps) == 3
+    assert scores.count_zero_maps(maps[[1, 3]]) == 0
+
+
 @pytest.mark.parametrize(
-    "maps, masks, message",
+    ("maps", "masks", "message"),
     [
         (np.zeros((2, 4, 4), np.float32), np.zeros((2, 4, 5), bool), r"\[N, S, S\]"),
         (np.zeros((1, 4, 4), np.uint8), np.eye(4, dtype=bool)[None], "floating"),
