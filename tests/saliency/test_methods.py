@@ -146,8 +146,10 @@ def test_each_image_is_compared_with_its_own_baseline(name, small_classifier, sm
     arguments = (small_classifier, small_images, small_targets, KEY)
     maps = attribution_maps(*arguments, method, batch_size=3, baselines=baselines)
     scale = np.abs(maps).max()
-    for row, baseline in enumerate(baselines):
-        alone = attribution_maps(*arguments, method.bind(baseline=baseline[0, 0]), batch_size=3)
+    bound = attribution_maps(*arguments, method.bind(baseline=baselines[3, 0, 0]), batch_size=3)
+    np.testing.assert_allclose(maps[3], bound[3], atol=1e-5 * scale)
+    for row in range(4):
+        alone = attribution_maps(*arguments, method, batch_size=3, baselines=baselines[row : row + 1])
         np.testing.assert_allclose(maps[row], alone[row], atol=1e-5 * scale)
         assert np.abs(np.delete(maps, row, 0) - np.delete(alone, row, 0)).max() > 1e-3 * scale
 

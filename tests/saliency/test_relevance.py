@@ -26,13 +26,13 @@ def unbiased(classifier):
 
 def test_relevance_is_conserved_without_biases(small_classifier, small_images, small_targets):
     classifier = unbiased(small_classifier)
-    for images in (small_images, small_images - 0.3):
-        scores = np.asarray(target_scores(classifier(images), small_targets))
-        arguments = (classifier, images, small_targets, KEY)
-        maps = [lrp_epsilon(*arguments, epsilon=1e-9), lrp_composite(*arguments, epsilon=1e-9)]
-        maps += [lrp_alpha_beta(*arguments, alpha=alpha) for alpha in (1.0, 2.0)]
-        for found in maps:
-            np.testing.assert_allclose(found.sum((1, 2)), scores, rtol=1e-4)
+    methods = [functools.partial(method, epsilon=1e-9) for method in (lrp_epsilon, lrp_composite)]
+    methods += [functools.partial(lrp_alpha_beta, alpha=alpha) for alpha in (1.0, 2.0)]
+    for method in map(jax.jit, methods):
+        for images in (small_images, small_images - 0.3):
+            scores = np.asarray(target_scores(classifier(images), small_targets))
+            maps = method(classifier, images, small_targets, KEY)
+            np.testing.assert_allclose(maps.sum((1, 2)), scores, rtol=1e-4)
 
 
 def test_only_as_epsilon_vanishes_is_the_epsilon_rule_gradient_times_input(
