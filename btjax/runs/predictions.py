@@ -126,7 +126,7 @@ class Predictions:
         if not path.is_file():
             raise InputError(f"{path}: not found, expected the predictions of a finished run; --eval_only writes them")
         try:
-            with np.load(path, allow_pickle=False) as held:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
                 schema = int(held["schema"])
                 if schema != SCHEMA:
                     raise InputError(f"{path}: predictions of schema {schema}, expected {SCHEMA}")
