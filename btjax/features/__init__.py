@@ -1,0 +1,1 @@
+"""What is learned of slices without training a network: frozen networks' outputs, texture, classical heads."""

@@ -1,64 +1,125 @@
-"""Features: a frozen layer's output for every slice, computed once and kept on disk.
+"""Features: a frozen stage's output for every slice, computed once and kept on disk.
 
-A kept copy belongs to everything that decides it: the weights below the layer, the model's options, the preprocessing,
-the augmentation with its seed, and the slices themselves, all hashed into its name. It is never stale, because nothing
-else than its own inputs leads to it.
+The name of a kept copy is a hash of everything that determines it: the variables of the stage and of those below it,
+the program that they run, the preprocessing, the augmentation with its seed, and the slices themselves. So it is never
+stale: other inputs lead to another name.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-import pathlib
-from typing import Any
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from btjax.base import options
-from btjax.base.files import only_process, readable_errors
-from btjax.base.progress import ProgressCallback
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.base.batches import padded_batches
+from btjax.base.files import only_process, readable_errors, write_whole
+from btjax.nn.network import Network, Variables
 
-_SHARD_ROWS = 128  # rows between two writes: what an interruption loses
-_BATCH_ROWS = 16
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable
+
+    from btjax.base.progress import ProgressCallback
+    from btjax.data.preprocess import Augmentation, Preprocessing
+
+_SHARD_ROWS = 128  # rows in a file: what an interruption loses at most
+_BATCH_ROWS = 16  # divides _SHARD_ROWS
+
+Changes = tuple["Augmentation", int] | None  # random changes of the slices, and their seed
 
 
-def highest_frozen(model, trained: dict[str, Any]) -> str | None:
-    """The layer below which nothing trains: the one before the first of the chain with a trained parameter.
+@dataclasses.dataclass(frozen=True, eq=False)
+class FrozenPart:
+    """The stages of a network up to one of them, in inference mode.
+
+    Attributes:
+      model: a network, see `btjax.nn.network`.
+      variables: {"params", "batch_stats"} of at least these stages.
+      layer: the last of the stages, one of `model.layers`; its output must be a single array.
+    """
+
+    model: Network
+    variables: Variables
+    layer: str
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the part's stages, in order."""
+        return self.model.layers[: self.model.layers.index(self.layer) + 1]
+
+    def variables_of(self, stages: tuple[str, ...]) -> Variables:
+        """The variables of some of the part's stages."""
+        return {
+            collection: {name: tree[name] for name in stages if name in tree}
+            for collection, tree in self.variables.items()
+        }
+
+
+def highest_frozen(model: Network, trained: dict[str, Any]) -> str | None:
+    """The highest stage such that neither it nor any stage below it trains.
 
     Args:
-      model: a chain whose parameters are named as its layers.
-      trained: the parameters that train, nested dicts.
+      model: a network, see `btjax.nn.network`.
+      trained: the parameters that train, nested dicts by stage.
 
     Returns:
-      The layer's name, or None where the first layer trains.
+      The stage's name, or None where the first stage trains.
+
+    Example:
+      >>> from btjax.models.cnn import CNN
+      >>> highest_frozen(CNN(widths=(4, 8), pools=2), {"dense": {}, "logits": {}})
+      'flatten'
     """
     first = min(model.layers.index(layer) for layer in trained)
     return model.layers[first - 1] if first else None
 
 
+def highest_cut(model: Network, variables: Variables, inputs: jax.ShapeDtypeStruct, layer: str) -> str | None:
+    """The highest stage, up to one of them, whose output is a single array: there features can be taken.
+
+    Args:
+      model: a network, see `btjax.nn.network`.
+      variables: its variables; shapes suffice.
+      inputs: a batch of the network's inputs, [B, S, S, channels]; its shape suffices.
+      layer: the stage to look from, downwards, such as `highest_frozen` gives.
+
+    Returns:
+      The stage's name, or None where every output up to `layer` is a tuple.
+    """
+    hidden, start, highest = inputs, None, None
+    for name in model.layers[: model.layers.index(layer) + 1]:
+        hidden = jax.eval_shape(partial(model.apply, start=start, stop=name), variables, hidden)
+        highest = name if isinstance(hidden, jax.ShapeDtypeStruct) else highest
+        start = name
+    return highest
+
+
 def compute_features(
-    model,
-    params: dict[str, Any],
-    layer: str,
+    part: FrozenPart,
     preprocessing: Preprocessing,
     images: np.ndarray,
     cache_dir: pathlib.Path,
+    *,
     augmentation: Augmentation | None = None,
     seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> np.ndarray:
-    """The output of a layer for every slice, from the kept copy where there is one.
+    """The output of a frozen part for every slice, from the kept copy where there is one.
 
-    Where the output of a lower layer is kept, the computation goes on from there; what an interrupted one had finished
-    is used again.
+    Where the output of a lower stage is kept, the computation continues from it. An interrupted computation continues
+    with the files that it had finished.
 
     Args:
-      model: a chain, see `btjax.nn.chain`.
-      params: its parameters; those of `layer` and below decide.
-      layer: one of `model.layers`.
-      preprocessing: from slices to the model's inputs.
+      part: the network up to a stage.
+      preprocessing: from slices to the network's inputs.
       images: uint8 [N, S, S].
       cache_dir: where features are kept; one folder for each.
       augmentation: random changes of the slices before all else, or None.
@@ -66,72 +127,98 @@ def compute_features(
       progress: called as `progress("features", done, N)`.
 
     Returns:
-      float32 [N, ...]; bfloat16 where the model computes in it.
+      float32 [N, ...]; bfloat16 where the network computes in it.
 
     Raises:
       InputError: the cache cannot be written.
+      ValueError: the stage's output is not a single array.
     """
-    changes = None if augmentation is None else options.to_dict(augmentation) | {"seed": seed}
-    about = [type(model).__name__, model.dtype, options.to_dict(preprocessing), changes]
-    names = _names(model, params, layer, images, json.dumps(about))
+    changes = None if augmentation is None else (augmentation, seed)
+    names = _names(part, preprocessing, images, changes)
+    if part.layer not in names:
+        raise ValueError(f"the output of {part.layer} is a tuple, expected a stage with a single array: {list(names)}")
+    folder = cache_dir / names[part.layer]
     with readable_errors(cache_dir):
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with only_process(cache_dir / f"{names[layer]}.lock"):
-            if not (cache_dir / names[layer]).is_dir():
+        with only_process(cache_dir / f"{folder.name}.lock"):
+            if not folder.is_dir():
                 start = next((name for name in reversed(names) if (cache_dir / names[name]).is_dir()), None)
                 source = images if start is None else _read(cache_dir / names[start])
-                run = _program(model, params, layer, preprocessing, augmentation, start)
-                _compute(cache_dir / names[layer], run, source, jax.random.key(seed), progress)
-    return _read(cache_dir / names[layer])
+                run = _program(part, preprocessing, changes, start)
+                _compute(folder, run, source, progress)
+    return _read(folder)
 
 
-def _names(model, params, layer: str, images: np.ndarray, about: str) -> dict[str, str]:
-    """The folder's name of the features of each layer up to `layer`: the layer and a hash of all that decides them."""
-    digest, names = hashlib.sha256(f"{about}{images.shape}".encode()), {}
+def _names(part: FrozenPart, preprocessing: Preprocessing, images: np.ndarray, changes: Changes) -> dict[str, str]:
+    """The folder's name of the features of each stage whose output is an array: the stage and a hash."""
+    augmentation = None if changes is None else options.to_dict(changes[0]) | {"seed": changes[1]}
+    about = [options.to_dict(preprocessing), augmentation, images.shape]
+    digest, names = hashlib.sha256(json.dumps(about).encode()), {}
     digest.update(np.ascontiguousarray(images))
-    for name in model.layers[: model.layers.index(layer) + 1]:
-        for leaf in sorted(params.get(name, ())):
-            digest.update(leaf.encode())
-            digest.update(np.ascontiguousarray(params[name][leaf]))
-        digest.update(name.encode())
-        names[name] = f"{name}_{digest.hexdigest()[:32]}"
+    batch = jax.ShapeDtypeStruct((_BATCH_ROWS, *images.shape[1:]), images.dtype)
+    hidden, start = jax.eval_shape(preprocessing, batch), None
+    for name in part.stages:
+        variables = part.variables_of((name,))
+        for path, leaf in sorted(traverse_util.flatten_dict(variables, sep="/").items()):
+            digest.update(f"{path}{np.shape(leaf)}".encode())
+            digest.update(np.ascontiguousarray(leaf))
+        program, hidden = jax.make_jaxpr(
+            lambda variables, hidden, start=start, stop=name: part.model.apply(
+                variables, hidden, start=start, stop=stop
+            ),
+            return_shape=True,
+        )(variables, hidden)
+        digest.update(f"{name}{re.sub('0x[0-9a-f]+', '', str(program))}".encode())  # less the addresses of functions
+        for constant in program.consts:
+            digest.update(np.ascontiguousarray(constant))
+        if isinstance(hidden, jax.ShapeDtypeStruct):
+            names[name] = f"{name}_{digest.hexdigest()[:32]}"
+        start = name
     return names
 
 
-def _program(model, params, layer, preprocessing, augmentation, start):
-    """The compiled function from (slices or features of `start`, key) to the layer's output."""
+def _program(
+    part: FrozenPart, preprocessing: Preprocessing, changes: Changes, start: str | None
+) -> Callable[[np.ndarray, int], jax.Array]:
+    """The compiled function from slices (or the output of `start`) and the number of their first row to the output."""
 
     @jax.jit
-    def run(params, batch, key):
+    def run(variables, batch, key):
         if start is None:
-            batch = batch if augmentation is None else augmentation(batch, key)
+            batch = batch if changes is None else changes[0](batch, key)
             batch = preprocessing(batch)
-        return model.apply({"params": params}, batch, start=start, stop=layer)
+        return part.model.apply(variables, batch, start=start, stop=part.layer)
 
-    below = {name: params[name] for name in model.layers[: model.layers.index(layer) + 1] if name in params}
-    return lambda batch, key: run(below, batch, key)
+    variables, key = part.variables_of(part.stages), jax.random.key(0 if changes is None else changes[1])
+    return lambda batch, first: run(variables, batch, jax.random.fold_in(key, first))
 
 
-def _compute(folder: pathlib.Path, run, source: np.ndarray, key: jax.Array, progress: ProgressCallback | None) -> None:
-    """Writes shards into a folder beside `folder`, which takes its name when all are there."""
-    beside = folder.with_name(folder.name + ".part")
+def _compute(
+    folder: pathlib.Path,
+    run: Callable[[np.ndarray, int], jax.Array],
+    source: np.ndarray,
+    progress: ProgressCallback | None,
+) -> None:
+    """Writes files of `_SHARD_ROWS` rows into a folder beside `folder`, which gets its name when all are there."""
+    beside, outputs = folder.with_name(folder.name + ".part"), []
     beside.mkdir(exist_ok=True)
-    for first in range(0, len(source), _SHARD_ROWS):
-        path = beside / f"{first:08d}.npy"
-        rows = source[first : first + _SHARD_ROWS]
-        if not path.exists():
+    for rows, batch in padded_batches(_BATCH_ROWS, source):
+        first, done = int(rows[0]), min(int(rows[0]) + _BATCH_ROWS, len(source))
+        path = beside / f"{first - first % _SHARD_ROWS:08d}.npy"
+        if path.exists():
+            continue
+        outputs.append(np.asarray(run(batch, first))[: done - first])
+        if progress is not None:
+            progress("features", done, len(source))
+        if done % _SHARD_ROWS == 0 or done == len(source):
+            write_whole(path, partial(_save, np.concatenate(outputs)))
             outputs = []
-            for place in range(0, len(rows), _BATCH_ROWS):
-                batch = rows[place : place + _BATCH_ROWS]
-                padded = np.pad(batch, [(0, _BATCH_ROWS - len(batch))] + [(0, 0)] * (batch.ndim - 1))
-                outputs.append(np.asarray(run(padded, jax.random.fold_in(key, first + place)))[: len(batch)])
-                if progress is not None:
-                    progress("features", first + place + len(batch), len(source))
-            writing = path.with_suffix(".writing")
-            with open(writing, "wb") as file:
-                np.save(file, np.concatenate(outputs))
-            writing.replace(path)
     beside.replace(folder)
+
+
+def _save(array: np.ndarray, path: pathlib.Path) -> None:
+    with open(path, "wb") as file:  # of a path NumPy would change the name
+        np.save(file, array)
 
 
 def _read(folder: pathlib.Path) -> np.ndarray:

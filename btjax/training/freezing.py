@@ -1,15 +1,20 @@
-"""Which parameters train, and how fast: patterns over their paths, each parameter covered, each pattern of use."""
+"""Which parameters train, and how fast: patterns over their paths.
+
+Every parameter must match a pattern, and every pattern must decide at least one parameter.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flax import traverse_util
 
 from btjax.base.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +23,8 @@ class Rate:
 
     Attributes:
       pattern: as in a shell, against the path, such as `block5_conv1/kernel`; `block5_*` covers a block.
-      factor: 0 freezes: no gradient, no optimizer state, no weight decay, the same bytes for ever.
-      epoch: epochs to wait before; until then the optimizer gathers its moments and moves nothing.
+      factor: 0 freezes: no gradient, no optimizer state, no weight decay; the parameter keeps its bytes.
+      epoch: epochs to wait before; until then the optimizer updates its moments and moves nothing.
     """
 
     pattern: str
@@ -48,11 +53,11 @@ def parse_rates(texts: Sequence[str]) -> list[Rate]:
 
 
 def rate_names(params: dict[str, Any], rates: Sequence[Rate]) -> dict[str, Any]:
-    """For every parameter the place of the first rule that matches it, as "rate_0", "rate_1" and so on.
+    """For every parameter the index of the first rule that matches it, as "rate_0", "rate_1" and so on.
 
     Args:
       params: nested dicts of arrays.
-      rates: the rules, the more particular ones first.
+      rates: the rules, the more specific ones first.
 
     Returns:
       Nested dicts of the same structure.
@@ -72,7 +77,7 @@ def rate_names(params: dict[str, Any], rates: Sequence[Rate]) -> dict[str, Any]:
 
 
 def split_frozen(params: dict[str, Any], texts: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Takes params apart into those that train and those that are frozen; `merge` puts them together.
+    """Divides params into those that train and those that are frozen; `merge` joins them again.
 
     Args:
       params: nested dicts of arrays.
@@ -93,9 +98,10 @@ def split_frozen(params: dict[str, Any], texts: Sequence[str]) -> tuple[dict[str
     if trains.isdisjoint(names.values()):
         raise InputError(f"--layer_rates={','.join(texts)}: every parameter is frozen, expected one to train")
     sides = [{path: leaf for path, leaf in flat.items() if (names[path] in trains) == side} for side in (True, False)]
-    return tuple(traverse_util.unflatten_dict(side) for side in sides)
+    trained, frozen = (traverse_util.unflatten_dict(side) for side in sides)
+    return trained, frozen
 
 
 def merge(trained: dict[str, Any], frozen: dict[str, Any]) -> dict[str, Any]:
-    """One tree of the leaves of both."""
+    """One tree with the leaves of both; the inverse of `split_frozen`."""
     return traverse_util.unflatten_dict(traverse_util.flatten_dict(frozen) | traverse_util.flatten_dict(trained))

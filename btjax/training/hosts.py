@@ -1,20 +1,23 @@
-"""Several processes, on one host or many, that train one run together: who they are, and what they agree on.
+"""Several processes, on one host or many, that train one run together: how they join, and what they agree on.
 
 Every process runs the same program on the same data; each batch is divided among all their devices, and XLA exchanges
-the gradients. What depends on a clock or a signal would differ between them, so they agree on it; the first process
-alone writes files.
+the gradients. Whatever depends on a clock or a signal would differ between them, so they agree on it. Only the first
+process writes files.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding
 
 from btjax.base.errors import InputError
+
+if TYPE_CHECKING:
+    from jax.sharding import NamedSharding
 
 AUTO = "auto"
 
@@ -39,7 +42,7 @@ def join(coordinator: str, processes: int = 0, process: int = 0, *, timeout: int
             )
         known = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
     try:
-        # One that has failed waits for the others at its end: not for long, since they wait for it.
+        # A process that fails waits for the others when it ends, and they wait for it: keep that short.
         jax.distributed.initialize(**known, initialization_timeout=timeout, shutdown_timeout_seconds=30)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"--coordinator={coordinator}: could not join: {' '.join(str(error).split())}") from error
@@ -63,7 +66,7 @@ def replicate(tree: Any, sharding: NamedSharding) -> Any:
         return jax.device_put(tree, sharding)
 
     def put(leaf):
-        if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             numbers = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
             return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaf))
         return jax.device_put(np.asarray(leaf), sharding)

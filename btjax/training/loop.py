@@ -6,6 +6,7 @@ import dataclasses
 import signal
 import time
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +15,27 @@ import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from btjax.base.errors import InputError
-from btjax.data.slices import Slices
-from btjax.data.splits import Split
+from btjax.base.progress import Observer
 from btjax.training import step as compiled
-from btjax.training.config import TrainingConfig
 from btjax.training.hosts import agree, replicate
 from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
 from btjax.training.state import create_state
 
-# How often the host looks in: for the progress bar, for Ctrl-C, for values that are not finite. Each chunk asks the
+if TYPE_CHECKING:
+    from btjax.base.checkpoints import Checkpoints
+    from btjax.data.slices import Slices
+    from btjax.data.splits import Split
+    from btjax.training.config import TrainingConfig
+    from btjax.training.step import Batches
+    from btjax.training.tasks import Task
+
+UNKNOWN = -1
+"""The label of a slice whose class is not known."""
+
+# How often the host takes over: for the progress bar, for Ctrl-C, for values that are not finite. Each chunk asks the
 # system for its memory again: the fewer, the faster.
 _CHUNK_SECONDS = 3.0
-_SAVE_SECONDS = 900.0  # an epoch may last hours: a checkpoint is saved within it this often
+_SAVE_SECONDS = 900.0  # how often a checkpoint is saved within an epoch, which may last hours
 
 
 @dataclasses.dataclass
@@ -48,33 +58,20 @@ class Progress:
 
 
 class Interrupted(Exception):
-    """The run was asked to stop (Ctrl-C, SIGTERM); what can be saved was. `signal` is the signal's number."""
+    """The run was asked to stop (Ctrl-C, SIGTERM) and saved its state; `signal` is the signal's number."""
 
-    def __init__(self, signal_number: int, progress: Progress):
+    def __init__(self, signal_number: int, progress: Progress) -> None:
         place = f"epoch {progress.epoch + 1} after {progress.steps} of its steps"
         super().__init__(f"stopped in {place}; --resume continues from here")
         self.signal = signal_number
 
 
 class NotFinite(InputError):
-    """A loss or gradient was infinite or not a number; the last checkpoint is older than that step."""
-
-
-class Observer:
-    """What a training run tells while it runs; override what is of interest."""
-
-    def on_start(self, progress: Progress, steps_per_epoch: int) -> None:
-        """Training begins, or resumes at `progress`."""
-
-    def on_steps(self, progress: Progress, means: dict[str, float]) -> None:
-        """Some steps of an epoch were taken; `means` are the epoch's metrics so far."""
-
-    def on_epoch(self, progress: Progress) -> None:
-        """An epoch is complete; its metrics are `progress.history[-1]`."""
+    """A loss or gradient was infinite or not a number; the last checkpoint is from before that step."""
 
 
 class StopRequest:
-    """Context in which SIGINT and SIGTERM only leave a note; a second SIGINT interrupts at once.
+    """Context in which SIGINT and SIGTERM are only noted; a second SIGINT interrupts at once.
 
     Attributes:
       signal: the signal's number, 0 where none came.
@@ -83,7 +80,7 @@ class StopRequest:
     def __init__(self):
         self.signal = 0
 
-    def _handle(self, number, frame):
+    def _handle(self, number, _frame):
         if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
@@ -95,6 +92,14 @@ class StopRequest:
     def __exit__(self, *_):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+def _check_labels(task: Task, examples: Examples) -> None:
+    """Raises InputError where the task needs labels that are not known."""
+    rows = np.concatenate([examples.train.ravel(), examples.validation])
+    unknown = int(np.sum(examples.labels[rows] == UNKNOWN))
+    if task.needs_labels and unknown:
+        raise InputError(f"{unknown} of {len(rows)} slices to train and validate on have no label, expected all to")
 
 
 def _shardings(config: TrainingConfig) -> tuple[NamedSharding, NamedSharding | None]:
@@ -124,7 +129,7 @@ def next_chunk(chunk: int, taken: int, seconds: float) -> int:
 
 
 def kept_name(epoch: int) -> str:
-    """The name of the checkpoint that `keep_every` keeps of an epoch's variables."""
+    """The name of an epoch's checkpoint under the option `keep_every`."""
     return f"epoch_{epoch}"
 
 
@@ -134,7 +139,7 @@ class Examples:
 
     Attributes:
       images: uint8 [N, S, S], or float32 [M, ...] features of slices; put on the device once.
-      labels: int32 [N or M].
+      labels: int32 [N or M]; `UNKNOWN` where there are none.
       train: int32 [copies, n], the rows to train on; epoch e takes those of copy e modulo copies.
       validation: int32 [m].
       image_size: S.
@@ -149,8 +154,10 @@ class Examples:
     @staticmethod
     def of(slices: Slices, split: Split) -> Examples:
         """The slices of a split; the test rows are not looked at."""
-        labels = slices.labels.astype(np.int32)
-        return Examples(slices.images, labels, split.train[None], split.validation, slices.images.shape[1])
+        labels = np.full(len(slices), UNKNOWN) if slices.labels is None else slices.labels
+        return Examples(
+            slices.images, labels.astype(np.int32), split.train[None], split.validation, slices.images.shape[1]
+        )
 
     def with_permuted_labels(self, seed: int) -> Examples:
         """The same with the labels of the rows to train on in random order, the same order in every copy."""
@@ -169,22 +176,28 @@ class Trainer:
       examples: what to train on.
       seed: seed of the parameters, the data order, the augmentation and the dropout.
       checkpoints: where to save, or None to save nothing.
-      pretrained: layers of parameters to begin with, or None.
+      pretrained: variables {"params", "batch_stats"} of some stages to begin with, or None.
       like: a trainer of the same task on the same images and labels: what lies on the device and what was compiled to
         make a fresh state is shared.
+
+    Raises:
+      InputError: devices that do not fit, pretrained variables or `layer_rates` that are not the model's, or unknown
+        labels for a task that needs them.
     """
 
     def __init__(
         self,
-        task,
+        task: Task,
         config: TrainingConfig,
         examples: Examples,
         seed: int,
-        checkpoints=None,
-        pretrained=None,
+        checkpoints: Checkpoints | None = None,
+        *,
+        pretrained: dict[str, Any] | None = None,
         like: Trainer | None = None,
-    ):
-        self.task, self.config, self.checkpoints = task, config, checkpoints
+    ) -> None:
+        self.config, self.checkpoints = config, checkpoints
+        _check_labels(task, examples)
         if config.permuted_labels:
             examples = examples.with_permuted_labels(seed)
         self.steps_per_epoch = compiled.steps_per_pass(examples.train.shape[1], config.batch_size)
@@ -196,10 +209,12 @@ class Trainer:
         self.schedule = make_schedule(config, self.steps_per_epoch)
         optimizer = make_optimizer(config, self.steps_per_epoch)
         fresh = partial(task.initialise, image_size=examples.image_size), optimizer
-        self._fresh = like._fresh if like else fresh
+        self._fresh = like._fresh if like else fresh  # the same functions: JAX finds what it compiled
+        initialise, first = self._fresh
         rates = (*(f"{name}/*=0" for name in getattr(task.model, "frozen", ())), *config.layer_rates)
         key = jax.random.key(seed, impl=config.prng)
-        self.state = put(create_state(*self._fresh, key, rates, pretrained))
+        self.state = put(create_state(initialise, first, key, rates, pretrained))
+        self.task = task = task.with_trained(self.state.params)
         self._zero_sums = lambda: put(compiled.zero_sums(task, self.dataset, self.state))
         self.sums = self._zero_sums()
         self.train_chunk = compiled.make_train_chunk(task, optimizer, divided)
@@ -212,7 +227,10 @@ class Trainer:
 
         Raises:
           InputError: there is no checkpoint, or it is of another architecture.
+          ValueError: the trainer was made without checkpoints.
         """
+        if self.checkpoints is None:
+            raise ValueError("restore needs checkpoints: Trainer was made with checkpoints=None")
         loaded, progress = self.checkpoints.load("last", {"state": self.state, "sums": self.sums})
         self.state, self.sums, self.progress = loaded["state"], loaded["sums"], Progress(**progress)
 
@@ -220,7 +238,7 @@ class Trainer:
         """Trains to the last epoch, or until early stopping.
 
         Args:
-          observer: is told of every chunk and epoch.
+          observer: is called after every chunk and epoch.
 
         Returns:
           The run's progress; `self.state` is the final state, the best model is in the checkpoint "best".
@@ -232,7 +250,7 @@ class Trainer:
           ValueError: called outside the main thread, where signals cannot be handled.
         """
         observer = observer or Observer()
-        observer.on_start(self.progress, self.steps_per_epoch)
+        observer.on_start(self.progress, self.steps_per_epoch, self.config.epochs)
         with StopRequest() as stop:
             while not self.finished():
                 self._train_epoch(observer, stop)
@@ -250,7 +268,7 @@ class Trainer:
         waited = progress.epoch - (progress.best["epoch"] if progress.best else 0)
         return progress.epoch >= self.config.epochs or 0 < patience <= waited
 
-    def batches(self) -> tuple[jax.Array, jax.Array]:
+    def batches(self) -> Batches:
         """The batches of the epoch that the run is in, as `step.shuffled_batches` gives them."""
         rows = self.train_rows[self.progress.epoch % len(self.train_rows)]
         return compiled.shuffled_batches(self.state.key, jnp.int32(self.progress.epoch), rows, self.config.batch_size)
@@ -261,9 +279,8 @@ class Trainer:
         began = time.perf_counter()
         while progress.steps < self.steps_per_epoch:
             until = min(progress.steps + self._chunk, self.steps_per_epoch)
-            self.state, self.sums = self.train_chunk(
-                self.state, self.sums, self.dataset, *batches, jnp.int32(progress.steps), jnp.int32(until)
-            )
+            bounds = jnp.int32(progress.steps), jnp.int32(until)
+            self.state, self.sums = self.train_chunk((self.state, self.sums), self.dataset, batches, *bounds)
             sums = jax.device_get(self.sums)
             seconds, began = time.perf_counter() - began, time.perf_counter()
             progress.seconds += seconds
@@ -279,7 +296,7 @@ class Trainer:
                 raise Interrupted(number, progress)
 
     def check_finite(self, sums: dict[str, np.ndarray]) -> None:
-        """Raises NotFinite where the epoch's sums so far tell of a loss or gradient that was not."""
+        """Raises NotFinite where the epoch's sums so far say that a loss or gradient was not finite."""
         fault = compiled.not_finite(sums)
         if fault:
             self._raise_not_finite(f"the {fault[0]} of step {fault[1] + 1}")
@@ -299,7 +316,9 @@ class Trainer:
         self.complete_epoch(compiled.means(sums))
 
     def complete_epoch(self, validation: dict[str, float]) -> None:
-        """Chooses and saves; the checkpoint to resume from comes last, since it vouches for the others.
+        """Records the epoch, chooses the best checkpoint and saves.
+
+        The checkpoint to resume from is written last, so that where it is there the others are too.
 
         Args:
           validation: the means over the validation rows.
@@ -312,8 +331,9 @@ class Trainer:
         if not np.isfinite(validation["loss"]):
             self._raise_not_finite(f"the validation loss after step {int(self.state.step)}")
         progress.epoch, progress.steps, self.sums = progress.epoch + 1, 0, self._zero_sums()
-        learning_rate = float(self.schedule(int(self.state.step) - 1)) * float(self.state.plateau.scale)
-        row = {"epoch": progress.epoch, "step": int(self.state.step)}
+        step = int(self.state.step)
+        learning_rate = float(np.asarray(self.schedule(step - 1))) * float(np.asarray(self.state.plateau.scale))
+        row = {"epoch": progress.epoch, "step": step}
         row |= {f"train_{name}": value for name, value in train.items()}
         row |= {f"validation_{name}": value for name, value in validation.items()}
         row |= {"learning_rate": learning_rate, "seconds": round(progress.seconds, 3)}
@@ -321,10 +341,10 @@ class Trainer:
         if self._is_better(row):
             progress.best = row
             if self.checkpoints:
-                self.checkpoints.save("best", self.state.variables, row["step"], dataclasses.asdict(progress))
+                self.checkpoints.save("best", self.state.variables, step, dataclasses.asdict(progress))
         if self.checkpoints and self.config.keep_every and progress.epoch % self.config.keep_every == 0:
             kept = {"epoch": progress.epoch}
-            self.checkpoints.save(kept_name(progress.epoch), self.state.variables, row["step"], kept)
+            self.checkpoints.save(kept_name(progress.epoch), self.state.variables, step, kept)
         if self.config.schedule == "plateau":
             _, plateau = PLATEAU.update({}, self.state.plateau, value=row["validation_loss"])
             self.state = self.state.replace(plateau=plateau)
@@ -348,7 +368,7 @@ class Trainer:
 
     def save_last(self) -> None:
         """Saves the state to resume from; NotFinite where a parameter is not."""
-        # A finite gradient can still carry the parameters past what a float holds: such a state is not worth keeping.
+        # A finite gradient can still push a parameter beyond the largest float: such a state must not be saved.
         if not bool(jnp.isfinite(optax.tree.norm(self.state.params))):
             self._raise_not_finite(f"a parameter after step {int(self.state.step)}")
         self._saved = time.monotonic()

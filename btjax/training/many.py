@@ -2,12 +2,12 @@
 
 The runs share a config, the images and labels on the device, and the compiled programs; each has its own rows, seed,
 random keys, optimizer state, schedule, best checkpoint and early stopping, and gives what it would give alone. Their
-states lie stacked on a leading axis. A program takes each run's first and last step, so that a run which has fewer
-steps in its epoch, or has stopped, takes none while the others go on.
+states are stacked along a leading axis. A program takes each run's first and last step, so that a run that has fewer
+steps in its epoch, or has stopped, takes none while the others continue.
 
-How the runs stand in the program depends on the platform. On CPU they take turns within it (`jax.lax.map`): one run's
-matrix products keep all cores busy, its working set fits in the caches, and the bits are those of the run alone; what
-is saved is compilation. Side by side a step of five small CNNs took 1.6 times as long on two cores. Elsewhere they go
+How the program runs them depends on the platform. On CPU they take turns (`jax.lax.map`): one run's matrix products
+keep all cores busy, its working set fits in the caches, and the result is bit for bit that of the run alone; what is
+saved is compilation. Side by side a step of five small CNNs took 1.6 times as long on two cores. Elsewhere they run
 side by side (`jax.vmap`), which fills a device that one small model leaves idle; sums are then taken in another order.
 """
 
@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +24,18 @@ import numpy as np
 from jax import lax
 
 from btjax.base.errors import InputError
+from btjax.base.progress import Observer
 from btjax.training import step as compiled
-from btjax.training.config import TrainingConfig
-from btjax.training.loop import Examples, Interrupted, NotFinite, Observer, Progress, StopRequest, Trainer, next_chunk
+from btjax.training.loop import Examples, Interrupted, NotFinite, Progress, StopRequest, Trainer, next_chunk
 from btjax.training.optimizers import make_optimizer
+from btjax.training.step import Batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from btjax.base.checkpoints import Checkpoints
+    from btjax.training.config import TrainingConfig
+    from btjax.training.tasks import Task
 
 
 class ManyTrainer:
@@ -40,8 +48,8 @@ class ManyTrainer:
       seeds: of each run.
       checkpoints: where each run saves, or None to save nothing.
       names: of each run, for errors; "run 0" and so on where there are none.
-      pretrained: layers of parameters to begin with, or None.
-      form: "map" (the runs take turns) or "vmap" (side by side); None for what suits the platform.
+      pretrained: variables {"params", "batch_stats"} of some stages that every run begins with, or None.
+      form: "map" (the runs take turns) or "vmap" (side by side); None for what suits the device of the data set.
 
     Attributes:
       runs: a `Trainer` for each; their `state` and `progress` are current after every epoch and save.
@@ -53,34 +61,40 @@ class ManyTrainer:
 
     def __init__(
         self,
-        task,
+        task: Task,
         config: TrainingConfig,
         examples: Sequence[Examples],
         seeds: Sequence[int],
-        checkpoints: Sequence | None = None,
+        checkpoints: Sequence[Checkpoints] | None = None,
+        *,
         names: Sequence[str] | None = None,
-        pretrained=None,
+        pretrained: dict[str, Any] | None = None,
         form: str | None = None,
-    ):
-        form = form or ("map" if jax.default_backend() == "cpu" else "vmap")
-        _check(config, examples, form)
+    ) -> None:
+        _check(config, examples)
         self.names = list(names or (f"run {index}" for index in range(len(examples))))
         self.runs: list[Trainer] = []
         places = checkpoints or [None] * len(examples)
         for one, seed, place, _ in zip(examples, seeds, places, self.names, strict=True):
             like = self.runs[0] if self.runs else None
-            self.runs.append(Trainer(task, config, one, seed, place, pretrained, like))
+            self.runs.append(Trainer(task, config, one, seed, place, pretrained=pretrained, like=like))
         self.dataset = self.runs[0].dataset
+        form = form or suitable_form(self.dataset)
+        if form == "vmap" and config.prng == "rbg":
+            raise InputError(
+                "--prng=rbg: gives other bits side by side than alone, expected threefry2x32 for several runs"
+            )
         lengths = sorted({run.steps_per_epoch for run in self.runs})
         self._which = _int32([lengths.index(run.steps_per_epoch) for run in self.runs])
         self._validation = _stack_batches([run.validation for run in self.runs])
+        task = self.runs[0].task
         evaluate = compiled.make_evaluate(task)
 
-        def train_one(dataset, carry, which, *batches_start_stop):
+        def train_one(dataset, carry, which, *batches_and_bounds):
             train_step = compiled.make_train_step(task, make_optimizer(config, lengths, which))
-            return compiled.take_steps(train_step, *carry, dataset, *batches_start_stop)
+            return compiled.make_take_steps(train_step)(carry, dataset, *batches_and_bounds)
 
-        def evaluate_one(dataset, variables, *batches):
+        def evaluate_one(dataset, variables, batches):
             return evaluate(variables, dataset, *batches)
 
         self.train_chunk = jax.jit(_each(train_one, form), donate_argnums=1)
@@ -108,7 +122,7 @@ class ManyTrainer:
         """
         observers = observers or [Observer()] * len(self.runs)
         for run, observer in zip(self.runs, observers, strict=True):
-            observer.on_start(run.progress, run.steps_per_epoch)
+            observer.on_start(run.progress, run.steps_per_epoch, run.config.epochs)
         with StopRequest() as stop:
             while active := self._unfinished():
                 self._train_epoch(active, observers, stop)
@@ -133,7 +147,8 @@ class ManyTrainer:
         began = time.perf_counter()
         while starts != ends:
             stops = [min(start + self._chunk, end) for start, end in zip(starts, ends, strict=True)]
-            carry = self.train_chunk(self.dataset, carry, self._which, *batches, _int32(starts), _int32(stops))
+            bounds = _int32(starts), _int32(stops)
+            carry = self.train_chunk(self.dataset, carry, self._which, batches, *bounds)
             sums = _rows(jax.device_get(carry[1]), len(self.runs))
             seconds, began = time.perf_counter() - began, time.perf_counter()
             taken = [stop - start for start, stop in zip(starts, stops, strict=True)]
@@ -157,12 +172,12 @@ class ManyTrainer:
         """The active runs' means over their validation rows."""
         began = time.perf_counter()
         variables = _stack([run.state.variables for run in self.runs])
-        sums = _rows(jax.device_get(self.evaluate(self.dataset, variables, *self._validation)), len(self.runs))
+        sums = _rows(jax.device_get(self.evaluate(self.dataset, variables, self._validation)), len(self.runs))
         for index in active:
             self.runs[index].progress.seconds += (time.perf_counter() - began) / len(active)
         return [compiled.means(sums[index]) for index in active]
 
-    def _take_apart(self, carry) -> None:
+    def _take_apart(self, carry: Any) -> None:
         """Gives every run its own state and sums."""
         for run, own in zip(self.runs, _unstack(carry, len(self.runs)), strict=True):
             run.state, run.sums = own
@@ -174,20 +189,30 @@ class ManyTrainer:
 
     @contextlib.contextmanager
     def _named(self, index: int) -> Iterator[Trainer]:
-        """One of the runs; what is not finite in it is told with its name."""
+        """One of the runs; the error about a value that is not finite begins with its name."""
         try:
             yield self.runs[index]
         except NotFinite as error:
             raise NotFinite(f"{self.names[index]}: {error}") from None
 
 
+def suitable_form(dataset: compiled.Dataset) -> str:
+    """How runs train fastest where a data set lies: "map" on CPU, "vmap" elsewhere."""
+    platforms = {device.platform for array in dataset.values() for device in array.devices()}
+    return "map" if platforms == {"cpu"} else "vmap"
+
+
 def compare_times(
-    task, config: TrainingConfig, examples: Sequence[Examples], seeds: Sequence[int], form: str | None = None
+    task: Task, config: TrainingConfig, examples: Sequence[Examples], seeds: Sequence[int], form: str | None = None
 ) -> dict[str, float]:
     """Trains the same runs in one program and one after the other, without checkpoints.
 
     Args:
-      as `ManyTrainer`'s; `config.epochs` at least 2.
+      task: as for `ManyTrainer`, and so are the others.
+      config: with at least 2 epochs.
+      examples: what each run trains on.
+      seeds: of each run.
+      form: "map", "vmap" or None.
 
     Returns:
       Seconds of training: together_seconds and sequence_seconds with all compilation, together_epoch_seconds and
@@ -212,13 +237,11 @@ def compare_times(
     }
 
 
-def _check(config: TrainingConfig, examples: Sequence[Examples], form: str) -> None:
+def _check(config: TrainingConfig, examples: Sequence[Examples]) -> None:
     if config.devices > 1:
         raise InputError(f"--devices={config.devices}: expected 1, several runs in one program are not divided")
     if config.permuted_labels:
         raise InputError("--permuted_labels: gives each run labels of its own; train them one by one")
-    if form == "vmap" and config.prng == "rbg":
-        raise InputError("--prng=rbg: gives other bits side by side than alone, expected threefry2x32 for several runs")
     for one in examples[1:]:
         for name in ("images", "labels"):
             own, first = getattr(one, name), getattr(examples[0], name)
@@ -239,21 +262,21 @@ def _each(function: Callable, form: str) -> Callable:
 
 
 @jax.jit
-def _stack(trees: list):
+def _stack(trees: list) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 @partial(jax.jit, static_argnums=1)
-def _unstack(tree, count: int) -> list:
+def _unstack(tree: Any, count: int) -> list:
     return [jax.tree.map(lambda leaf, index=index: leaf[index], tree) for index in range(count)]
 
 
 @jax.jit
-def _stack_batches(batches: list[tuple[jax.Array, jax.Array]]) -> tuple[jax.Array, jax.Array]:
-    """Tables of several runs as one [runs, most steps, batch_size]; what is added is row 0, not counted."""
+def _stack_batches(batches: list[Batches]) -> Batches:
+    """Batches of several runs as one, [runs, most steps, batch_size]; what is added is row 0, which does not count."""
     steps = max(len(table) for table, _ in batches)
     padded = [[jnp.pad(part, ((0, steps - len(part)), (0, 0))) for part in pair] for pair in batches]
-    return tuple(jnp.stack(parts) for parts in zip(*padded, strict=True))
+    return Batches(*(jnp.stack(parts) for parts in zip(*padded, strict=True)))
 
 
 def _rows(stacked: dict[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from btjax.training.config import TrainingConfig
 from btjax.training.freezing import Rate, parse_rates, rate_names
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from btjax.training.config import TrainingConfig
 
 PLATEAU = optax.contrib.reduce_on_plateau(factor=0.5, patience=3)
 """Halves the updates when the validation loss, given once per epoch, has not fallen for 3 epochs."""
@@ -32,21 +36,20 @@ def make_optimizer(
     rates = parse_rates(config.layer_rates)
 
     def transformation(rate: Rate) -> optax.GradientTransformation:
-        if isinstance(steps_per_epoch, int):
-            learning_rate = _rated_schedule(config, steps_per_epoch, rate)
-        else:
-            schedules = [_rated_schedule(config, steps, rate) for steps in steps_per_epoch]
+        several = [steps_per_epoch] if isinstance(steps_per_epoch, int) else steps_per_epoch
+        schedules = [_rated_schedule(config, steps, rate) for steps in several]
 
-            def learning_rate(step):
-                return jnp.stack([jnp.float32(schedule(step)) for schedule in schedules])[which]
+        def chosen(step: Any) -> Any:
+            return jnp.stack([jnp.asarray(schedule(step), jnp.float32) for schedule in schedules])[which]
 
+        learning_rate = schedules[0] if isinstance(steps_per_epoch, int) else chosen
         if config.optimizer == "adam":
             return optax.adam(learning_rate, eps=1e-7)
         return optax.adamw(learning_rate, eps=1e-7, weight_decay=config.weight_decay, mask=_kernels)
 
     if len({(rate.factor, rate.epoch) for rate in rates if rate.factor}) <= 1:
         return transformation(next((rate for rate in rates if rate.factor), rates[0]))
-    transformations = {f"rate_{index}": transformation(rate) for index, rate in enumerate(rates)}
+    transformations: dict[Hashable, Any] = {f"rate_{index}": transformation(rate) for index, rate in enumerate(rates)}
     return optax.partition(transformations, lambda params: rate_names(params, rates))
 
 

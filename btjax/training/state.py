@@ -1,19 +1,25 @@
-"""The state of a training run, and where its randomness comes from."""
+"""The state of a training run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-import optax.contrib
+from flax import traverse_util
 
+from btjax.base.errors import InputError
 from btjax.base.keys import random_key
 from btjax.training.freezing import merge, split_frozen
 from btjax.training.optimizers import PLATEAU
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import optax.contrib
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -57,20 +63,42 @@ def create_state(
       optimizer: an optax transformation.
       key: the run's root key.
       layer_rates: which parameters train, see `btjax.training.freezing`.
-      pretrained: layers, nested dicts, that take the place of fresh ones.
+      pretrained: variables {"params", "batch_stats"} of some stages, which take the place of the fresh ones.
 
     Returns:
       The state at step 0; every leaf is an array on the default device.
+
+    Raises:
+      InputError: pretrained variables that are not the model's.
     """
     variables = jax.jit(initialise)(random_key(key, "init"))
-    params = variables["params"] | jax.tree.map(jnp.asarray, pretrained or {})
+    params, batch_stats = (
+        _replace_stages(name, variables[name], (pretrained or {}).get(name, {})) for name in ("params", "batch_stats")
+    )
     trained, frozen = split_frozen(params, layer_rates)
+    plateau: Any = PLATEAU.init(trained)
     return TrainState(
         step=jnp.int32(0),
         params=trained,
         frozen=frozen,
-        batch_stats=variables["batch_stats"],
+        batch_stats=batch_stats,
         opt_state=jax.jit(optimizer.init)(trained),
-        plateau=PLATEAU.init(trained),
+        plateau=plateau,
         key=key,
     )
+
+
+def _replace_stages(collection: str, fresh: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The fresh stages of a collection, with those that are given in their place."""
+
+    def shapes(tree):
+        return {path: list(np.shape(leaf)) for path, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
+
+    expected, found = shapes({stage: fresh[stage] for stage in given if stage in fresh}), shapes(given)
+    for path in sorted(expected.keys() | found.keys()):
+        if expected.get(path) != found.get(path):
+            raise InputError(
+                f"pretrained {collection}/{path} is {found.get(path, 'missing')}, "
+                f"expected {expected.get(path, 'none')}: weights of another architecture"
+            )
+    return fresh | jax.tree.map(jnp.asarray, given)

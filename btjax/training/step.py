@@ -1,25 +1,34 @@
 """The compiled part of training: one program for any number of steps, one for evaluation, one for predictions.
 
 The data set lies on the device as uint8. A program takes the epoch's table of rows and the first and last step to
-take, so that it never compiles again: not for a chunk of another length, and not for the short last batch, whose
-missing rows are padding that does not count.
+take, so that it is compiled once: a chunk of another length does not change its shapes, and the short last batch is
+filled up with rows that do not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import Sharding
 
+from btjax.base.batches import in_batches
 from btjax.base.keys import random_key
-from btjax.training.state import TrainState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax.sharding import Sharding
+
+    from btjax.training.state import TrainState
+    from btjax.training.tasks import Task
+
+Sums = dict[str, jax.Array]
+"""Sums of metrics over the counted rows, by name, and the first steps at which something was not finite."""
 
 Dataset = dict[str, jax.Array]
 """images uint8 [N, S, S] (or features float32 [N, ...]) and labels int32 [N], on the device."""
@@ -27,36 +36,49 @@ Dataset = dict[str, jax.Array]
 _NEVER = np.int32(2**31 - 1)
 
 
+class Batches(NamedTuple):
+    """The batches of a pass over some rows.
+
+    Attributes:
+      table: int32 [steps, batch_size], row numbers of the data set.
+      counted: bool [steps, batch_size], False for what fills up the last batch.
+    """
+
+    table: jax.Array
+    counted: jax.Array
+
+
 def steps_per_pass(rows: int, batch_size: int) -> int:
     """Batches in a pass over `rows` rows, the short last one included."""
     return -(-rows // batch_size)
 
 
-def batch_table(rows: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
-    """Cuts rows into batches.
+def batch_table(rows: jax.Array | np.ndarray, batch_size: int) -> Batches:
+    """Cuts rows into batches; the last one is filled up with the first rows, which do not count.
 
     Args:
       rows: int32 [n].
       batch_size: rows in a batch.
 
-    Returns:
-      int32 [steps, batch_size] row numbers, the last batch filled up with the first rows, and bool of the same
-      shape, false for what was filled up.
+    Example:
+      >>> table, counted = batch_table(jnp.array([7, 8, 9]), 2)
+      >>> table.tolist(), counted.tolist()
+      ([[7, 8], [9, 7]], [[True, True], [True, False]])
     """
     steps = steps_per_pass(len(rows), batch_size)
     places = jnp.arange(steps * batch_size)
     table = jnp.take(rows, places % len(rows)).reshape(steps, batch_size)
-    return table, (places < len(rows)).reshape(steps, batch_size)
+    return Batches(table, (places < len(rows)).reshape(steps, batch_size))
 
 
 @partial(jax.jit, static_argnames="batch_size")
-def shuffled_batches(key: jax.Array, epoch: jax.Array, rows: jax.Array, batch_size: int):
-    """The epoch's batches: `batch_table` of a permutation that the run's key and the epoch alone decide."""
+def shuffled_batches(key: jax.Array, epoch: jax.Array, rows: jax.Array, batch_size: int) -> Batches:
+    """The epoch's batches: `batch_table` of a permutation that depends on the run's key and the epoch alone."""
     return batch_table(jax.random.permutation(random_key(key, "shuffle", epoch), rows), batch_size)
 
 
-def zero_sums(task, dataset: Dataset, state: TrainState) -> dict[str, jax.Array]:
-    """Where an epoch's sums begin: zeros, and no step yet at which a loss or gradient was not finite."""
+def zero_sums(task: Task, dataset: Dataset, state: TrainState) -> Sums:
+    """The sums at the start of an epoch: zeros, and no step at which a loss or gradient was not finite."""
     batch = jax.eval_shape(lambda data: _gather(data, jnp.zeros(1, jnp.int32), jnp.ones(1, bool)), dataset)
     shapes = jax.eval_shape(task.evaluate, state.variables, batch)
     zeros = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
@@ -64,7 +86,7 @@ def zero_sums(task, dataset: Dataset, state: TrainState) -> dict[str, jax.Array]
 
 
 def not_finite(sums: dict[str, Any]) -> tuple[str, int] | None:
-    """The quantity that was first not finite in these sums and the step at which it was, or None."""
+    """Which quantity was not finite first, "loss" or "gradient", and at which step; None where both always were."""
     faults = [(int(sums[f"not_finite_{quantity}"]), quantity) for quantity in ("loss", "gradient")]
     step, quantity = min(faults, key=lambda fault: fault[0])  # of one step's faults the loss came first
     return None if step == _NEVER else (quantity, step)
@@ -76,10 +98,10 @@ def means(sums: dict[str, Any]) -> dict[str, float]:
     return {name: float(sums[name]) / max(float(sums["count"]), 1.0) for name in names}
 
 
-def make_train_step(task, optimizer: optax.GradientTransformation) -> Callable:
+def make_train_step(task: Task, optimizer: optax.GradientTransformation) -> Callable:
     """`train_step(state, batch) -> (state, sums)`: one optimizer step on one batch, a pure function."""
 
-    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
+    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Sums]:
         (loss, (sums, batch_stats)), gradients = jax.value_and_grad(task.loss, has_aux=True)(state.params, state, batch)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         updates = jax.tree.map(lambda update: update * state.plateau.scale, updates)
@@ -96,34 +118,38 @@ def make_train_step(task, optimizer: optax.GradientTransformation) -> Callable:
     return train_step
 
 
-def make_train_chunk(task, optimizer: optax.GradientTransformation, sharding: Sharding | None = None) -> Callable:
-    """The compiled `train_chunk(state, sums, dataset, table, counted, start, stop) -> (state, sums)`.
+def make_train_chunk(task: Task, optimizer: optax.GradientTransformation, sharding: Sharding | None = None) -> Callable:
+    """The compiled `train_chunk((state, sums), dataset, batches, start, stop) -> (state, sums)`.
 
     It takes the steps from `start` to `stop` of an epoch's batches (`shuffled_batches`) and adds to `sums`
     (`zero_sums`). State and sums are donated: their memory is used again. With a `sharding` of the batch axis each
-    device takes its part of every batch, and XLA adds the gradients up.
+    device takes its part of every batch, and XLA adds up the gradients.
     """
-    return jax.jit(partial(take_steps, make_train_step(task, optimizer), sharding=sharding), donate_argnums=(0, 1))
+    return jax.jit(make_take_steps(make_train_step(task, optimizer), sharding), donate_argnums=0)
 
 
-def take_steps(train_step: Callable, state, sums, dataset, table, counted, start, stop, sharding=None):
-    """The pure function of `make_train_chunk`, with the step function (`make_train_step`) first."""
+def make_take_steps(train_step: Callable, sharding: Sharding | None = None) -> Callable:
+    """The pure function of `make_train_chunk`, of a step function that `make_train_step` made."""
 
-    def body(index, carry):
-        state, sums = carry
-        state, added = train_step(state, _gather(dataset, table[index], counted[index], sharding))
-        return state, _add(sums, added)
+    def take_steps(carry, dataset, batches, start, stop):
+        def body(index, carry):
+            state, sums = carry
+            rows, counted = (part[index] for part in batches)
+            state, added = train_step(state, _gather(dataset, rows, counted, sharding=sharding))
+            return state, _add(sums, added)
 
-    return lax.fori_loop(start, stop, body, (state, sums))
+        return lax.fori_loop(start, stop, body, carry)
+
+    return take_steps
 
 
-def make_evaluate(task, sharding: Sharding | None = None) -> Callable:
+def make_evaluate(task: Task, sharding: Sharding | None = None) -> Callable:
     """The compiled `evaluate(variables, dataset, table, counted) -> sums` over all batches of a `batch_table`."""
 
     @jax.jit
     def evaluate(variables, dataset, table, counted):
         def body(sums, batch):
-            return _add(sums, task.evaluate(variables, _gather(dataset, *batch, sharding))), None
+            return _add(sums, task.evaluate(variables, _gather(dataset, *batch, sharding=sharding))), None
 
         shapes = jax.eval_shape(lambda: task.evaluate(variables, _gather(dataset, table[0], counted[0])))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -132,33 +158,30 @@ def make_evaluate(task, sharding: Sharding | None = None) -> Callable:
     return evaluate
 
 
-def make_predict(task) -> Callable:
-    """`predict(variables, images, batch_size) -> outputs` for slices or features on the host, every row once."""
+def make_predict(task: Task) -> Callable[[dict[str, Any], np.ndarray, int], np.ndarray]:
+    """`predict(variables, images, batch_size) -> outputs` for N slices or features on the host.
+
+    The outputs are the task's, [N, ...] on the host; ValueError where N is 0.
+    """
     outputs = jax.jit(task.outputs)
 
     def predict(variables: dict[str, Any], images: np.ndarray, batch_size: int) -> np.ndarray:
-        if len(images) == 0:
-            raise ValueError("predict needs at least one slice, found none")
-        batches = []
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            padded = np.pad(batch, [(0, batch_size - len(batch))] + [(0, 0)] * (batch.ndim - 1))
-            batches.append(outputs(variables, padded)[: len(batch)])
-        return np.concatenate([np.asarray(batch) for batch in batches])
+        return in_batches(partial(outputs, variables), batch_size, images)
 
     return predict
 
 
 def _gather(
-    dataset: Dataset, rows: jax.Array, counted: jax.Array, sharding: Sharding | None = None
+    dataset: Dataset, rows: jax.Array, counted: jax.Array, *, sharding: Sharding | None = None
 ) -> dict[str, jax.Array]:
+    """A batch: the rows of every array of the data set, and which of them count."""
     if sharding is not None:
         rows, counted = lax.with_sharding_constraint((rows, counted), sharding)
     return {name: jnp.take(array, rows, axis=0) for name, array in dataset.items()} | {"counted": counted}
 
 
-def _add(sums: dict[str, jax.Array], added: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Adds sums by name; of the steps at which something was not finite the first stays."""
+def _add(sums: Sums, added: Sums) -> Sums:
+    """Adds sums by name; of the steps at which something was not finite the first is kept."""
     return {
         name: jnp.minimum(sums[name], value) if name.startswith("not_finite") else sums[name] + value
         for name, value in added.items()

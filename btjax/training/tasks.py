@@ -1,9 +1,9 @@
-"""What training means: a task turns a batch into a loss and into sums from which metrics are made."""
+"""What training means: a task turns a batch into a loss, and into the sums from which metrics are computed."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,68 @@ from flax import linen as nn
 
 from btjax.base.keys import random_key
 from btjax.data.preprocess import Augmentation, Preprocessing
-from btjax.training.state import TrainState
+from btjax.features.deep import highest_frozen
+from btjax.nn.network import Network
+
+if TYPE_CHECKING:
+    from btjax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
-"""images uint8 [B, S, S] (or features float32 [B, ...]), labels int32 [B], counted bool [B], false for padding."""
+"""images uint8 [B, S, S] (or features float32 [B, ...]), labels int32 [B], counted bool [B], False for padding."""
+
+Loss = tuple[jax.Array, tuple[dict[str, jax.Array], Any]]
+"""The mean loss over the counted rows, float32 scalar; the sums of metrics and the new batch_stats."""
+
+
+class Task(Protocol):
+    """Pure functions that say what training means; `Classification` and `Reconstruction` are tasks."""
+
+    name: ClassVar[str]
+    """What it is called in reports: classification, reconstruction."""
+
+    needs_labels: ClassVar[bool]
+    """Whether slices with unknown labels are of no use."""
+
+    @property
+    def model(self) -> Any:
+        """The Flax module; it may name in `frozen` the sub-trees of `params` that never train."""
+        ...
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From uint8 slices to the model's inputs."""
+        ...
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Random changes of training slices."""
+        ...
+
+    def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
+        """Fresh variables {"params", "batch_stats"} of the whole model, for slices of `image_size` pixels."""
+        ...
+
+    def with_trained(self, trained: dict[str, Any]) -> Self:
+        """The same task for a run in which only these params train."""
+        ...
+
+    def loss(self, params: Any, state: TrainState, batch: Batch) -> Loss:
+        """The training loss of a batch.
+
+        Args:
+          params: what the loss is differentiated with respect to; takes the place of `state.params`.
+          state: the state before the step; its step and key determine the augmentation and the dropout.
+          batch: see `Batch`.
+        """
+        ...
+
+    def outputs(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
+        """The model's outputs for uint8 slices [B, S, S] (or features), without augmentation or dropout."""
+        ...
+
+    def evaluate(self, variables: dict[str, Any], batch: Batch) -> dict[str, jax.Array]:
+        """Sums of metrics over a batch's counted rows: "count", "loss" and the task's own."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,55 +81,67 @@ class Classification:
     """Softmax cross-entropy plus the model's own penalty.
 
     Attributes:
-      model: a Flax module from inputs to logits [B, classes], with a method `penalty(params)`.
+      model: a network (see `btjax.nn.network`) from inputs to logits [B, classes].
       preprocessing: from uint8 slices to the model's inputs.
       augmentation: random changes of training slices.
-      start: None, or the layer whose output, computed beforehand, takes the place of the slices.
+      start: None, or the stage whose output, computed beforehand, takes the place of the slices.
+      frozen_below: None, or the highest stage such that neither it nor any stage below it trains. In training these
+        stages run as in inference: running statistics that do not move, no dropout.
     """
 
-    model: nn.Module
+    model: Network
     preprocessing: Preprocessing
     augmentation: Augmentation
     start: str | None = None
+    frozen_below: str | None = None
+
+    name: ClassVar[str] = "classification"
+    needs_labels: ClassVar[bool] = True
 
     def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
-        """Fresh variables {"params", "batch_stats"} of the whole model, for slices of `image_size` pixels."""
-        inputs = jnp.zeros((1, image_size, image_size, self.preprocessing.channels), jnp.float32)
-        variables = self.model.init(key, inputs)
-        return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+        """As `Task.initialise`."""
+        return _initialise(self.model, key, image_size, self.preprocessing.channels)
 
-    def loss(self, params: Any, state: TrainState, batch: Batch) -> tuple[jax.Array, tuple[dict, Any]]:
-        """The training loss of a batch.
+    def with_trained(self, trained: dict[str, Any]) -> Classification:
+        """As `Task.with_trained`: `frozen_below` is set to what lies below the lowest stage with params that train."""
+        return dataclasses.replace(self, frozen_below=highest_frozen(self.model, trained))
 
-        Args:
-          params: what the loss is differentiated by; takes the place of `state.params`.
-          state: the state before the step; its step and key give the augmentation and the dropout.
-          batch: see `Batch`.
-
-        Returns:
-          The mean loss over the counted rows, float32 scalar, and (sums of metrics, new batch_stats).
-        """
+    def loss(self, params: Any, state: TrainState, batch: Batch) -> Loss:
+        """As `Task.loss`."""
         variables = state.replace(params=params).variables
         images = batch["images"]
         if self.start is None:
             images = self.augmentation(images, random_key(state.key, "augmentation", state.step))
-        rngs = {"dropout": random_key(state.key, "dropout", state.step)}
-        logits, updated = self._apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
+        start, hidden = self.start, self._inputs(images)
+        if self._place(self.frozen_below) > self._place(start):
+            hidden = self.model.apply(variables, hidden, start=start, stop=self.frozen_below)
+            start = self.frozen_below
+        logits, updated = self.model.apply(
+            variables,
+            hidden,
+            train=True,
+            counted=batch["counted"],
+            start=start,
+            mutable=["batch_stats"],
+            rngs={"dropout": random_key(state.key, "dropout", state.step)},
+        )
         sums = self._sums(logits, batch, variables["params"])
         return sums["loss"] / sums["count"], (sums, updated.get("batch_stats", {}))
 
     def outputs(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
-        """Logits float32 [B, classes] of uint8 slices [B, S, S] (or of features), without augmentation or dropout."""
-        return self._apply(variables, images)
+        """Logits float32 [B, classes], as `Task.outputs`."""
+        return self.model.apply(variables, self._inputs(images), start=self.start)
 
     def evaluate(self, variables: dict[str, Any], batch: Batch) -> dict[str, jax.Array]:
-        """Sums of metrics over a batch's counted rows."""
+        """As `Task.evaluate`, with "accuracy"."""
         return self._sums(self.outputs(variables, batch["images"]), batch, variables["params"])
 
-    def _apply(self, variables: dict[str, Any], images: jax.Array, **settings):
-        if self.start is not None:
-            return self.model.apply(variables, images, start=self.start, **settings)
-        return self.model.apply(variables, self.preprocessing(images), **settings)
+    def _inputs(self, images: jax.Array) -> jax.Array:
+        return self.preprocessing(images) if self.start is None else images
+
+    def _place(self, stage: str | None) -> int:
+        """How many stages end with this one."""
+        return 0 if stage is None else self.model.layers.index(stage) + 1
 
     def _sums(self, logits: jax.Array, batch: Batch, params: Any) -> dict[str, jax.Array]:
         counted = batch["counted"].astype(jnp.float32)
@@ -90,39 +160,49 @@ class Reconstruction:
     """Mean absolute error between a model's output and its own input (the paper's Figure 7).
 
     Attributes:
-      model: a Flax module from inputs [B, S, S, C] to images of the same shape.
+      model: a Flax module from inputs [B, S, S, C] to images of the same shape; it takes `train` and `counted`.
       preprocessing: from uint8 slices to the model's inputs.
-      augmentation: random changes of training slices; the changed slice is what is to be made anew.
+      augmentation: random changes of training slices; the model reconstructs the changed slice.
     """
 
     model: nn.Module
     preprocessing: Preprocessing
     augmentation: Augmentation
 
-    def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
-        """As `Classification.initialise`."""
-        return Classification(self.model, self.preprocessing, self.augmentation).initialise(key, image_size)
+    name: ClassVar[str] = "reconstruction"
+    needs_labels: ClassVar[bool] = False
 
-    def loss(self, params: Any, state: TrainState, batch: Batch) -> tuple[jax.Array, tuple[dict, Any]]:
-        """As `Classification.loss`."""
+    def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
+        """As `Task.initialise`."""
+        return _initialise(self.model, key, image_size, self.preprocessing.channels)
+
+    def with_trained(self, trained: dict[str, Any]) -> Reconstruction:
+        """As `Task.with_trained`: nothing changes."""
+        del trained
+        return self
+
+    def loss(self, params: Any, state: TrainState, batch: Batch) -> Loss:
+        """As `Task.loss`."""
         images = self.augmentation(batch["images"], random_key(state.key, "augmentation", state.step))
         inputs = self.preprocessing(images)
         outputs, updated = self.model.apply(
             state.replace(params=params).variables,
             inputs,
             train=True,
+            counted=batch["counted"],
             mutable=["batch_stats"],
             rngs={"dropout": random_key(state.key, "dropout", state.step)},
         )
         sums = self._sums(outputs, inputs, batch)
-        return sums["loss"] / sums["count"], (sums, updated["batch_stats"])
+        return sums["loss"] / sums["count"], (sums, updated.get("batch_stats", {}))
 
     def outputs(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
-        """Images float32 [B, S, S, C] made of uint8 slices [B, S, S], without augmentation or dropout."""
-        return self.model.apply(variables, self.preprocessing(images))
+        """Reconstructed images float32 [B, S, S, C], as `Task.outputs`."""
+        outputs: Any = self.model.apply(variables, self.preprocessing(images))
+        return outputs
 
     def evaluate(self, variables: dict[str, Any], batch: Batch) -> dict[str, jax.Array]:
-        """Sums of metrics over a batch's counted rows."""
+        """As `Task.evaluate`, with "squared_error"."""
         return self._sums(self.outputs(variables, batch["images"]), self.preprocessing(batch["images"]), batch)
 
     def _sums(self, outputs: jax.Array, inputs: jax.Array, batch: Batch) -> dict[str, jax.Array]:
@@ -132,3 +212,8 @@ class Reconstruction:
             "loss": jnp.sum(jnp.mean(jnp.abs(error), axis=(1, 2, 3)) * counted),
             "squared_error": jnp.sum(jnp.mean(jnp.square(error), axis=(1, 2, 3)) * counted),
         }
+
+
+def _initialise(model: Any, key: jax.Array, image_size: int, channels: int) -> dict[str, Any]:
+    variables = model.init(key, jnp.zeros((1, image_size, image_size, channels), jnp.float32))
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}

@@ -1,0 +1,1 @@
+"""Published weight files, read into variables."""

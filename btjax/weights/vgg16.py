@@ -1,4 +1,4 @@
-"""Published VGG16 weights -> parameters of `btjax.models.vgg16.VGG16`, every leaf accounted for.
+"""Published VGG16 weights -> variables of `btjax.models.vgg16.VGG16`; every leaf is checked.
 
 Sources: Keras's HDF5 files (with or without the ImageNet top), Keras 3's `.weights.h5`, torchvision's `vgg16` state
 dict, and the checkpoint that `save` makes of any of them.
@@ -36,7 +36,7 @@ _TORCHVISION = dict(
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Weights and the preprocessing that they were trained under.
+    """Weights and the scale of the inputs that they were trained on.
 
     Attributes:
       params: layer -> {"kernel", "bias"}, float32, in the layouts of Flax; kernels [3, 3, in, out] and [in, out].
@@ -47,9 +47,14 @@ class Weights:
     scale: str
 
     @property
-    def base(self) -> dict[str, dict[str, np.ndarray]]:
-        """The 13 convolutions alone."""
-        return {layer: self.params[layer] for layer in CONVOLUTIONS}
+    def variables(self) -> dict[str, Any]:
+        """What `VGG16.apply` takes, {"params", "batch_stats"}; there are no batch statistics."""
+        return {"params": self.params, "batch_stats": {}}
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """The variables of the 13 convolutions alone."""
+        return {"params": {layer: self.params[layer] for layer in CONVOLUTIONS}, "batch_stats": {}}
 
 
 def expected_shapes(top: bool) -> dict[str, tuple[int, ...]]:
@@ -84,7 +89,7 @@ def load(path: str | pathlib.Path) -> Weights:
         raise InputError(f"--weights={path}: PyTorch's weights, expected a checkpoint: scripts/convert_vgg16 makes one")
     try:
         with h5py.File(path) as file:
-            root = file.get("model_weights", file)  # a whole saved model has a group for its weights
+            root = file["model_weights"] if "model_weights" in file else file  # the first in a whole saved model
             leaves = _legacy_leaves(root) if "layer_names" in root.attrs else _keras3_leaves(root)
     except (OSError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
@@ -138,7 +143,7 @@ def _load_checkpoint(folder: pathlib.Path) -> Weights:
     return Weights(jax.tree.map(np.asarray, params), about["scale"])
 
 
-def _legacy_leaves(root: h5py.Group) -> dict[str, np.ndarray]:
+def _legacy_leaves(root: Any) -> dict[str, np.ndarray]:
     """Leaves of Keras's legacy layout: `layer_names` of the root, `weight_names` of each layer's group."""
     leaves = {}
     for layer in _texts(root.attrs["layer_names"]):
@@ -147,7 +152,7 @@ def _legacy_leaves(root: h5py.Group) -> dict[str, np.ndarray]:
     return leaves
 
 
-def _keras3_leaves(root: h5py.Group) -> dict[str, np.ndarray]:
+def _keras3_leaves(root: Any) -> dict[str, np.ndarray]:
     """Leaves of Keras 3's layout: groups by the kind of layer, with the layer's name as an attribute."""
     leaves = {}
     for group in root["layers"].values():

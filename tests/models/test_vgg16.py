@@ -29,11 +29,11 @@ def pictures(real_slices_dir) -> np.ndarray:
 @pytest.fixture(scope="module")
 def activations(pictures, vgg16_weights) -> dict[str, np.ndarray]:
     """Ours, by layer, and the inputs."""
-    params, model = weights_of.load(vgg16_weights).base, VGG16()
+    variables, model = weights_of.load(vgg16_weights).base, VGG16()
     hidden = scale_inputs(jnp.asarray(pictures), "caffe")
     found, start = {"inputs": np.asarray(hidden)}, None
     for layer in model.layers[: model.layers.index("block5_pool") + 1]:
-        hidden = model.apply({"params": params}, hidden, start=start, stop=layer)
+        hidden = model.apply(variables, hidden, start=start, stop=layer)
         found[layer], start = np.asarray(hidden), layer
     return found
 
@@ -56,7 +56,7 @@ def test_every_activation_is_that_of_keras(activations, keras, pictures, vgg16_w
 
 
 def test_every_activation_is_that_of_pytorch(activations, torch, vgg16_weights):
-    params = weights_of.load(vgg16_weights).base
+    params = weights_of.load(vgg16_weights).params
     hidden = torch.tensor(activations["inputs"].transpose(0, 3, 1, 2).copy())
     with torch.no_grad():
         for name in CONVOLUTIONS:

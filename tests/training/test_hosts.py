@@ -19,7 +19,8 @@ TRAIN = """
 import pathlib, sys
 import jax
 from btjax.training.hosts import join
-from btjax.training.loop import Interrupted, Observer
+from btjax.base.progress import Observer
+from btjax.training.loop import Interrupted
 address, process, folder, epochs, resume, stop = sys.argv[1:]
 join(address, 2, int(process))
 from tests.training.test_loop import StopAt, make_trainer

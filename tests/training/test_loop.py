@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pathlib
 import signal
@@ -11,10 +12,11 @@ import pytest
 
 from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
+from btjax.base.progress import Observer
 from btjax.nn import patches
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
-from btjax.training.loop import Examples, Interrupted, NotFinite, Observer, Trainer
+from btjax.training.loop import Examples, Interrupted, NotFinite, Trainer
 from tests.training.blobs import blob_split, make_blobs, tiny_task
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -181,7 +183,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     before = make_trainer(tmp_path, resume=True)
 
     class Poison(Observer):
-        def on_start(self, progress, steps_per_epoch):
+        def on_start(self, progress, steps_per_epoch, epochs):
             poisoned = jax.tree.map(lambda leaf: leaf * jnp.nan, trainer.state.params)
             trainer.state = trainer.state.replace(params=poisoned)
 
@@ -195,6 +197,39 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 def test_resuming_without_a_checkpoint_says_so(tmp_path):
     with pytest.raises(InputError, match="no checkpoint found"):
         make_trainer(tmp_path, resume=True)
+
+
+def test_restoring_without_a_place_for_checkpoints_says_what_is_missing():
+    with pytest.raises(ValueError, match="checkpoints=None"):
+        make_trainer().restore()
+
+
+def test_slices_without_labels_cannot_be_classified():
+    slices = dataclasses.replace(make_blobs(), labels=None)
+    examples = Examples.of(slices, blob_split(make_blobs()))
+    with pytest.raises(InputError, match=r"\d+ of \d+ slices to train and validate on have no label"):
+        Trainer(tiny_task(), TrainingConfig(), examples, 0)
+
+
+def test_an_observer_is_told_of_the_start_of_chunks_and_of_epochs():
+    told = []
+
+    class Told(Observer):
+        def on_start(self, progress, steps_per_epoch, epochs):
+            told.append(("start", steps_per_epoch, epochs))
+
+        def on_steps(self, progress, means):
+            assert np.isfinite(means["loss"])
+            told.append(("steps", progress.epoch, progress.steps))
+
+        def on_epoch(self, progress):
+            told.append(("epoch", progress.epoch))
+
+    trainer = make_trainer(epochs=2)
+    trainer.fit(Told())
+    steps = trainer.steps_per_epoch
+    assert told[0] == ("start", steps, 2) and told[-1] == ("epoch", 2)
+    assert ("steps", 0, steps) in told and ("steps", 1, steps) in told
 
 
 def test_a_checkpoint_of_another_architecture_is_named_by_its_leaf(tmp_path):

@@ -15,12 +15,13 @@ import pytest
 import btjax
 from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
+from btjax.base.progress import Observer
 from btjax.data.dataset import load_data
 from btjax.systems.config import Config, config_groups
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
-from btjax.training.loop import Examples, Interrupted, NotFinite, Observer, Trainer
-from btjax.training.many import ManyTrainer
+from btjax.training.loop import Examples, Interrupted, NotFinite, Trainer
+from btjax.training.many import ManyTrainer, suitable_form
 from experiments import command_line
 from tests.training.blobs import make_blobs, tiny_task
 from tests.training.test_loop import StopAt, same_bits
@@ -186,6 +187,15 @@ def test_what_is_not_finite_is_told_with_the_runs_name():
 def test_what_runs_cannot_share_is_named(options, message):
     with pytest.raises(InputError, match=message):
         make_many(**options)
+
+
+def test_the_form_follows_from_where_the_data_lies_and_not_from_the_default_platform(monkeypatch):
+    many = make_many(examples=FOLDS[:1])
+    assert suitable_form(many.dataset) == "map"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert suitable_form(many.dataset) == "map"
+    elsewhere = types.SimpleNamespace(devices=lambda: {types.SimpleNamespace(platform="gpu")})
+    assert suitable_form({"images": elsewhere}) == "vmap"
 
 
 TINY = """

@@ -77,12 +77,13 @@ def test_loss_is_cross_entropy_plus_the_dense_kernels_l2(setting):
 
 def test_a_chunk_equals_its_steps_one_by_one(setting):
     task, optimizer, dataset, state = setting
-    table, counted = compiled.shuffled_batches(state.key, 0, jnp.arange(90, dtype=jnp.int32), 32)
+    batches = compiled.shuffled_batches(state.key, 0, jnp.arange(90, dtype=jnp.int32), 32)
     chunk = compiled.make_train_chunk(task, optimizer)
-    whole, sums = chunk(copy(state), compiled.zero_sums(task, dataset, state), dataset, table, counted, 0, 3)
+    whole, sums = chunk((copy(state), compiled.zero_sums(task, dataset, state)), dataset, batches, 0, 3)
     train_step, one = jax.jit(compiled.make_train_step(task, optimizer)), state
     for index in range(3):
-        batch = {name: array[table[index]] for name, array in dataset.items()} | {"counted": counted[index]}
+        batch = {name: array[batches.table[index]] for name, array in dataset.items()}
+        batch["counted"] = batches.counted[index]
         one, _ = train_step(one, batch)
     assert whole.step == one.step == 3
     assert sums["count"] == 90
@@ -103,24 +104,23 @@ def test_nothing_is_traced_again_for_other_chunks_or_epochs(setting):
             return task.loss(*arguments)
 
     chunk = compiled.make_train_chunk(Counting, optimizer)
-    state, sums = copy(state), compiled.zero_sums(task, dataset, state)
+    carry = copy(state), compiled.zero_sums(task, dataset, state)
     for epoch, start, stop in [(0, 0, 1), (0, 1, 3), (1, 0, 2), (1, 2, 3), (2, 0, 3)]:
-        rows = compiled.shuffled_batches(state.key, jnp.int32(epoch), jnp.arange(90, dtype=jnp.int32), 32)
-        state, sums = chunk(state, sums, dataset, *rows, jnp.int32(start), jnp.int32(stop))
+        batches = compiled.shuffled_batches(carry[0].key, jnp.int32(epoch), jnp.arange(90, dtype=jnp.int32), 32)
+        carry = chunk(carry, dataset, batches, jnp.int32(start), jnp.int32(stop))
     assert len(traces) == 1
     assert chunk._cache_size() == 1
 
 
 def test_the_first_step_with_a_loss_that_is_not_finite_is_named(setting):
     task, optimizer, dataset, state = setting
-    table, counted = compiled.shuffled_batches(state.key, 0, jnp.arange(90, dtype=jnp.int32), 32)
+    batches = compiled.shuffled_batches(state.key, 0, jnp.arange(90, dtype=jnp.int32), 32)
     broken = copy(state).replace(params=jax.tree.map(lambda leaf: leaf * jnp.inf, state.params))
     chunk = compiled.make_train_chunk(task, optimizer)
-    _, sums = chunk(copy(state), compiled.zero_sums(task, dataset, state), dataset, table, counted, 0, 3)
+    _, sums = chunk((copy(state), compiled.zero_sums(task, dataset, state)), dataset, batches, 0, 3)
     assert compiled.not_finite(jax.device_get(sums)) is None
-    _, sums = chunk(
-        broken.replace(step=jnp.int32(7)), compiled.zero_sums(task, dataset, state), dataset, table, counted, 0, 3
-    )
+    carry = broken.replace(step=jnp.int32(7)), compiled.zero_sums(task, dataset, state)
+    _, sums = chunk(carry, dataset, batches, 0, 3)
     assert compiled.not_finite(jax.device_get(sums)) == ("loss", 7)
 
 

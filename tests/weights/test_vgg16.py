@@ -80,8 +80,9 @@ def test_the_file_with_the_top_works_where_the_base_is_wanted(tmp_path, leaves):
             for name, kind in zip(names, ("kernel", "bias"), strict=True):
                 group.create_dataset(name, shapes[f"{layer}/{kind}"], np.float32, fillvalue=0)
     weights = vgg16.load(path)
-    assert set(weights.base) == set(dict.fromkeys(name.split("/")[0] for name in leaves))
-    assert weights.params["fc1"]["kernel"].shape == (25088, 4096)
+    assert set(weights.base["params"]) == set(dict.fromkeys(name.split("/")[0] for name in leaves))
+    assert weights.variables["params"]["fc1"]["kernel"].shape == (25088, 4096)
+    assert weights.base["batch_stats"] == weights.variables["batch_stats"] == {}
 
 
 WRONG = {
