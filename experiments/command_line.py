@@ -168,7 +168,7 @@ def group_from_flags(kind: type) -> Any:
 
 
 def _flag_value(kind: type, name: str) -> Any:
-    value = FLAGS[name].value
+    value: Any = FLAGS[name].value
     _, element_type = option_type(kind, name)
     if element_type is not None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -38,10 +37,10 @@ class CNN(nn.Module):
     classes: int = 3
     activation: Callable[[jax.Array], jax.Array] = nn.relu
 
-    composite: ClassVar[tuple[str, ...]] = ()
+    composite = ()
     """Names of the layers that are more than one affine layer and the activation."""
 
-    frozen: ClassVar[tuple[str, ...]] = ()
+    frozen = ()
     """Names of the sub-trees of `params` that training must not move."""
 
     @property

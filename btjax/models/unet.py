@@ -18,7 +18,6 @@ Reference: Isola et al., "Image-to-image translation with conditional adversaria
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -151,7 +150,7 @@ class UNet(nn.Module):
     colorer_size: int = option(3, "side of the colorer's kernel, in pixels", minimum=1)
     dtype: str = option("float32", "type of the arithmetic; parameters stay float32", choices=("float32", "bfloat16"))
 
-    frozen: ClassVar[tuple[str, ...]] = ("location",)
+    frozen = ("location",)
     """Names of the sub-trees of `params` that training must not move."""
 
     def __call__(self, inputs: jax.Array, *, train: bool = False, counted: jax.Array | None = None) -> jax.Array:
@@ -240,10 +239,10 @@ class EncoderClassifier(nn.Module):
     classes: int = 3
     activation: Callable[[jax.Array], jax.Array] = leaky_relu
 
-    composite: ClassVar[tuple[str, ...]] = ()
+    composite = ()
     """Names of the layers that are more than one affine layer and the activation."""
 
-    frozen: ClassVar[tuple[str, ...]] = ()
+    frozen = ()
     """Names of the sub-trees of `params` that training must not move."""
 
     @property

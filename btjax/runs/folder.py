@@ -14,7 +14,7 @@ from btjax.training.hosts import leads
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from matplotlib.figure import Figure
 
@@ -113,7 +113,7 @@ class RunFolder:
         if leads():
             write_json(self.path / name, values)
 
-    def write_metrics(self, history: list[dict[str, float]]) -> None:
+    def write_metrics(self, history: Sequence[dict[str, float]]) -> None:
         """Writes metrics.jsonl: one row for each completed epoch."""
         self.write_text("metrics.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in history))
 

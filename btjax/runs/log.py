@@ -9,8 +9,8 @@ from btjax.base.progress import Observer
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from btjax.base.progress import Standing
     from btjax.runs.folder import RunFolder
-    from btjax.training.loop import Progress
 
 
 class RunLog(Observer):
@@ -33,7 +33,7 @@ class RunLog(Observer):
             self._writer.close()
         self._observer.on_end()
 
-    def on_start(self, progress: Progress, steps_per_epoch: int, epochs: int) -> None:
+    def on_start(self, progress: Standing, steps_per_epoch: int, epochs: int) -> None:
         """Opens the logs."""
         from tensorboardX import SummaryWriter
 
@@ -43,11 +43,11 @@ class RunLog(Observer):
         self._writer = SummaryWriter(str(self._folder.path / "tensorboard"), purge_step=int(last_step) + 1)
         self._observer.on_start(progress, steps_per_epoch, epochs)
 
-    def on_steps(self, progress: Progress, means: dict[str, float]) -> None:
+    def on_steps(self, progress: Standing, means: dict[str, float]) -> None:
         """Passes it on."""
         self._observer.on_steps(progress, means)
 
-    def on_epoch(self, progress: Progress) -> None:
+    def on_epoch(self, progress: Standing) -> None:
         """Writes the epoch's metrics."""
         row = progress.history[-1]
         self._folder.write_metrics(progress.history)

@@ -92,7 +92,8 @@ def saliency_report(
       The report; and the scores of every slice, empty where there are no masks.
     """
     subject, tested = explained.subject, explained.subject.tested
-    localised, values = (None, {}) if tested.masks is None else localisation(explained, progress)
+    scorable = tested.masks is not None and bool(_scorable(tested.masks).any())
+    localised, values = localisation(explained, progress) if scorable else (None, {})
     zeros = {name: count_zero_maps(found) for name, (_, found) in explained.maps.items()}
     report = SaliencyReport(
         schema=SCHEMA,
@@ -124,10 +125,11 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
     tested, masks = subject.tested, subject.tested.masks
     if masks is None or subject.trained.masks is None:
         raise ValueError("scores need masks, which this form of the data set has not")
-    scored = masks.any(axis=(1, 2)) & ~masks.all(axis=(1, 2))
+    scored = _scorable(masks)
     area_share = float(subject.trained.masks.mean())
     seed = explained.config.saliency_seed
-    controls = control_maps(tested.images, subject.predicted, subject.trained.masks, subject.data.labels[subject.data.split.train], seed=seed)
+    trained_labels = subject.data.labels[subject.data.split.train]
+    controls = control_maps(tested.images, subject.predicted, subject.trained.masks, trained_labels, seed=seed)
     of_controls = {
         name: score_maps(found[scored], masks[scored], area_share=area_share) for name, found in controls.items()
     }
@@ -252,7 +254,7 @@ def _randomisation_row(
     (method, stage), (before, after) = name, maps
     similar: dict[str, Any] = {name: float(np.mean(values)) for name, values in map_similarity(before, after).items()}
     masks = subject.tested.masks
-    scored = np.zeros(len(rows), bool) if masks is None else masks[rows].any(axis=(1, 2)) & ~masks[rows].all((1, 2))
+    scored = np.zeros(len(rows), bool) if masks is None else _scorable(masks[rows])
     if masks is None or not scored.any():
         return RandomisationRow(method, stage, **similar)
     precision = SCORES[HEADLINE].function
@@ -262,6 +264,11 @@ def _randomisation_row(
     return RandomisationRow(
         method, stage, **similar, average_precision=float(np.mean(left)), lost=lost.mean, lost_ci95=lost.ci95
     )
+
+
+def _scorable(masks: np.ndarray) -> np.ndarray:
+    """bool [N]: the masks, bool [N, S, S], that have tumour and background."""
+    return masks.any(axis=(1, 2)) & ~masks.all(axis=(1, 2))
 
 
 def _counted(items: Collection, what: str, progress: ProgressCallback | None) -> Iterator:

@@ -6,8 +6,6 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
-from flax import linen as nn
-
 from btjax.base import options
 from btjax.base.errors import InputError
 from btjax.data.dataset import DataConfig

@@ -79,7 +79,7 @@ def test_a_run_of_four_classes_is_restored_and_explained(four):
 
 
 def test_saliency_of_four_classes_draws_each(environment, four, tmp_path):
-    data, folder = four
+    _data, folder = four
     flags = [f"--checkpoint={folder}", f"--workdir={tmp_path / 'out'}", "--methods=gradient,grad_cam"]
     done = run(environment, "saliency", *flags, "--checked_slices=4")
     assert done.returncode == 0, done.stderr
