@@ -101,4 +101,4 @@ def _replace_stages(collection: str, fresh: dict[str, Any], given: dict[str, Any
                 f"pretrained {collection}/{path} is {found.get(path, 'missing')}, "
                 f"expected {expected.get(path, 'none')}: weights of another architecture"
             )
-    return fresh | jax.tree.map(jnp.asarray, given)
+    return fresh | jax.tree.map(jnp.array, given)  # copies: a training step takes its state's memory for the next one

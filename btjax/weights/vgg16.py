@@ -89,7 +89,7 @@ def load(path: str | pathlib.Path) -> Weights:
         raise InputError(f"--weights={path}: PyTorch's weights, expected a checkpoint: scripts/convert_vgg16 makes one")
     try:
         with h5py.File(path) as file:
-            root = file["model_weights"] if "model_weights" in file else file  # the first in a whole saved model
+            root: Any = file.get("model_weights", file)  # a whole saved model has a group for its weights
             leaves = _legacy_leaves(root) if "layer_names" in root.attrs else _keras3_leaves(root)
     except (OSError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
