@@ -3,11 +3,9 @@
 Everything below is imported when it is first used, so that `import btjax` is quick.
 
 Example:
-  >>> import btjax, tempfile
-  >>> config = btjax.preset("cnn_demo").replace("training.epochs", 1).replace("data.phantom_patients", 8)
-  >>> run = btjax.train(config.replace("data.image_size", 32), tempfile.mkdtemp() + "/run")
-  >>> btjax.explain(run, run_slices := btjax.make_phantom(2, 1, 32).images, "gradient").shape == run_slices.shape
-  True
+  >>> import btjax
+  >>> btjax.preset("cnn_cpu").replace("data.protocol", "family").data.protocol
+  'family'
 """
 
 from typing import TYPE_CHECKING

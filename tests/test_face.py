@@ -1,5 +1,7 @@
 """What people import: quick, lazy, complete, and as the README says."""
 
+import doctest
+import inspect
 import pathlib
 import re
 import subprocess
@@ -16,6 +18,14 @@ def test_everything_that_btjax_names_is_there():
     for name in btjax.__all__:
         assert getattr(btjax, name) is not None, name
     assert set(btjax.__all__) <= set(dir(btjax))
+
+
+def test_every_function_of_the_face_has_an_example_that_runs():
+    for name in btjax.__all__:
+        thing = getattr(btjax, name)
+        if inspect.isfunction(thing):
+            (*_, found) = doctest.DocTestFinder(recurse=False).find(thing, name, globs={})
+            assert any(not example.options.get(doctest.SKIP) for example in found.examples), name
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -97,6 +97,13 @@ def evaluate(
 
     Raises:
       InputError: no run there, or another data set than it was trained on.
+
+    Example:
+      >>> import btjax, tempfile
+      >>> config = btjax.preset("cnn_demo").replace("training.epochs", 1).replace("data.phantom_patients", 8)
+      >>> run = btjax.train(config.replace("data.image_size", 32), tempfile.mkdtemp() + "/run")
+      >>> btjax.evaluate(run).test == run.report.test
+      True
     """
     folder = RunFolder(run.folder if isinstance(run, Run) else run)
     config = folder.config()
@@ -130,6 +137,14 @@ def train_several(
 
     Raises:
       InputError: see `train`; options that several runs cannot share.
+
+    Example:
+      >>> import btjax, tempfile
+      >>> config = btjax.preset("cnn_demo").replace("training.epochs", 1).replace("data.phantom_patients", 8)
+      >>> config = config.replace("data.image_size", 32)
+      >>> seeds = {f"seed_{seed}": config.replace("seed", seed) for seed in (0, 1)}
+      >>> sorted(btjax.train_several(seeds, tempfile.mkdtemp()))
+      ['seed_0', 'seed_1']
     """
     observers = observers or (lambda _: Observer())
     jobs = _open_several(configs, pathlib.Path(folder), resume, observers, cache_dir)

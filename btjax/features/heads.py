@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.files import write_whole
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable
 
 
 def _linear_probe(inverse_strength: float) -> Any:
@@ -22,7 +24,7 @@ def _linear_probe(inverse_strength: float) -> Any:
 def _knn(neighbours: float) -> Any:
     from sklearn.neighbors import KNeighborsClassifier
 
-    return KNeighborsClassifier(int(neighbours), weights="distance")
+    return KNeighborsClassifier(int(neighbours), weights="distance", algorithm="brute")
 
 
 def _svm(c: float) -> Any:

@@ -38,6 +38,11 @@ class RunFolder:
         self.path = pathlib.Path(path)
         self.checkpoints = Checkpoints(self.path / "checkpoints")
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to lose; a classical head has "best" alone."""
+        return self.checkpoints.exists("last") or self.checkpoints.exists("best")
+
     def check(self, config: Config, resume: bool) -> None:
         """Checks that the folder can hold this run; writes nothing.
 
@@ -46,7 +51,7 @@ class RunFolder:
         """
         path = self.path / "config.json"
         if path.exists():
-            if not self.checkpoints.exists("last"):
+            if not self.begun:
                 return  # stopped before its first checkpoint: there is nothing to lose
             self._check_config(path, config)
             if not resume:
@@ -65,7 +70,7 @@ class RunFolder:
           InputError: the folder's run was started on other classes or other rows: another data set, or the same in
             another order.
         """
-        if (self.path / "config.json").exists() and self.checkpoints.exists("last"):
+        if (self.path / "config.json").exists() and self.begun:
             self.check_data(config, split, f"--data_dir={config.data.data_dir}")
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_json("config.json", config.to_json() | {"split": split.fingerprint})

@@ -51,6 +51,7 @@ class RunLog(Observer):
         """Writes the epoch's metrics."""
         row = progress.history[-1]
         self._folder.write_metrics(progress.history)
-        for name in row.keys() - {"epoch", "step"} if self._writer is not None else ():
-            self._writer.add_scalar(name, row[name], int(row["step"]))
+        if self._writer is not None:
+            for name in row.keys() - {"epoch", "step"}:
+                self._writer.add_scalar(name, row[name], int(row["step"]))
         self._observer.on_epoch(progress)

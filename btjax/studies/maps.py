@@ -45,7 +45,11 @@ def explain(
       ValueError: images of another type or shape.
 
     Example:
-      >>> maps = explain(restore("runs/cnn"), slices.images[:4], "grad_cam")  # doctest: +SKIP
+      >>> import btjax, tempfile
+      >>> config = btjax.preset("cnn_demo").replace("training.epochs", 1).replace("data.phantom_patients", 8)
+      >>> run = btjax.train(config.replace("data.image_size", 32), tempfile.mkdtemp() + "/run")
+      >>> btjax.explain(run, btjax.make_phantom(1, 1, 32).images, "grad_cam").shape
+      (3, 32, 32)
     """
     require_network(run)
     size = run.config.data.image_size

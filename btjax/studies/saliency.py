@@ -267,7 +267,7 @@ def _randomisation_row(
 
 
 def _scorable(masks: np.ndarray) -> np.ndarray:
-    """bool [N]: the masks, bool [N, S, S], that have tumour and background."""
+    """Which masks, bool [N, S, S], have tumour and background: bool [N]."""
     return masks.any(axis=(1, 2)) & ~masks.all(axis=(1, 2))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import btjax
+from btjax.base.errors import InputError
 from btjax.weights import vgg16
 from tests.weights.files import random_leaves, torchvision_state, write_legacy
 
@@ -64,12 +65,27 @@ def test_evaluating_needs_no_weights_and_gives_the_same_scores(environment, fini
     assert after["test"]["confusion_matrix"] == before["test"]["confusion_matrix"]
 
 
-def test_a_classical_head_writes_a_report(environment, weights, tmp_path):
-    done = run(environment, *TINY, "--head=knn", f"--weights={weights}", f"--workdir={tmp_path / 'knn'}")
+@pytest.mark.parametrize("head", ["knn", "svm", "linear_probe"])
+def test_a_classical_head_is_reported_restored_and_evaluated_like_any_run(environment, weights, tmp_path, head):
+    folder = tmp_path / head
+    done = run(environment, *TINY, f"--head={head}", f"--weights={weights}", f"--workdir={folder}")
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "knn" / "report.json").read_text())
-    assert report["training"]["head"] == "knn" and report["test"]["slices"] > 0
-    assert (tmp_path / "knn" / "report.html").stat().st_size > 10_000
+    report = json.loads((folder / "report.json").read_text())
+    assert report["training"]["head"] == head and report["test"]["slices"] > 0
+    assert (folder / "report.html").stat().st_size > 10_000
+    restored, slices = btjax.restore(folder), btjax.make_phantom(8, 3, 32)
+    kept = restored.predictions
+    np.testing.assert_array_equal(kept.ids, slices.ids)
+    np.testing.assert_allclose(restored.logits(slices.images), kept.logits, rtol=1e-3, atol=1e-3)
+    assert kept.side("test").accuracy == pytest.approx(report["test"]["accuracy"])
+    with pytest.raises(InputError, match=f"its head is {head}, which has no gradient"):
+        btjax.explain(restored, slices.images[:1])
+    again = run(environment, *TINY, f"--head={head}", f"--weights={weights}", f"--workdir={folder}")
+    assert again.returncode == 2 and "holds a run already" in again.stderr.splitlines()[-1]
+    if head == "knn":
+        evaluated = run(environment, *TINY, f"--head={head}", f"--workdir={folder}", "--eval_only")
+        assert evaluated.returncode == 0, evaluated.stderr
+        assert json.loads((folder / "report.json").read_text())["test"]["accuracy"] == report["test"]["accuracy"]
 
 
 def test_converted_torchvision_weights_train_under_their_own_scale_alone(environment, tmp_path, safetensors):
