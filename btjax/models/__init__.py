@@ -1,7 +1,1 @@
-"""The networks, by the name of the experiment that trains them."""
-
-from btjax.models.cnn import CNN
-from btjax.models.unet import EncoderClassifier, UNet
-from btjax.models.vgg16 import VGG16
-
-MODELS = {"cnn": CNN, "vgg16": VGG16, "unet": UNet, "encoder_classifier": EncoderClassifier}
+"""The networks, one a file; all keep the protocol of `btjax.nn.network` or, as autoencoders, take its `train` and `counted`."""

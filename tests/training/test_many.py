@@ -194,7 +194,7 @@ def test_the_form_follows_from_where_the_data_lies_and_not_from_the_default_plat
     assert suitable_form(many.dataset) == "map"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert suitable_form(many.dataset) == "map"
-    elsewhere = types.SimpleNamespace(devices=lambda: {types.SimpleNamespace(platform="gpu")})
+    elsewhere = types.SimpleNamespace(devices=lambda: [types.SimpleNamespace(platform="gpu")])
     assert suitable_form({"images": elsewhere}) == "vmap"
 
 
