@@ -1,1 +1,4 @@
-"""The networks, one a file; all keep the protocol of `btjax.nn.network` or, as autoencoders, take its `train` and `counted`."""
+"""The networks, one a file.
+
+Classifiers keep the protocol of `btjax.nn.network`; autoencoders take its `train` and `counted`.
+"""
