@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from btjax.systems.config import Config
     from btjax.systems.presets import preset
     from btjax.systems.system import System, find_system, register
+    from btjax.training.loop import Interrupted
 
 __all__ = [
     "CLASSES",
     "PROTOCOLS",
     "Config",
     "InputError",
+    "Interrupted",
     "Observer",
     "Predictions",
     "ProgressBar",
@@ -68,6 +70,7 @@ _PLACES = {
     "systems.config": ["Config"],
     "systems.presets": ["preset"],
     "systems.system": ["System", "find_system", "register"],
+    "training.loop": ["Interrupted"],
 }
 
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_PLACES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from btjax.systems.config import Config, config_groups
 
 if TYPE_CHECKING:
     import dataclasses
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
@@ -66,17 +68,12 @@ def define_process_flags() -> None:
         flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0)
 
 
-class heading:
+@contextlib.contextmanager
+def heading(title: str) -> Iterator[None]:
     """Context in which flags are defined that --help shows under a heading."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-
-    def __enter__(self) -> None:
-        self._before = set(FLAGS)
-
-    def __exit__(self, *_: object) -> None:
-        _GROUPS.setdefault(self._title, []).extend(name for name in FLAGS if name not in self._before)
+    before = set(FLAGS)
+    yield
+    _GROUPS.setdefault(title, []).extend(name for name in FLAGS if name not in before)
 
 
 def define_group(kind: type, title: str) -> None:
@@ -127,8 +124,12 @@ def flag_before_parsing(name: str, default: str, arguments: Sequence[str] | None
         given = FLAGS.read_flags_from_files(["command", *given], force_gnu=False)
     except (flags.Error, OSError) as error:
         raise InputError(f"--flagfile: {error}") from None
-    values = [text.partition("=")[2] for text in given if text.startswith((f"--{name}=", f"-{name}="))]
-    return values[-1] if values else default
+    values = [default]
+    for text, following in itertools.zip_longest(given, given[1:], fillvalue=""):
+        flag, separator, value = text.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            values.append(value if separator else following)
+    return values[-1]
 
 
 def config_from_flags(system: str) -> Config:
@@ -149,7 +150,7 @@ def several_configs(config: Config) -> dict[str, Config]:
     """
     seeds = [int(text) if text.strip().isdecimal() else -1 for text in FLAGS.seeds]
     if len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
-        raise InputError(f"--seeds={','.join(FLAGS.seeds)}: expected different integers from 0 on, comma-separated")
+        raise InputError(f"--seeds={','.join(FLAGS.seeds)}: expected distinct non-negative integers, comma-separated")
     configs = {"": config}
     if seeds:
         configs = {f"seed_{seed}": config.replace("seed", seed) for seed in seeds}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from btjax.reports.numbers import number, percent
-from experiments.tables import difference, mean_accuracy, saliency_rows, with_interval
+from experiments.tables import difference, is_whole, mean_accuracy, saliency_rows, with_interval
 
 Results = dict[str, dict[str, Any]]
 
@@ -32,23 +32,23 @@ def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:
             seeds = ", ".join(percent(run["test"]["accuracy"]) for run in group)
             mean = percent(mean_accuracy(group, "test"))
             lines.append(f"`slice`: **{mean}** test accuracy, mean of {len(group)} seeds ({seeds})")
-        elif len(group) > 1:
+        elif group and is_whole(group):
             total = sum(run["test"]["slices"] for run in group)
             pooled = sum(run["test"]["slices"] * run["test"]["accuracy"] for run in group) / total
             accuracies = [run["test"]["accuracy"] for run in group]
             spread = f"{percent(min(accuracies))} to {percent(max(accuracies))} by fold"
             lines.append(f"`{protocol}`, {len(group)} folds: **{percent(pooled)}** of {total} slices, {spread}")
-        for run in group if len(group) == 1 else []:
-            kind = f"`{protocol}`" if protocol == "slice" else f"`{protocol}`, one fold"
+        for run in group[:1] if group and not is_whole(group) and (protocol != "slice" or len(group) == 1) else []:
+            kind = f"`{protocol}`, one seed" if protocol == "slice" else f"`{protocol}`, one fold and seed"
             lines.append(f"{kind}: **{with_interval(run['test'], 'accuracy')}** of {run['test']['slices']} slices")
     return lines
 
 
 def _unet_line(result: dict[str, Any]) -> str:
-    test = result["classifier"]["test"]
+    test, error = result["classifier"]["test"], number(result["reconstruction"]["mae"])
     return (
-        f"U-Net, 128 px, `{result['protocol']}`: mean absolute error {number(result['reconstruction']['mae'])}; its "
-        f"encoder classifies **{with_interval(test, 'accuracy')}** of {test['slices']} test slices"
+        f"U-Net, 128 px, `{result['protocol']}`, one seed: mean absolute error {error}; its encoder classifies "
+        f"**{with_interval(test, 'accuracy')}** of {test['slices']} test slices"
     )
 
 
@@ -57,8 +57,8 @@ def _maps_line(result: dict[str, Any]) -> str:
     (gradient,) = saliency_rows(result, "comparison", method="gradient", **keys)
     (noise,) = saliency_rows(result, "controls", method="noise", **keys)
     return (
-        f"Maps of the CNN, `{result['protocol']}`: the gradient's average precision for the tumour is "
-        f"{number(gradient['mean'])}, noise has {number(noise['mean'])}, and a Gaussian at the middle of the slice "
+        f"Maps of the CNN, `{result['protocol']}`, one fold and seed: the gradient's average precision for the tumour "
+        f"is {number(gradient['mean'])}, noise has {number(noise['mean'])}, and a Gaussian at the middle of the slice "
         f"has {_control(result, 'centre')}"
     )
 

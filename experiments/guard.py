@@ -37,7 +37,7 @@ def run_guarded(name: str, main: Callable[[], None], description: str) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder(FLAGS.cache_dir) / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
         if arguments[1:]:
-            raise InputError(f"{arguments[1]}: found a word that is no flag, expected --name=value")
+            raise InputError(f"{arguments[1]}: is not a flag, expected --name=value")
         main()
 
     app.run(lambda arguments: fail_in_one_line(name, lambda: guarded(arguments)))

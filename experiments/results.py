@@ -19,8 +19,10 @@ import msgspec
 
 from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json, write_whole
-from btjax.runs.report import ClassifierReport
+from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import Run
+from btjax.studies.saliency_rows import SaliencyReport
+from btjax.studies.unet import UNetReport
 from experiments.findings import findings, result_lines
 from experiments.tables import classifier_table, saliency_table, speed_table, unet_table, variants_table
 
@@ -56,7 +58,7 @@ def _kept(scores: Scores) -> dict[str, Any]:
 
 def unet_summary(folder: pathlib.Path) -> dict[str, Any]:
     """A U-Net experiment's scores, with its classifier's; InputError where a stage is missing."""
-    report = read_json(folder / "unet.json")
+    report = msgspec.to_builtins(read_typed(folder / "unet.json", UNetReport), str_keys=True)
     return report | {"config": without_paths(report["config"]), "classifier": summary(folder / "classifier")}
 
 
@@ -66,8 +68,8 @@ def saliency_summary(folder: pathlib.Path) -> dict[str, Any]:
     Means are kept of all slices; comparisons with the best control also by class, lesion size and plane, of the scores
     that the tables speak of; controls of all slices and by class.
     """
-    report = read_json(folder / "saliency.json")
-    if not report.get("localisation"):
+    report = msgspec.to_builtins(read_typed(folder / "saliency.json", SaliencyReport))
+    if report["localisation"] is None:
         raise InputError(f"{folder}/saliency.json: has no scores, since its data set has no masks")
     by_group = ("average_precision", "pointing")
     kept = {
@@ -103,7 +105,7 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
 def unet_variants(folders: list[pathlib.Path]) -> dict[str, Any]:
     """The scores of several U-Nets, each under the name of its folder, without its classifier."""
     kept = ("protocol", "test_slices", "reconstruction", "final", "latent", "final_latent", "config")
-    reports = {folder.name: read_json(folder / "unet.json") for folder in folders}
+    reports = {folder.name: msgspec.to_builtins(read_typed(folder / "unet.json", UNetReport)) for folder in folders}
     first = next(iter(reports.values()))
     for name, report in reports.items():
         for group in ("data", "training"):
@@ -130,9 +132,18 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     def place(run: dict[str, Any]) -> tuple[str, int, int, int]:
         return run["protocol"], run["split"]["seed"], run["split"]["fold"], run["config"]["seed"]
 
+    if before is not None and "runs" not in before:
+        raise InputError(
+            f"{folders[0]}: a classifier's run, but the results file holds something else; expected another --name"
+        )
     runs = {place(run): run for run in (before or {}).get("runs", [])}
     for folder in folders:
         run = summary(folder)
+        for held in runs.values():
+            if held["config"]["system"] != run["config"]["system"]:
+                raise InputError(
+                    f"{folder}: a run of {run['config']['system']}, the results file holds {held['config']['system']}"
+                )
         runs[place(run)] = run
     return {"runs": list(runs.values())}
 

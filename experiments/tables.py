@@ -16,10 +16,9 @@ def classifier_table(runs: list[dict[str, Any]]) -> str:
     ]
     by_protocol = {protocol: [run for run in runs if run["protocol"] == protocol] for protocol in _protocols(runs)}
     for protocol, group in by_protocol.items():
-        if protocol != "slice" and len(group) > 1:
-            lines.append(_fold_row(protocol, group))
-        else:
-            lines += [_run_row(run) for run in group]
+        for seed in dict.fromkeys(run["config"]["seed"] for run in group):
+            of_seed = [run for run in group if run["config"]["seed"] == seed]
+            lines += [_fold_row(protocol, of_seed)] if is_whole(of_seed) else [_run_row(run) for run in of_seed]
     for protocol, group in by_protocol.items():
         if protocol == "slice" and len(group) > 1:
             test, held_out, validation = (mean_accuracy(group, side) for side in ("test", "held_out", "validation"))
@@ -27,9 +26,15 @@ def classifier_table(runs: list[dict[str, Any]]) -> str:
                 f"\nMean of the {len(group)} `{protocol}` runs: **{percent(test)}** test, {percent(validation)} "
                 f"validation, {percent(held_out)} over both (validation chose the checkpoint)."
             )
-    if any(len(group) == 1 and protocol != "slice" for protocol, group in by_protocol.items()):
+    if any(not is_whole(group) and protocol != "slice" for protocol, group in by_protocol.items()):
         lines.append("\nRows that name a fold are that single fold and seed, not a cross-validation.")
     return "\n".join(lines)
+
+
+def is_whole(runs: list[dict[str, Any]]) -> bool:
+    """Whether runs are all folds of a protocol whose folds test every slice once."""
+    folds = sorted(run["split"]["fold"] for run in runs)
+    return runs[0]["protocol"] != "slice" and folds == list(range(runs[0]["split"]["folds"]))
 
 
 def mean_accuracy(runs: list[dict[str, Any]], side: str) -> float:
@@ -96,7 +101,7 @@ def _fold_row(protocol: str, runs: list[dict[str, Any]]) -> str:
 
 
 def _optional(scores: dict[str, Any], name: str, form: Any = number) -> str:
-    """A value that files of before do not have."""
+    """A value that older files do not have."""
     return form(scores[name]) if name in scores else ""
 
 
@@ -125,7 +130,7 @@ def speed_table(result: dict[str, Any]) -> str:
         if "forms" not in case:
             notes.append(_speed_note(name, case))
             continue
-        jax = case.get("versions", {}).get("jax", "")  # not in results of before versions were kept
+        jax = case.get("versions", {}).get("jax", "")  # older results do not say
         for suffix in ("", "_bfloat16"):
             forms = {form: row for form, row in case["forms"].items() if form.endswith("_bfloat16") == bool(suffix)}
             own = forms.get(f"btjax{suffix}")

@@ -6,6 +6,7 @@ for one system.
 
 from __future__ import annotations
 
+import pathlib
 import statistics
 import sys
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from btjax.systems.system import find_system, system_names
 from btjax.training.hosts import leads
 from experiments.command_line import (
     FLAGS,
+    asked_for_help,
     config_from_flags,
     define_flags,
     flag_before_parsing,
@@ -42,6 +44,9 @@ def run_system(default: str | None, description: str) -> None:
       description: the command's docstring.
     """
     command = default or "train"
+    if default is None and asked_for_help(sys.argv[1:]) and not flag_before_parsing("system", ""):
+        print(f"{description}\nSystems: {', '.join(system_names())}\n\nAdd --system=NAME for the flags of one.")
+        return
     fail_in_one_line(command, lambda: _define(default))
     run_guarded(command, main, description)
 
@@ -83,7 +88,7 @@ def run_several(configs: dict[str, Config]) -> None:
     if FLAGS.coordinator:
         raise InputError("--coordinator: several processes train one run; leave out --all_folds and --seeds")
     if FLAGS.eval_only:
-        runs = {name: Run(RunFolder(FLAGS.workdir).path / name) for name in configs}
+        runs = {name: Run(pathlib.Path(FLAGS.workdir) / name) for name in configs}
         for name, run in runs.items():
             RunFolder(run.folder).check(configs[name], True)
             data = configs[name].data.data_dir

@@ -71,7 +71,10 @@ def from_dict(group: type, values: dict[str, Any], where: str) -> Any:
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in values.items():
         check_option(group, name, value, f"{where}: {name}")
-    return group(**values)
+    try:
+        return group(**values)
+    except InputError as error:  # options that do not go together
+        raise InputError(f"{where}: {error}") from None
 
 
 def check_option(group: type, name: str, value: Any, where: str) -> None:

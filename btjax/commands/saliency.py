@@ -97,12 +97,12 @@ def open_run(
 ) -> Subject:
     """Restores a run, loads its data, and checks that these are the data that it was trained on."""
     run = restore(folder)
-    require_network(run)
+    require_network(run, f"--checkpoint={folder}")
     own = run.config if not data_dir else run.config.replace("data.data_dir", data_dir)
     slices, form = load_slices(own, observer, cache_dir)
     data = divide(own, slices, form)
     flag = f"--data_dir={own.data.data_dir}"
-    RunFolder(folder).check_data(own.with_classes(slices.classes), data.split, flag)
+    RunFolder(folder).check_data(own.with_classes(slices.classes), data.split, slices.fingerprint, flag)
     return open_subject(run, data, config.arithmetic)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError
 from btjax.base.files import cache_folder
@@ -26,7 +27,7 @@ from btjax.studies.training import (
     prepare_job,
     training_of,
 )
-from btjax.systems.system import Place, prepare_slices
+from btjax.systems.system import Place, find_system, prepare_slices
 from btjax.training.hosts import leads
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def train(
       >>> run.report.test.slices == len(run.predictions.side("test"))
       True
     """
-    place = RunFolder(folder)
+    config, place = find_system(config.system).adapt(config), RunFolder(folder)
     place.check(config, resume)
     with told(observer) as watching:
         job = open_job(config, place, observer=watching, cache_dir=cache_dir)
@@ -111,8 +112,9 @@ def evaluate(
         config = config.replace("data.data_dir", data_dir)
     with told(observer) as watching:
         job = open_job(config, folder, prepare=prepare_slices, observer=watching, cache_dir=cache_dir)
-        folder.check_data(job.config, job.data.split, f"--data_dir={config.data.data_dir}")
-        return conclude(job)
+        flag = f"--data_dir={config.data.data_dir}"
+        folder.check_data(job.config, job.data.split, job.data.slices.fingerprint, flag)
+        return conclude(job, _former_report(folder))
 
 
 def train_several(
@@ -167,7 +169,7 @@ def _open_several(
     begun = any(place.path.exists() for place in places.values())
     for name, place in places.items():  # what was begun can be resumed with further seeds beside it
         place.check(configs[name], resume and (place.path.exists() or not begun))
-    first_name, first = next(iter(configs.items()))
+    first_name, first = _first_of(configs)
     with told(observers(first_name)) as observer:
         slices, form = load_slices(first, observer, cache_dir)
         _tell_untested(configs, len(slices), observer)
@@ -177,6 +179,21 @@ def _open_several(
             config = config.with_classes(slices.classes)
             jobs[name] = prepare_job(config, places[name], divide(config, slices, form, observer), place)
     return jobs
+
+
+def _first_of(configs: dict[str, Config]) -> tuple[str, Config]:
+    """The first config and its name, once it is sure that the others differ in seed and fold alone."""
+    if not configs:
+        raise InputError("no configs to train, expected at least one")
+
+    def common(config: Config) -> dict[str, Any]:
+        return config.replace("seed", 0).replace("data.fold", 0).to_json()
+
+    first_name, first = next(iter(configs.items()))
+    for name, config in configs.items():
+        if common(config) != common(first):
+            raise InputError(f"{name}: differs from {first_name} in more than seed and fold; train it on its own")
+    return first_name, first
 
 
 def _tell_untested(configs: dict[str, Config], rows: int, observer: Observer) -> None:
@@ -191,10 +208,25 @@ def _tell_untested(configs: dict[str, Config], rows: int, observer: Observer) ->
         )
 
 
-def conclude(job: Job) -> Report:
-    """Scores a trained run and writes predictions, report, page and figures into its folder."""
+def conclude(job: Job, former: Report | None = None) -> Report:
+    """Scores a trained run and writes predictions, report, page and figures into its folder.
+
+    Args:
+      job: the run.
+      former: its report from when it was trained, where there is one: it knows how that was done.
+    """
     info = run_info(job.config, job.data, *training_of(job))
+    if former is not None and former.checkpoint == info.checkpoint:
+        info = dataclasses.replace(info, training=former.training, versions=former.versions)
     return _CONCLUSIONS[info.task](job, info)
+
+
+def _former_report(folder: RunFolder) -> Report | None:
+    """The report that a folder holds, if it is one of this version."""
+    try:
+        return Run(folder.path).report
+    except InputError:
+        return None
 
 
 def _conclude_classifier(job: Job, info: RunInfo) -> Report:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from btjax.base.errors import InputError
 from btjax.base.progress import Observer, told
 from btjax.commands.train import conclude
-from btjax.data.preprocess import Augmentation
 from btjax.models.compose import encoder_of
 from btjax.models.unet import EncoderClassifier, halvings
 from btjax.reports.unet import write_unet_report
@@ -21,6 +20,7 @@ from btjax.studies.training import Job, fit
 from btjax.studies.unet import UNetReport, check_figures, unet_report
 from btjax.systems.config import Config
 from btjax.systems.system import Prepared
+from btjax.systems.unet import autoencoder_config
 from btjax.training.loop import Examples
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 
 STAGES = (AUTOENCODER, CLASSIFIER, "compose", "figures")
-
-
-def autoencoder_config(config: Config) -> Config:
-    """The autoencoder's own config: it is chosen by its loss and sees slices as they are."""
-    training = dataclasses.replace(config.training, select="validation_loss")
-    return dataclasses.replace(config, training=training, augmentation=Augmentation())
 
 
 def encoder_classifier_config(config: Config) -> Config:
@@ -108,48 +102,43 @@ def unet(
         job = dataclasses.replace(job, config=config.with_classes(slices.classes))
         data = divide(job.config, slices, form, watching)
     if "figures" in stages:
-        check_figures(data)
-    if AUTOENCODER in stages:
-        _train_autoencoder(job, data, observers(AUTOENCODER))
-    if CLASSIFIER in stages:
-        _train_classifier(job, data, observers(CLASSIFIER))
+        check_figures(config, data.tested)
+    # Both folders are checked before anything is trained.
+    resumed = {stage: _resumed(job, stage) for stage in (AUTOENCODER, CLASSIFIER) if stage in stages}
+    for stage, resume in resumed.items():
+        _train(job, data, stage, resume=resume, observer=observers(stage))
     if "compose" in stages:
         _compose(job)
     if "figures" not in stages:
         return None
-    for name, own in ((AUTOENCODER, autoencoder_config), (CLASSIFIER, encoder_classifier_config)):
-        job.place(name).check_data(own(job.config), data.split, f"--data_dir={config.data.data_dir}")
+    for stage in (AUTOENCODER, CLASSIFIER):
+        flag = f"--data_dir={config.data.data_dir}"
+        job.place(stage).check_data(job.config, data.split, data.slices.fingerprint, flag)
     report, pictures = unet_report(job.folder, data)
     write_unet_report(RunFolder(job.folder), report, pictures, data.tested)
     return report
 
 
-def _resumed(place: RunFolder, config: Config, resume: bool) -> bool:
-    """Checks a stage's folder; under --resume a stage that was never begun begins."""
-    resume = resume and (place.path / "config.json").exists()
-    place.check(config, resume)
+_CONFIGS = {AUTOENCODER: autoencoder_config, CLASSIFIER: encoder_classifier_config}
+
+
+def _resumed(job: _Experiment, stage: str) -> bool:
+    """Checks the folder of a stage that is trained; a stage that was never begun begins, even when resuming."""
+    place = job.place(stage)
+    resume = job.resume and (place.path / "config.json").exists()
+    place.check(_CONFIGS[stage](job.config), resume)
     return resume
 
 
-def _train_autoencoder(job: _Experiment, data: Divided, observer: Observer) -> None:
-    """Stage 1: mean absolute error between a slice and its reconstruction."""
-    config, place = autoencoder_config(job.config), job.place(AUTOENCODER)
-    resume = _resumed(place, config, job.resume)
-    prepared = Prepared(config.task(), Examples.of(data.slices, data.split))
-    own = Job(place, config, data, prepared)
-    fit(own, resume=resume, observer=observer)
-    conclude(own)
-
-
-def _train_classifier(job: _Experiment, data: Divided, observer: Observer) -> None:
-    """Stage 2: the encoder with a dense layer, and its report."""
-    config, place = encoder_classifier_config(job.config), job.place(CLASSIFIER)
-    resume = _resumed(place, config, job.resume)
+def _train(job: _Experiment, data: Divided, stage: str, *, resume: bool, observer: Observer) -> None:
+    """Trains the autoencoder or the encoder classifier, and writes its report."""
+    config = _CONFIGS[stage](job.config)
     pretrained = None
-    if job.config.extra.classifier_start == AUTOENCODER:
+    if stage == CLASSIFIER and job.config.extra.classifier_start == AUTOENCODER:
         job.require(CLASSIFIER, AUTOENCODER)
         pretrained = encoder_of(restore(job.place(AUTOENCODER).path).variables)
-    own = Job(place, config, data, Prepared(config.task(), Examples.of(data.slices, data.split), pretrained))
+    prepared = Prepared(config.task(), Examples.of(data.slices, data.split), pretrained)
+    own = Job(job.place(stage), config, data, prepared)
     fit(own, resume=resume, observer=observer)
     conclude(own)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import re
 from typing import Any
 
@@ -89,6 +91,14 @@ class Slices:
         """The slices of the given row numbers, in their order."""
         arrays: dict[str, Any] = {name: array[rows] for name, array in self.fields().items()}
         return dataclasses.replace(self, **arrays)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of what the slices are: their ids, classes, labels and pixels."""
+        digest = hashlib.sha256(repr((self.classes, self.ids.tolist(), self.images.shape)).encode())
+        digest.update(b"" if self.labels is None else self.labels.astype(np.int32).tobytes())
+        digest.update(np.ascontiguousarray(self.images))
+        return digest.hexdigest()[:16]
 
     @property
     def families(self) -> np.ndarray | None:

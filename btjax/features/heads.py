@@ -71,8 +71,9 @@ class Head:
             if values.ndim == 1:  # of two classes scikit-learn gives one value
                 values = np.stack([-values, values], axis=1)
         else:
+            values = self.pipeline.predict_proba(flat)
             # A class without a single vote is unlikely, not impossible.
-            values = np.log(np.clip(self.pipeline.predict_proba(flat), 1e-3, 1))
+            values = np.log(np.clip(values, 1e-3 if self.name == "knn" else np.finfo(np.float64).tiny, 1))
         return values.astype(np.float32)
 
     def save(self, path: pathlib.Path) -> None:
@@ -98,7 +99,7 @@ def load_head(path: pathlib.Path) -> Head:
         head = Head(content["name"], float(content["setting"]), content["pipeline"])
     except Exception as error:  # a damaged file fails in as many ways as there are types in it
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path}: damaged, or no head of btjax: {reason}") from error
+        raise InputError(f"{path}: damaged, or not written by btjax: {reason}") from error
     if head.name not in HEADS:
         raise InputError(f"{path}: head {head.name!r}, expected one of {', '.join(HEADS)}")
     return head

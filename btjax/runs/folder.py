@@ -59,49 +59,52 @@ class RunFolder:
         elif self.path.exists() and not self.path.is_dir():
             raise InputError(f"--workdir={self.path}: found a file, expected a folder")
         elif self.path.exists() and any(entry.suffix != ".part" for entry in self.path.iterdir()):
-            raise InputError(f"--workdir={self.path}: not empty and no run of btjax; expected a new folder")
+            raise InputError(f"--workdir={self.path}: not empty, and not a btjax run; expected a new folder")
         elif resume:
             raise InputError(f"--workdir={self.path}: no run to resume or evaluate")
 
-    def start(self, config: Config, split: Split) -> None:
-        """Makes the folder and saves the config with the split's fingerprint.
+    def start(self, config: Config, split: Split, slices: str) -> None:
+        """Makes the folder and saves the config with the fingerprints of the split and of the slices.
+
+        Args:
+          config: of the run, with the classes of the data set.
+          split: of the data set.
+          slices: `Slices.fingerprint` of the data set.
 
         Raises:
-          InputError: the folder's run was started on other classes or other rows: another data set, or the same in
-            another order.
+          InputError: the folder's run was started on other classes, slices or rows.
         """
         if (self.path / "config.json").exists() and self.begun:
-            self.check_data(config, split, f"--data_dir={config.data.data_dir}")
+            self.check_data(config, split, slices, f"--data_dir={config.data.data_dir}")
         self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json("config.json", config.to_json() | {"split": split.fingerprint})
+        self.write_json("config.json", config.to_json() | {"split": split.fingerprint, "slices": slices})
 
-    def check_data(self, config: Config, split: Split, flag: str) -> None:
-        """Checks that the run was trained on these classes and these rows.
+    def check_data(self, config: Config, split: Split, slices: str, flag: str) -> None:
+        """Checks that the run was trained on these classes, slices and rows.
 
         Args:
           config: the run's, with the classes of the data set that was loaded.
           split: the split of that data set.
+          slices: `Slices.fingerprint` of that data set.
           flag: what the user gave, named in the error.
 
         Raises:
-          InputError: other classes or other rows.
+          InputError: others.
         """
         check_classes(self.config().classes, config.classes, flag, self.path)
-        held = self.split_fingerprint()
-        if held not in (None, split.fingerprint):
-            raise InputError(
-                f"{flag}: its split is {split.fingerprint}, the run in {self.path} was trained on {held}; expected the "
-                "same data set"
-            )
+        kept = read_json(self.path / "config.json")
+        for name, found in (("split", split.fingerprint), ("slices", slices)):
+            held = kept.get(name, found)  # configs of early versions do not have both
+            if held != found:
+                raise InputError(
+                    f"{flag}: the fingerprint of its {name} is {found}, the run in {self.path} was trained on {held}; "
+                    "expected the same data set"
+                )
 
     def config(self) -> Config:
         """The config that the folder's run was started with."""
         path = self.path / "config.json"
         return Config.from_json(read_json(path), str(path))
-
-    def split_fingerprint(self) -> str | None:
-        """The fingerprint of the rows that the run was trained on; None in configs of early versions."""
-        return read_json(self.path / "config.json").get("split")
 
     def history(self) -> list[dict[str, float]]:
         """The rows of metrics.jsonl, one for each completed epoch; none for a run without epochs."""

@@ -140,4 +140,4 @@ class Predictions:
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"{path}: damaged or no predictions of btjax: {reason}") from error
+            raise InputError(f"{path}: damaged, or not written by btjax: {reason}") from error

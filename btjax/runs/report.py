@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -147,6 +147,7 @@ class ReconstructionReport(RunInfo):
     validation: ReconstructionScores
 
 
+Kind = TypeVar("Kind")
 Report = ClassifierReport | ReconstructionReport
 
 _KINDS: dict[str, type[ClassifierReport] | type[ReconstructionReport]] = {
@@ -166,14 +167,32 @@ def read_report(path: pathlib.Path) -> Report:
     Raises:
       InputError: there is none, or it is damaged or of another version.
     """
+    task = _values(path).get("task")
+    if task not in _KINDS:
+        raise InputError(f"{path}: task is {task!r}, expected one of {', '.join(_KINDS)}")
+    return read_typed(path, _KINDS[task])
+
+
+def read_typed(path: pathlib.Path, kind: type[Kind]) -> Kind:
+    """Reads a report of a kind, which a study wrote as JSON.
+
+    Args:
+      path: the file.
+      kind: a frozen dataclass with a `schema`.
+
+    Raises:
+      InputError: there is none, or it is damaged or of another version.
+    """
+    try:
+        return msgspec.convert(_values(path), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: damaged, or not written by btjax: {error}") from None
+
+
+def _values(path: pathlib.Path) -> dict[str, Any]:
+    """The JSON object in a file, of the present version."""
     values = read_json(path, "the report of a finished run")
     schema = values.get("schema", 1) if isinstance(values, dict) else None
     if schema != SCHEMA:
         raise InputError(f"{path}: report of schema {schema}, expected {SCHEMA}: --eval_only writes it again")
-    kind = _KINDS.get(str(values.get("task")))
-    if kind is None:
-        raise InputError(f"{path}: task is {values.get('task')!r}, expected one of {', '.join(_KINDS)}")
-    try:
-        return msgspec.convert(values, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{path}: damaged or of another program: {error}") from None
+    return values

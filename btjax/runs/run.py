@@ -78,8 +78,7 @@ class Run:
     @functools.cached_property
     def head(self) -> Head | None:
         """The classical classifier on the features, or None where the network has its own."""
-        path = self.folder / HEAD
-        return load_head(path) if path.exists() else None
+        return load_head(self.folder / HEAD) if "head" in self.checkpoints.progress("best") else None
 
     @property
     def predictions(self) -> Predictions:
@@ -117,10 +116,14 @@ class Run:
         Raises:
           ValueError: images of another type or shape.
         """
+        self.check_images(images)
+        return self._predict(self.variables, images, min(batch_size, len(images)))
+
+    def check_images(self, images: np.ndarray) -> None:
+        """Raises ValueError where images are not uint8 [N, S, S] of the run's size."""
         size = self.config.data.image_size
         if images.dtype != np.uint8 or images.shape[1:] != (size, size) or len(images) == 0:
             raise ValueError(f"expected uint8 [N, {size}, {size}], found {images.dtype} {list(images.shape)}")
-        return self._predict(self.variables, images, min(batch_size, len(images)))
 
     @functools.cached_property
     def _predict(self) -> Callable[[dict[str, Any], np.ndarray, int], np.ndarray]:
@@ -137,7 +140,9 @@ class Run:
         return predict
 
     def logits(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-        """A classifier's `outputs`."""
+        """A classifier's `outputs`; InputError for an autoencoder."""
+        if self.config.task().name != "classification":
+            raise InputError(f"{self.folder}: an autoencoder, which has no logits; expected a classifier")
         return self.outputs(images, batch_size)
 
     def probabilities(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
@@ -146,7 +151,7 @@ class Run:
 
 
 def restore(folder: str | os.PathLike) -> Run:
-    """Gives a finished (or interrupted) run's best model back; it need not be known which system it is of.
+    """Gives back the best model of a finished or interrupted run, whatever its system.
 
     Args:
       folder: the run's `--workdir`.

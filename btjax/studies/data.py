@@ -51,7 +51,7 @@ class Divided:
 def load_slices(
     config: Config, observer: Observer | None = None, cache_dir: str | os.PathLike | None = None
 ) -> tuple[Slices, str]:
-    """The slices of a config, checked to last through its network, and the data set's form in words.
+    """The slices of a config, checked to be large enough for its network, and the data set's form in words.
 
     Raises:
       InputError: slices too small for the network, or data that cannot be read.

@@ -12,26 +12,38 @@ from btjax.base.batches import in_batches
 from btjax.base.errors import InputError
 from btjax.base.files import write_whole
 from btjax.base.keys import random_key
+from btjax.runs.run import Run
 from btjax.saliency.classifier import Classifier
 from btjax.saliency.methods import Method, attribution_maps, find_methods
-from btjax.studies.subject import SaliencyConfig, Subject, explained_rows, predicted_classes, require_network
+from btjax.studies.subject import (
+    SaliencyConfig,
+    Subject,
+    explained_rows,
+    filled,
+    predicted_classes,
+    require_network,
+)
 
 if TYPE_CHECKING:
+    import os
     import pathlib
-
-    from btjax.runs.run import Run
 
 Maps = tuple[np.ndarray, np.ndarray]
 """Row numbers among the test slices, sorted, and their maps: int [n], float32 [n, S, S]."""
 
 
 def explain(
-    run: Run, images: np.ndarray, method: str = "gradient", *, targets: np.ndarray | None = None, seed: int = 0
+    run: Run | str | os.PathLike,
+    images: np.ndarray,
+    method: str = "gradient",
+    *,
+    targets: np.ndarray | None = None,
+    seed: int = 0,
 ) -> np.ndarray:
     """Saliency maps of what a run predicts, or of the classes that are asked for.
 
     Args:
-      run: a classifier's.
+      run: a classifier's, or its folder.
       images: uint8 [N, S, S], grey, S the run's `config.data.image_size`.
       method: a name of `btjax.saliency.methods.METHODS`, with its default options; what is removed becomes black.
       targets: int [N], the class whose logit is explained; None for the predicted one.
@@ -51,16 +63,17 @@ def explain(
       >>> btjax.explain(run, btjax.make_phantom(1, 1, 32).images, "grad_cam").shape
       (3, 32, 32)
     """
+    run = run if isinstance(run, Run) else Run(run)
     require_network(run)
-    size = run.config.data.image_size
-    if images.dtype != np.uint8 or images.shape[1:] != (size, size) or len(images) == 0:
-        raise ValueError(f"expected uint8 [N, {size}, {size}], found {images.dtype} {list(images.shape)}")
+    run.check_images(images)
     if method == "all":
         raise InputError("method 'all': expected one method")
     (chosen,) = find_methods([method])
+    if chosen.needs_options:
+        raise InputError(f"method {method!r} needs training slices: python -m experiments.saliency computes its maps")
     prepare = jax.jit(run.config.preprocessing)
     inputs = in_batches(prepare, 32, images)
-    classifier = Classifier(run.model, {name: tree for name, tree in run.variables.items() if tree})
+    classifier = Classifier(run.model, filled(run.variables))
     if targets is None:
         targets = predicted_classes(classifier, inputs)
     baselines = np.asarray(run.config.preprocessing.black(jnp.asarray(images))) if chosen.takes_baseline else None

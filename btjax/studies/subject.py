@@ -133,7 +133,7 @@ def open_subject(run: Run, data: Divided, arithmetic: str = "as_trained") -> Sub
     require_network(run)
     tested = data.tested
     model = run.model if arithmetic == "as_trained" else run.model.clone(dtype=arithmetic)
-    classifier = Classifier(model, _filled(run.variables))
+    classifier = Classifier(model, filled(run.variables))
     extra, pictures, origins = {}, {}, {}
     parent = run.folder.parent
     if (parent / COMPOSED / "origins.json").exists():
@@ -149,14 +149,13 @@ def open_subject(run: Run, data: Divided, arithmetic: str = "as_trained") -> Sub
     return Subject(run, classifier, extra, pictures, origins, data, inputs, predicted)
 
 
-def require_network(run: Run) -> None:
-    """Raises InputError where a run cannot be explained: an autoencoder, or a classical head."""
+def require_network(run: Run, where: str = "") -> None:
+    """Raises InputError, which begins with `where`, for an autoencoder and for a run with a classical head."""
+    where = where or str(run.folder)
     if run.config.task().name != "classification":
-        raise InputError(f"--checkpoint={run.folder}: an autoencoder; expected a classifier, such as the one beside it")
+        raise InputError(f"{where}: an autoencoder; expected a classifier, such as the one beside it")
     if run.head is not None:
-        raise InputError(
-            f"--checkpoint={run.folder}: its head is {run.head.name}, which has no gradient; expected --head=dense"
-        )
+        raise InputError(f"{where}: its head is {run.head.name}, which has no gradient; expected --head=dense")
 
 
 def predicted_classes(classifier: Classifier, inputs: np.ndarray, batch_size: int = 32) -> np.ndarray:
@@ -194,9 +193,10 @@ def open_permuted(subject: Subject, folder: pathlib.Path) -> Permuted:
     other, own = Run(folder), subject.run
     if other.config.preprocessing != own.config.preprocessing:
         raise InputError(f"{flag}: {other.config.preprocessing}, expected {own.config.preprocessing}")
-    if jax.tree.map(jnp.shape, other.variables) != jax.tree.map(jnp.shape, own.variables):
+    require_network(other, flag)
+    if other.model != own.model:
         raise InputError(f"{flag}: another model than the one that is explained")
-    RunFolder(folder).check_data(own.config, subject.data.split, flag)
+    RunFolder(folder).check_data(own.config, subject.data.split, subject.data.slices.fingerprint, flag)
     training = other.config.training
     if not training.permuted_labels or training.select != "last_epoch":
         raise InputError(
@@ -204,11 +204,11 @@ def open_permuted(subject: Subject, folder: pathlib.Path) -> Permuted:
             "expected a run with --permuted_labels --select=last_epoch"
         )
     row = other.checkpoints.progress("best")["best"]
-    classifier = dataclasses.replace(subject.classifier, variables=_filled(other.variables))
+    classifier = dataclasses.replace(subject.classifier, variables=filled(other.variables))
     return Permuted(classifier, row["train_accuracy"])
 
 
-def _filled(variables: dict[str, Any]) -> dict[str, Any]:
+def filled(variables: dict[str, Any]) -> dict[str, Any]:
     """The collections that hold something: those that the model itself initialises."""
     return {name: tree for name, tree in variables.items() if tree}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from btjax.base.errors import InputError
 from btjax.base.files import cache_folder
@@ -106,14 +107,15 @@ def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> 
         folder.checkpoints,
         pretrained=prepared.pretrained,
     )
-    folder.start(config, job.data.split)
+    folder.start(config, job.data.split, job.data.slices.fingerprint)
     begun = resume and folder.checkpoints.exists("last")
     if all(agree(begun, not begun)):
         raise InputError(
             f"--workdir={folder.path}: some processes see a checkpoint there, others none; share the folder"
         )
     if begun:
-        trainer.restore()  # a run that was stopped before its first checkpoint begins anew
+        trainer.restore()  # a run that was stopped before its first checkpoint starts over
+        _check_weights(job, trainer.state.frozen)
     if not leads():
         trainer.fit()
         return None
@@ -134,6 +136,10 @@ def fit_several(
     """
     ready = list(jobs.values())
     first = ready[0]
+    if first.prepared.head is not None:
+        for job in ready:
+            _fit_head(job, resume)
+        return
     trainer = ManyTrainer(
         first.prepared.task,
         first.config.training,
@@ -144,12 +150,29 @@ def fit_several(
         pretrained=first.prepared.pretrained,
     )
     for index, job in enumerate(ready):
-        job.folder.start(job.config, job.data.split)
+        job.folder.start(job.config, job.data.split, job.data.slices.fingerprint)
         if resume and job.folder.checkpoints.exists("last"):
             trainer.restore(index)
+            _check_weights(job, trainer.runs[index].state.frozen)
     observers = observers or (lambda _: Observer())
     with contextlib.ExitStack() as stack:
         trainer.fit([stack.enter_context(RunLog(job.folder, observers(name))) for name, job in jobs.items()])
+
+
+def _check_weights(job: Job, frozen: dict[str, Any]) -> None:
+    """Checks that frozen parameters of a restored run are the published ones that were loaded for its features.
+
+    Raises:
+      InputError: they are others.
+    """
+    held = traverse_util.flatten_dict(frozen)
+    given = traverse_util.flatten_dict((job.prepared.pretrained or {}).get("params", {}))
+    for path in held.keys() & given.keys():
+        if not np.array_equal(held[path], given[path]):
+            raise InputError(
+                f"--weights: {'/'.join(path)} differs from that of the run in {job.folder.path}; expected the weights "
+                "that it began with"
+            )
 
 
 def predictor(job: Job) -> Callable[[np.ndarray], np.ndarray]:
@@ -161,12 +184,12 @@ def predictor(job: Job) -> Callable[[np.ndarray], np.ndarray]:
 
 def predictions_of(job: Job) -> Predictions:
     """A classifier's logits of every row of its data set, from its best checkpoint."""
-    head, slices = Run(job.folder.path).head, job.data.slices
+    run, slices = Run(job.folder.path), job.data.slices
     features = job.prepared.examples.images[: len(slices)]
-    if head is not None and job.prepared.features is not None:
-        logits = head.logits(features)
-    elif head is not None:
-        logits = Run(job.folder.path).logits(slices.images)
+    if run.head is not None and job.prepared.features is not None:
+        logits = run.head.logits(features)
+    elif run.head is not None:
+        logits = run.logits(slices.images)
     else:
         logits = predictor(job)(features)
     return Predictions.of(slices, job.data.split, logits)
@@ -183,9 +206,7 @@ def training_of(job: Job) -> tuple[CheckpointInfo, TrainingInfo]:
         return CheckpointInfo(None, None, "validation_accuracy"), training
     features = None
     if prepared.features is not None:
-        cached = prepared.examples.train[0][0] >= len(job.data.slices)
-        copies = len(prepared.examples.train) if cached else 0
-        features = f"{prepared.features}, computed once, {copies} augmented copies"
+        features = f"{prepared.features}, computed once, {prepared.copies} augmented copies"
     return trained_by(checkpoints, job.config.training.select, features)
 
 
@@ -195,7 +216,7 @@ def _fit_head(job: Job, resume: bool) -> None:
     name = prepared.head
     if resume:
         raise InputError(f"--head={name}: is fitted in one go, there is nothing to resume")
-    folder.start(config, job.data.split)
+    folder.start(config, job.data.split, job.data.slices.fingerprint)
     began, examples = time.perf_counter(), prepared.examples
     if config.training.permuted_labels:
         examples = examples.with_permuted_labels(config.seed)

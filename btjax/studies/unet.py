@@ -11,6 +11,7 @@ import numpy as np
 
 from btjax.base.batches import in_batches
 from btjax.base.errors import InputError
+from btjax.base.files import read_json
 from btjax.evaluation.reconstruction import (
     LatentEffect,
     ReconstructionScores,
@@ -18,11 +19,11 @@ from btjax.evaluation.reconstruction import (
     reconstruction_scores,
     summarise,
 )
-from btjax.models.compose import compose_left, compose_right
+from btjax.models.compose import FRESH, compose_left, compose_right
 from btjax.runs.run import Run, restore
 from btjax.saliency.classifier import Classifier
 from btjax.saliency.gradients import gradient
-from btjax.studies.composed import AUTOENCODER, CLASSIFIER, fresh_right, load_composed, right_model
+from btjax.studies.composed import AUTOENCODER, CLASSIFIER, COMPOSED, fresh_right, load_composed, right_model
 from btjax.training.loop import kept_name
 from btjax.training.step import make_predict
 
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
 
     from btjax.data.slices import Slices
     from btjax.studies.data import Divided
+    from btjax.systems.config import Config
 
 SCHEMA = 2
 CONFUSION_EPOCHS = (10, 20, 40, 50, 160)
 """The epochs of the paper's Figure 12."""
 
 RIGHT_DRAWS = 5
-"""Fresh colorers of the right model: one draw alone would be luck."""
+"""Fresh colorers of the right model: one draw says little."""
 
 _BATCH = 32
 
@@ -127,6 +129,8 @@ class Parts:
         """Restores them; InputError where a stage is missing."""
         self.autoencoder, self.classifier = restore(folder / AUTOENCODER), restore(folder / CLASSIFIER)
         self.composed = {name: load_composed(folder, name) for name in ("final", "left", "right")}
+        right = read_json(folder / COMPOSED / "origins.json")["right"]
+        self.fresh_colorer = any(origin == FRESH for path, origin in right.items() if "/colorer/" in path)
 
     def predictor(self, model: nn.Module | None = None) -> Any:
         """`predict(variables, images) -> outputs` of the autoencoder, or of a model that takes its inputs."""
@@ -135,13 +139,20 @@ class Parts:
         return lambda variables, images: predict(variables, images, _BATCH)
 
 
-def check_figures(data: Divided) -> None:
-    """Checks, before hours of training, that the test slices suffice for the figures.
+def check_figures(config: Config, tested: Slices) -> None:
+    """Checks, before hours of training, that there will be enough for the figures.
 
     Raises:
-      InputError: fewer than two test slices of a class.
+      InputError: fewer than two test slices of a class, or no epoch of a stage that is kept.
     """
-    figure_rows(data.tested)
+    figure_rows(tested)
+    every, epochs = config.training.keep_every, config.training.epochs
+    last = config.extra.classifier_epochs // 2  # the classifier keeps every other of these
+    if not 1 <= every <= min(epochs, last):
+        raise InputError(
+            f"--keep_every={every}: the figures show kept epochs of both stages; expected 1 to {min(epochs, last)} "
+            f"for --epochs={epochs} and --classifier_epochs={config.extra.classifier_epochs}"
+        )
 
 
 def figure_rows(tested: Slices) -> tuple[np.ndarray, np.ndarray]:
@@ -259,9 +270,9 @@ def _by_epoch(parts: Parts, tested: Slices, inputs: np.ndarray) -> tuple[dict, d
 
 def _right_draws(parts: Parts, variables: dict[str, Any]) -> list[dict[str, Any]]:
     """The right model with the composed colorer and with further fresh ones; one where the colorer is not fresh."""
-    stages, seed = parts.autoencoder.config.extra, parts.autoencoder.config.seed
-    if stages.right_colorer != "fresh":
-        return [compose_right(variables, parts.composed["right"], stages.right_colorer)[0]]
+    seed = parts.autoencoder.config.seed
+    if not parts.fresh_colorer:
+        return [compose_right(variables, parts.composed["right"], AUTOENCODER)[0]]
     fresh = [parts.composed["right"]]
     fresh += [fresh_right(parts.autoencoder, seed, draw) for draw in range(1, RIGHT_DRAWS)]
     return [compose_right(variables, one)[0] for one in fresh]

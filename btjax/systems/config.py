@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ class Config:
         """
         values = _upgraded(values, where)
         kinds = config_groups(values["system"])
-        unknown = values.keys() - kinds.keys() - {"schema", "system", "seed", "classes", "split"}
+        unknown = values.keys() - kinds.keys() - {"schema", "system", "seed", "classes", "split", "slices"}
         if unknown:
             raise InputError(f"{where}: unknown keys: {', '.join(sorted(unknown))}")
         missing = [name for name in ("seed", *kinds) if name not in values]
@@ -134,7 +135,12 @@ def config_groups(system: str) -> dict[str, type]:
         "model": record.model,
         "training": TrainingConfig,
     }
-    return groups if record.extra is None else groups | {"extra": record.extra}
+    groups |= {} if record.extra is None else {"extra": record.extra}
+    names = collections.Counter(name for kind in groups.values() for name in options.options(kind))
+    repeated = [name for name, count in names.items() if count > 1]
+    if repeated:
+        raise ValueError(f"system {system!r}: two groups have the option {repeated[0]!r}, expected different names")
+    return groups
 
 
 def _upgraded(values: Any, where: str) -> dict[str, Any]:
@@ -148,8 +154,9 @@ def _upgraded(values: Any, where: str) -> dict[str, Any]:
     if schema == 1:
         former = {"experiment": "system", "transfer": "extra", "stages": "extra"}
         values = {former.get(name, name): value for name, value in values.items()}
-    if not isinstance(values.get("system"), str) or values["system"] not in system_names():
-        raise InputError(f"{where}: system is {values.get('system')!r}, expected one of {', '.join(system_names())}")
+    system = values.get("system")
+    if not isinstance(system, str) or system not in system_names():
+        raise InputError(f"{where}: system is {system!r}, expected one of {', '.join(system_names())}")
     return values
 
 

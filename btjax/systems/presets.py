@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 
 from btjax.base.errors import InputError
-from btjax.base.options import option_type, options
+from btjax.base.options import check_option, option_type, options
 from btjax.systems.config import Config, config_groups
 
 
@@ -57,19 +57,27 @@ def _read_flags(path: pathlib.Path) -> dict[str, str]:
 
 
 def _config(system: str, texts: dict[str, str], path: pathlib.Path) -> Config:
-    config = Config.default(system)
-    places = {name: group for group, kind in config_groups(system).items() for name in options(kind)}
+    kinds = config_groups(system)
+    places = {name: group for group, kind in kinds.items() for name in options(kind)}
+    values: dict[str, dict[str, Any]] = {group: {} for group in kinds}
+    seed = 0
     for name, text in texts.items():
         if name.startswith("no") and name[2:] in places and text == "true":
             name, text = name[2:], "false"
         if name == "seed":
-            config = config.replace("seed", int(text) if text.isdecimal() else text)
+            seed = int(text) if text.isdecimal() else text
         elif name not in places:
             raise InputError(f"{path}: --{name} is no option of {system}")
         else:
-            kind = config_groups(system)[places[name]]
-            config = config.replace(f"{places[name]}.{name}", _parsed(kind, name, text, path))
-    return config
+            kind = kinds[places[name]]
+            value = _parsed(kind, name, text, path)
+            check_option(kind, name, value, f"{path}: --{name}")
+            values[places[name]][name] = value
+    try:
+        groups = {group: kind(**values[group]) for group, kind in kinds.items()}
+        return Config(system, 0, **groups).replace("seed", seed)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _parsed(kind: type, name: str, text: str, path: pathlib.Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pathlib
 import pkgutil
@@ -14,13 +15,13 @@ from flax import linen as nn
 from btjax.base.errors import InputError
 from btjax.base.progress import ProgressCallback
 from btjax.evaluation.published import PublishedResult
+from btjax.systems.config import Config
 from btjax.training.loop import Examples
 from btjax.training.tasks import Classification, Task
 
 if TYPE_CHECKING:
     from btjax.data.slices import Slices
     from btjax.data.splits import Split
-    from btjax.systems.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Prepared:
       pretrained: variables to begin with, {"params", "batch_stats"} of some stages; the others begin fresh.
       features: the stage whose output was computed beforehand, or None.
       head: the classical classifier that is fitted on the features in the place of training, or None.
+      copies: augmented copies of each training slice among the features.
     """
 
     task: Task
@@ -40,6 +42,7 @@ class Prepared:
     pretrained: dict[str, Any] | None = None
     features: str | None = None
     head: str | None = None
+    copies: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +54,17 @@ class Place:
 
 
 Prepare = Callable[["Config", "Slices", "Split", Place], Prepared]
-"""Makes ready what a run trains."""
+"""Prepares what a run trains."""
 
 
 def prepare_slices(config: Config, slices: Slices, split: Split, place: Place) -> Prepared:
     """The whole network on slices, from fresh parameters."""
     del place
     return Prepared(config.task(), Examples.of(slices, split))
+
+
+def _as_given(config: Config) -> Config:
+    return config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +78,8 @@ class System:
       model: the network, a Flax module that keeps the protocol of `btjax.nn.network`; its options are its fields.
       task: what training means: from (model, preprocessing, augmentation) to a `Task`.
       extra: a dataclass of further options, or None.
-      prepare: makes ready what a run trains: published weights, features.
+      adapt: from a config as given to the one that is trained, for systems that fix some options.
+      prepare: prepares what a run trains: published weights, features.
       published: the result that the paper prints, to stand beside ours, or None.
       claims: what the paper says it reaches, in words with its protocol.
       curves: whether the paper's training curves (Figure 15) are this system's.
@@ -83,6 +91,7 @@ class System:
     model: type[nn.Module]
     task: Callable[..., Task] = Classification
     extra: type | None = None
+    adapt: Callable[[Config], Config] = _as_given
     prepare: Prepare = prepare_slices
     published: PublishedResult | None = None
     claims: str = ""
@@ -95,6 +104,9 @@ _REGISTERED: dict[str, System] = {}
 def register(system: System) -> System:
     """Makes a system known by its name for this process: for systems that live outside btjax.
 
+    Raises:
+      ValueError: the name of one of btjax's own systems.
+
     Example:
       >>> from btjax.models.cnn import CNN
       >>> register(System("mine", "My network", "nobody, 2026", CNN)).name
@@ -102,18 +114,15 @@ def register(system: System) -> System:
       >>> find_system("mine").title
       'My network'
     """
+    if system.name in _published():
+        raise ValueError(f"system {system.name!r} is one of btjax's own, expected another name")
     _REGISTERED[system.name] = system
     return system
 
 
 def system_names() -> tuple[str, ...]:
     """The names of all systems: every module of `btjax.systems` with a `SYSTEM`, and those registered."""
-    package = importlib.import_module("btjax.systems")
-    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
-    return tuple(sorted((modules - _NO_SYSTEMS) | _REGISTERED.keys()))
-
-
-_NO_SYSTEMS = {"config", "presets", "system", "transfer"}
+    return tuple(sorted(_published().keys() | _REGISTERED.keys()))
 
 
 def find_system(name: str) -> System:
@@ -126,8 +135,16 @@ def find_system(name: str) -> System:
       >>> find_system("cnn").title
       'Custom CNN'
     """
-    if name in _REGISTERED:
-        return _REGISTERED[name]
-    if name not in system_names():
-        raise InputError(f"system {name!r}: expected one of {', '.join(system_names())}")
-    return importlib.import_module(f"btjax.systems.{name}").SYSTEM
+    systems = _published() | _REGISTERED
+    if name not in systems:
+        raise InputError(f"system {name!r}: expected one of {', '.join(sorted(systems))}")
+    return systems[name]
+
+
+@functools.cache
+def _published() -> dict[str, System]:
+    """The `SYSTEM` of every module of `btjax.systems` that has one, by name."""
+    package = importlib.import_module("btjax.systems")
+    names = (f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__))
+    found = (getattr(importlib.import_module(name), "SYSTEM", None) for name in names)
+    return {system.name: system for system in found if system is not None}

@@ -10,7 +10,7 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.options import option
-from btjax.features.deep import FrozenPart, compute_features, highest_frozen
+from btjax.features.deep import FrozenPart, compute_features, highest_cut, highest_frozen
 from btjax.features.heads import HEADS
 from btjax.systems.system import Place, Prepared
 from btjax.training.freezing import split_frozen
@@ -65,7 +65,7 @@ def load_pretrained(transfer: TransferConfig, scale: str) -> dict[str, Any] | No
     weights = vgg16.load(transfer.weights)
     if weights.scale != scale:
         raise InputError(f"--scale={scale}: the weights in {transfer.weights} expect --scale={weights.scale}")
-    return {"params": weights.base, "batch_stats": {}}
+    return weights.base
 
 
 def prepare_transfer(config: Config, slices: Slices, split: Split, place: Place) -> Prepared:
@@ -88,14 +88,17 @@ def prepare_transfer(config: Config, slices: Slices, split: Split, place: Place)
     shapes = jax.eval_shape(lambda key: task.initialise(key, size), jax.random.key(0))
     trained, frozen = split_frozen(shapes["params"], config.training.layer_rates)
     stage = highest_frozen(task.model, trained)
-    task = dataclasses.replace(task, frozen_below=stage)
+    if stage is not None:
+        inputs = jax.ShapeDtypeStruct((1, size, size, config.preprocessing.channels), np.float32)
+        stage = highest_cut(task.model, shapes, inputs, stage)
     known = pretrained is not None and frozen.keys() <= pretrained["params"].keys()
     cached = transfer.feature_cache and stage is not None and known
     fixed = not config.augmentation.active or transfer.feature_copies > 0
     if cached and fixed and pretrained is not None and stage is not None:
         examples = _features(FrozenPart(task.model, pretrained, stage), config, slices, split, place)
         head = None if transfer.head == "dense" else transfer.head
-        return Prepared(dataclasses.replace(task, start=stage), examples, pretrained, stage, head)
+        copies = transfer.feature_copies if config.augmentation.active else 0
+        return Prepared(dataclasses.replace(task, start=stage), examples, pretrained, stage, head, copies)
     if transfer.head != "dense":
         raise InputError(f"--head={transfer.head}: needs features: --weights, and --layer_rates=block*=0,*=1")
     return Prepared(task, Examples.of(slices, split), pretrained)

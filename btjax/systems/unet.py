@@ -1,11 +1,18 @@
 """The paper's U-Net: an autoencoder whose encoder later classifies."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 from btjax.base.options import option
+from btjax.data.preprocess import Augmentation
 from btjax.models.unet import UNet
 from btjax.systems.system import System
 from btjax.training.tasks import Reconstruction
+
+if TYPE_CHECKING:
+    from btjax.systems.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +41,12 @@ class StageConfig:
     )
 
 
+def autoencoder_config(config: Config) -> Config:
+    """The config that the autoencoder is trained under: it is chosen by its loss and sees slices as they are."""
+    training = dataclasses.replace(config.training, select="validation_loss")
+    return dataclasses.replace(config, training=training, augmentation=Augmentation())
+
+
 SYSTEM = System(
     name="unet",
     title="U-Net autoencoder",
@@ -41,5 +54,6 @@ SYSTEM = System(
     model=UNet,
     task=Reconstruction,
     extra=StageConfig,
+    adapt=autoencoder_config,
     claims="a mean absolute error of .02 after 30 epochs (Figure 7)",
 )

@@ -53,6 +53,6 @@ class TrainingConfig:
 
     def __post_init__(self):
         if self.weight_decay and self.optimizer != "adamw":
-            raise InputError(f"--weight_decay={self.weight_decay}: works with --optimizer=adamw alone")
+            raise InputError(f"--weight_decay={self.weight_decay}: needs --optimizer=adamw")
         if self.patience and self.select == "last_epoch":
             raise InputError(f"--patience={self.patience}: --select=last_epoch has no best epoch to wait for")

@@ -93,7 +93,9 @@ def split_frozen(params: dict[str, Any], texts: Sequence[str]) -> tuple[dict[str
     names = traverse_util.flatten_dict(rate_names(params, rates))
     for index, rate in enumerate(rates):
         if f"rate_{index}" not in names.values():
-            raise InputError(f"--layer_rates: {rate.pattern!r} decides no parameter; there are {', '.join(params)}")
+            raise InputError(
+                f"--layer_rates: {rate.pattern!r} is the first match for no parameter; there are {', '.join(params)}"
+            )
     trains = {f"rate_{index}" for index, rate in enumerate(rates) if rate.factor}
     if trains.isdisjoint(names.values()):
         raise InputError(f"--layer_rates={','.join(texts)}: every parameter is frozen, expected one to train")

@@ -61,7 +61,7 @@ def agree(*values: int) -> list[int]:
 
 
 def replicate(tree: Any, sharding: NamedSharding) -> Any:
-    """Puts arrays that every process has whole on all devices of a sharding, those of other processes among them."""
+    """Puts arrays that every process has whole on all devices of a sharding, including those of other processes."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,9 @@ class StopRequest:
         self.signal = number
 
     def __enter__(self):
-        self._previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        # Only the main thread of a program can handle signals: in another one nobody asks the run to stop.
+        handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        self._previous = {number: signal.signal(number, self._handle) for number in handled}
         return self
 
     def __exit__(self, *_):
@@ -94,8 +97,12 @@ class StopRequest:
             signal.signal(number, handler)
 
 
-def _check_labels(task: Task, examples: Examples) -> None:
-    """Raises InputError where the task needs labels that are not known."""
+def _check_task(task: Task, config: TrainingConfig, examples: Examples) -> None:
+    """Raises InputError where the task needs labels that are not known, or has no metric to select by."""
+    chosen = config.select.removeprefix("validation_")
+    if config.select != "last_epoch" and chosen not in task.metrics:
+        known = ", ".join(f"validation_{name}" for name in task.metrics)
+        raise InputError(f"--select={config.select}: a {task.name} has no {chosen}, expected one of {known}")
     rows = np.concatenate([examples.train.ravel(), examples.validation])
     unknown = int(np.sum(examples.labels[rows] == UNKNOWN))
     if task.needs_labels and unknown:
@@ -197,7 +204,7 @@ class Trainer:
         like: Trainer | None = None,
     ) -> None:
         self.config, self.checkpoints = config, checkpoints
-        _check_labels(task, examples)
+        _check_task(task, config, examples)
         if config.permuted_labels:
             examples = examples.with_permuted_labels(seed)
         self.steps_per_epoch = compiled.steps_per_pass(examples.train.shape[1], config.batch_size)
@@ -247,7 +254,6 @@ class Trainer:
           Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
           NotFinite: a loss or gradient was not finite; nothing was saved since.
           InputError: a checkpoint cannot be written.
-          ValueError: called outside the main thread, where signals cannot be handled.
         """
         observer = observer or Observer()
         observer.on_start(self.progress, self.steps_per_epoch, self.config.epochs)

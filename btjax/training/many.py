@@ -118,7 +118,6 @@ class ManyTrainer:
           Interrupted: SIGINT or SIGTERM came; a checkpoint of every run was saved.
           NotFinite: a loss or gradient was not finite; the message begins with the run's name.
           InputError: a checkpoint cannot be written.
-          ValueError: called outside the main thread, where signals cannot be handled.
         """
         observers = observers or [Observer()] * len(self.runs)
         for run, observer in zip(self.runs, observers, strict=True):

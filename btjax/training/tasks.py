@@ -31,6 +31,9 @@ class Task(Protocol):
     name: ClassVar[str]
     """What it is called in reports: classification, reconstruction."""
 
+    metrics: ClassVar[tuple[str, ...]]
+    """What `evaluate` sums, which `--select` can choose a checkpoint by."""
+
     needs_labels: ClassVar[bool]
     """Whether slices with unknown labels are of no use."""
 
@@ -96,6 +99,7 @@ class Classification:
     frozen_below: str | None = None
 
     name: ClassVar[str] = "classification"
+    metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     needs_labels: ClassVar[bool] = True
 
     def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
@@ -170,6 +174,7 @@ class Reconstruction:
     augmentation: Augmentation
 
     name: ClassVar[str] = "reconstruction"
+    metrics: ClassVar[tuple[str, ...]] = ("loss", "squared_error")
     needs_labels: ClassVar[bool] = False
 
     def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:

@@ -171,11 +171,11 @@ def fails_in_one_line(done: subprocess.CompletedProcess, message: str) -> None:
         (["--widths=4,x"], "--widths=4,x: expected int values"),
         (["--protocol=official"], "no cvind folds"),
         (["--resume"], "no run to resume"),
-        (["--eval_only", "false"], "false: found a word that is no flag"),
+        (["--eval_only", "false"], "false: is not a flag"),
         (["--batch_size=0"], "--batch_size is 0, expected at least 1"),
         (["--pools=6", "--widths=4,4,4,4,4,4"], "nothing is left after 6 of the convolutions"),
         (["--learning_rate=nan"], "--learning_rate is nan"),
-        (["--weight_decay=0.1"], "--weight_decay=0.1: works with --optimizer=adamw alone"),
+        (["--weight_decay=0.1"], "--weight_decay=0.1: needs --optimizer=adamw"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -15,7 +15,7 @@ from tests.training.blobs import blob_split, make_blobs
 def started(tmp_path):
     """A run that has saved a checkpoint of something."""
     run = RunFolder(tmp_path / "run")
-    run.start(Config.default("cnn"), blob_split(make_blobs()))
+    run.start(Config.default("cnn"), blob_split(make_blobs()), "slices")
     (run.path / "checkpoints" / "last" / "1").mkdir(parents=True)
     return run
 
@@ -26,9 +26,9 @@ def test_a_started_run_gives_its_config_back(started):
 
 def test_a_resumed_run_must_have_the_rows_that_it_was_started_on(started):
     config = Config.default("cnn")
-    started.start(config, blob_split(make_blobs()))
+    started.start(config, blob_split(make_blobs()), "slices")
     with pytest.raises(InputError, match="expected the same data set"):
-        started.start(config, blob_split(make_blobs(), seed=1))
+        started.start(config, blob_split(make_blobs(), seed=1), "slices")
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,16 @@ def test_a_config_of_an_earlier_version_takes_defaults_for_newer_options(started
 
 def test_a_run_that_never_saved_can_begin_anew_with_other_options(tmp_path):
     run = RunFolder(tmp_path)
-    run.start(Config.default("cnn"), blob_split(make_blobs()))
+    run.start(Config.default("cnn"), blob_split(make_blobs()), "slices")
     other = dataclasses.replace(Config.default("cnn"), seed=1)
     run.check(other, False)
-    run.start(other, blob_split(make_blobs(), seed=1))
+    run.start(other, blob_split(make_blobs(), seed=1), "slices")
     assert run.config().seed == 1
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(InputError, match="not empty and no run"):
+    with pytest.raises(InputError, match="not empty, and not a btjax run"):
         RunFolder(tmp_path).check(Config.default("cnn"), False)
     with pytest.raises(InputError, match="found a file"):
         RunFolder(tmp_path / "thesis.tex").check(Config.default("cnn"), False)
@@ -89,7 +89,7 @@ def test_a_run_of_other_classes_is_refused_with_both(started):
     slices = make_blobs()
     config = Config.default("cnn").with_classes(("glioma", "meningioma", "no_tumor", "pituitary"))
     with pytest.raises(InputError, match=r"its 4 classes are glioma, .*trained on 3: meningioma, glioma, pituitary"):
-        started.check_data(config, blob_split(slices), "--data_dir=other")
+        started.check_data(config, blob_split(slices), "slices", "--data_dir=other")
 
 
 def test_a_run_of_another_system_is_refused(started):
@@ -109,3 +109,10 @@ def test_a_report_that_is_none_is_one_clear_line(started, values):
     with pytest.raises(InputError, match=r"report\.json") as caught:
         btjax.Run(started.path).report  # noqa: B018
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_other_slices_with_the_same_rows_is_refused(started):
+    config, split = Config.default("cnn"), blob_split(make_blobs())
+    started.start(config, split, "slices")
+    with pytest.raises(InputError, match="the fingerprint of its slices is others"):
+        started.start(config, split, "others")

@@ -31,8 +31,8 @@ def test_the_first_pattern_that_matches_decides():
     ("rates", "message"),
     [
         (("conv_*=1",), "no pattern matches the parameter logits/"),
-        (("conv_9=0", "*=1"), "'conv_9' decides no parameter; there are conv_1, conv_2, logits"),
-        (("*=1", "conv_1*=0"), "'conv_1*' decides no parameter"),
+        (("conv_9=0", "*=1"), "'conv_9' is the first match for no parameter; there are conv_1, conv_2, logits"),
+        (("*=1", "conv_1*=0"), "'conv_1*' is the first match for no parameter"),
         (("*=0",), "every parameter is frozen"),
         (("conv_1", "*=1"), "found 'conv_1', expected PATTERN=FACTOR"),
         (("*=fast",), "found '*=fast'"),
