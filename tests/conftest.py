@@ -14,8 +14,6 @@ import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
-jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Many tests compile the same programs: within a session each is compiled once, whichever worker needs it first.
 if "BTJAX_TESTS_COMPILED" not in os.environ:
@@ -26,6 +24,20 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REAL_SLICES = pathlib.Path(os.environ.get("BTJAX_REAL_SLICES", ROOT.parent / "shared" / "data" / "cheng"))
+
+
+@pytest.fixture(autouse=True)
+def strict_promotion():
+    """btjax's own code promotes neither types nor ranks; tests that train loosen it, since optax does."""
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture
+def standard_promotion(strict_promotion):
+    """Optax raises a Python float to an integer step count, which strict promotion forbids."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.fixture(scope="session")

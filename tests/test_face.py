@@ -53,7 +53,7 @@ assert own < peers, (own, peers)
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
-def test_the_notebook_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+def test_the_notebook_of_the_readme_runs(tmp_path, monkeypatch, capsys, standard_promotion):
     """Its ten lines, on synthetic heads in the place of the real slices."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = re.search(r"## From Python\n\n```python\n(.*?)```", text, re.DOTALL)[1]

@@ -51,7 +51,7 @@ def compose_final(autoencoder: dict[str, Any], classifier: dict[str, Any], laten
         chosen[path], origins[path] = leaf, AUTOENCODER
         if layer.startswith("down_") or layer == "latent":
             counterpart = path.replace("/down_", "/class_down_")
-            found = _take(CLASSIFIER, encoder, counterpart, AUTOENCODER, path, leaf)
+            found = _take(CLASSIFIER, encoder, counterpart, unet, path)
             met.add(counterpart)
             if layer != "latent" or latent == CLASSIFIER:
                 chosen[path], origins[path] = found, CLASSIFIER
@@ -100,7 +100,7 @@ def compose_left(autoencoder: dict[str, Any], fresh: dict[str, Any]) -> Composed
     chosen, origins = dict(unet), dict.fromkeys(unet, AUTOENCODER)
     for path, leaf in unet.items():
         if _layer(path) == "location":
-            chosen[path], origins[path] = _take(FRESH, other, path, AUTOENCODER, path, leaf), FRESH
+            chosen[path], origins[path] = _take(FRESH, other, path, unet, path), FRESH
             if np.array_equal(chosen[path], leaf):
                 raise InputError(f"{FRESH}: {path} equals the {AUTOENCODER}'s, expected one made with another seed")
     return _variables(chosen), origins
@@ -130,7 +130,7 @@ def compose_right(autoencoder: dict[str, Any], fresh: dict[str, Any], colorer: s
     chosen, origins = {}, {}
     for path, leaf in unet.items():
         if _layer(path) in sources:
-            found = _take(FRESH, other, path, AUTOENCODER, path, leaf)
+            found = _take(FRESH, other, path, unet, path)
             origins[path] = sources[_layer(path)]
             chosen[path] = found if origins[path] == FRESH else leaf
     return _variables(chosen), origins
@@ -177,11 +177,12 @@ def _check_logits(encoder: Leaves, unet: Leaves) -> None:
         raise InputError(f"{CLASSIFIER}: params/logits/bias is {bias}, expected [{classes}], as the kernel's classes")
 
 
-def _take(part: str, leaves: Leaves, path: str, other: str, other_path: str, example: jax.Array) -> jax.Array:
-    """The leaf at `path`, checked to have the shape of another part's leaf."""
-    found, expected = _shape(leaves.get(path)), _shape(example)
+def _take(part: str, leaves: Leaves, path: str, unet: Leaves, unet_path: str) -> jax.Array:
+    """The leaf at `path` of a part, checked to have the shape of the autoencoder's leaf at `unet_path`."""
+    found, expected = _shape(leaves.get(path)), _shape(unet[unet_path])
     if found != expected:
-        raise InputError(f"{part}: {path} is {found}, expected {expected}, the shape of the {other}'s {other_path}")
+        whose = f"the shape of the {AUTOENCODER}'s {unet_path}"
+        raise InputError(f"{part}: {path} is {found}, expected {expected}, {whose}")
     return leaves[path]
 
 

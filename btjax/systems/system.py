@@ -15,13 +15,13 @@ from flax import linen as nn
 from btjax.base.errors import InputError
 from btjax.base.progress import ProgressCallback
 from btjax.evaluation.published import PublishedResult
-from btjax.systems.config import Config
 from btjax.training.loop import Examples
 from btjax.training.tasks import Classification, Task
 
 if TYPE_CHECKING:
     from btjax.data.slices import Slices
     from btjax.data.splits import Split
+    from btjax.systems.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +63,10 @@ def prepare_slices(config: Config, slices: Slices, split: Split, place: Place) -
     return Prepared(config.task(), Examples.of(slices, split))
 
 
+Adapt = Callable[["Config"], "Config"]
+"""From a config as given to the one that is trained."""
+
+
 def _as_given(config: Config) -> Config:
     return config
 
@@ -91,7 +95,7 @@ class System:
     model: type[nn.Module]
     task: Callable[..., Task] = Classification
     extra: type | None = None
-    adapt: Callable[[Config], Config] = _as_given
+    adapt: Adapt = _as_given
     prepare: Prepare = prepare_slices
     published: PublishedResult | None = None
     claims: str = ""

@@ -8,13 +8,13 @@ from btjax.base.errors import InputError
 from experiments import findings, results, tables
 
 
-def fake_run(protocol="slice", seed=0, accuracy=0.9, slices=10) -> dict:
+def fake_run(protocol="slice", seed=0, accuracy=0.9, slices=10, fold=0) -> dict:
     scores = {"slices": slices, "accuracy": accuracy, "accuracy_ci95": [0.8, 1.0], "macro_f1": 0.88, "roc_auc": 0.99}
     scores |= {"by_patient": None}
     return {
         "protocol": protocol,
-        "split": {"fold": 0, "seed": seed},
-        "config": {"seed": seed},
+        "split": {"fold": fold, "folds": 2, "seed": seed},
+        "config": {"seed": seed, "system": "cnn"},
         "counts": {"test": {"slices": 10, "patients": 4}},
         "test": scores,
         "validation": scores | {"accuracy": 0.5},
@@ -34,9 +34,25 @@ def test_the_table_has_a_row_for_each_run_and_the_mean_of_a_protocols_seeds():
 
 
 def test_folds_are_pooled_by_their_slices():
-    table = tables.classifier_table([fake_run("family", accuracy=0.9), fake_run("family", accuracy=0.6, slices=20)])
+    table = tables.classifier_table(
+        [fake_run("family", accuracy=0.9), fake_run("family", accuracy=0.6, slices=20, fold=1)]
+    )
     assert table.count("\n") == 2
     assert "| family, 2 folds | 0 | 30 (8) | **70.0%** (folds 60.0 to 90.0, no interval) |" in table
+
+
+def test_part_of_a_protocols_folds_is_not_pooled_and_neither_are_seeds():
+    table = tables.classifier_table([fake_run("family", fold=0), fake_run("family", seed=1, fold=0)])
+    assert table.count("| family, fold 0 |") == 2 and "no interval" not in table
+
+
+def test_runs_of_another_system_do_not_go_into_a_results_file(monkeypatch):
+    other = fake_run() | {"config": {"seed": 3, "system": "vgg16"}}
+    monkeypatch.setattr(results, "summary", lambda folder: other)
+    with pytest.raises(InputError, match="a run of vgg16, the results file holds cnn"):
+        results.collect([pathlib.Path("anywhere")], {"runs": [fake_run()]})
+    with pytest.raises(InputError, match="holds something else"):
+        results.collect([pathlib.Path("anywhere")], {"by_epoch": {}})
 
 
 def fake_comparison(method, mean, slices=20, interval=(0.01, 0.2), **place) -> dict:
@@ -95,7 +111,7 @@ def test_a_saliency_folder_without_scores_or_beside_another_is_refused(tmp_path)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "saliency.json").write_text("{}")
-    with pytest.raises(InputError, match="has no scores"):
+    with pytest.raises(InputError, match="report of schema 1, expected 2"):
         results.collect([tmp_path / "a"])
     with pytest.raises(InputError, match="expected one saliency folder"):
         results.collect([tmp_path / "a", tmp_path / "b"])

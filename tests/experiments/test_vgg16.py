@@ -51,7 +51,7 @@ def test_a_run_reports_its_features_and_its_model_comes_back(environment, finish
     assert report["system"] == "vgg16"
     assert report["training"]["features"].startswith("flatten, computed once")
     restored = btjax.restore(finished)
-    published = vgg16.load(weights).base["block3_conv2"]["kernel"]
+    published = vgg16.load(weights).base["params"]["block3_conv2"]["kernel"]
     np.testing.assert_array_equal(restored.variables["params"]["block3_conv2"]["kernel"], published)
     slices = np.zeros((2, 32, 32), np.uint8)
     assert restored.probabilities(slices).shape == (2, 3)

@@ -59,7 +59,7 @@ def fit(prepared, **options) -> Trainer:
 
 @pytest.mark.parametrize("decay", [{}, {"optimizer": "adamw", "weight_decay": 0.5}])
 def test_the_frozen_base_has_the_files_bytes_after_training(weights, cache, decay):
-    published = vgg16.load(weights).base
+    published = vgg16.load(weights).base["params"]
     trained = fit(prepare(weights, cache), learning_rate=0.1, **decay).state.variables["params"]
     for layer in CONVOLUTIONS:
         for kind, leaf in published[layer].items():
@@ -88,7 +88,7 @@ def test_fine_tuning_keeps_the_features_below_the_lowest_trained_block(weights, 
     rates = ("block5_*=0.1", "block*=0", "*=1")
     prepared = prepare(weights, cache, rates)
     assert prepared.features == "block4_pool"
-    published = vgg16.load(weights).base
+    published = vgg16.load(weights).base["params"]
     trained = fit(prepared, layer_rates=rates, epochs=1).state.variables["params"]
     for layer in CONVOLUTIONS:
         same = np.array_equal(trained[layer]["kernel"], published[layer]["kernel"])
