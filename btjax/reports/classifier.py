@@ -324,7 +324,8 @@ def _by_class(report: ClassifierReport, published: PublishedResult | None) -> Se
 
 def _capitalised(name: str) -> str:
     """The first letter alone: what follows may be an abbreviation."""
-    return name[:1].upper() + name[1:]
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]
 
 
 def _figure_sections(report: ClassifierReport, figures: Mapping[str, Figure]) -> list[Section]:
@@ -374,5 +375,5 @@ def _facts(report: ClassifierReport) -> list[tuple[str, str]]:
     for name, value in training.items():
         if value is not None:
             told = duration(value) if name == "seconds" else str(value)
-            facts.append((names.get(name, _capitalised(name.replace("_", " "))), told))
+            facts.append((names.get(name, _capitalised(name)), told))
     return [(name, value) for name, value in facts if value]
