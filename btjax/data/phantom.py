@@ -83,7 +83,7 @@ class Patient:
 def _near_sellar_level(points: np.ndarray, planes: tuple[str, ...]) -> np.ndarray:
     """Whether a slice through each of `points` [3, N] in one of the planes shows the sella too, bool [N]."""
     axes = [PLANE_NORMALS[plane] for plane in planes]
-    return (np.abs(points[axes] - SELLA[axes, None]) < 0.12).any(0)
+    return np.any(np.abs(points[axes] - SELLA[axes, None]) < 0.12, axis=0)
 
 
 def _choose(required: np.ndarray, wished: np.ndarray, score: np.ndarray) -> int:

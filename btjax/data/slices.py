@@ -97,7 +97,7 @@ class Slices:
         """16 hexadecimal digits of what the slices are: their ids, classes, labels and pixels."""
         digest = hashlib.sha256(repr((self.classes, self.ids.tolist(), self.images.shape)).encode())
         digest.update(b"" if self.labels is None else self.labels.astype(np.int32).tobytes())
-        digest.update(np.ascontiguousarray(self.images))
+        digest.update(np.ravel(self.images).data)
         return digest.hexdigest()[:16]
 
     @property

@@ -70,5 +70,5 @@ def box_averages(images: np.ndarray, side: int = SIDE) -> np.ndarray:
     small = np.empty((len(images), side, side), np.float32)
     for row, image in enumerate(images):
         # On float32: Pillow rounds uint8 after each of its two passes.
-        small[row] = Image.fromarray(image.astype(np.float32)).resize((side, side), Image.Resampling.BOX)
+        small[row] = np.asarray(Image.fromarray(image.astype(np.float32)).resize((side, side), Image.Resampling.BOX))
     return small.reshape(len(images), -1) / np.float64(255)

@@ -154,14 +154,14 @@ def _names(part: FrozenPart, preprocessing: Preprocessing, images: np.ndarray, c
     augmentation = None if changes is None else options.to_dict(changes[0]) | {"seed": changes[1]}
     about = [options.to_dict(preprocessing), augmentation, images.shape]
     digest, names = hashlib.sha256(json.dumps(about).encode()), {}
-    digest.update(np.ascontiguousarray(images))
+    digest.update(np.ravel(images).data)
     batch = jax.ShapeDtypeStruct((_BATCH_ROWS, *images.shape[1:]), images.dtype)
     hidden, start = jax.eval_shape(preprocessing, batch), None
     for name in part.stages:
         variables = part.variables_of((name,))
         for path, leaf in sorted(traverse_util.flatten_dict(variables, sep="/").items()):
             digest.update(f"{path}{np.shape(leaf)}".encode())
-            digest.update(np.ascontiguousarray(leaf))
+            digest.update(np.ravel(np.asarray(leaf)).data)
         program, hidden = jax.make_jaxpr(
             lambda variables, hidden, start=start, stop=name: part.model.apply(
                 variables, hidden, start=start, stop=stop
@@ -170,7 +170,7 @@ def _names(part: FrozenPart, preprocessing: Preprocessing, images: np.ndarray, c
         )(variables, hidden)
         digest.update(f"{name}{re.sub('0x[0-9a-f]+', '', str(program))}".encode())  # less the addresses of functions
         for constant in program.consts:
-            digest.update(np.ascontiguousarray(constant))
+            digest.update(np.ravel(np.asarray(constant)).data)
         if isinstance(hidden, jax.ShapeDtypeStruct):
             names[name] = f"{name}_{digest.hexdigest()[:32]}"
         start = name

@@ -11,6 +11,7 @@ on a CPU, are not used. Forward mode (`jax.jvp`, `jax.hessian`) is not supported
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -187,8 +188,9 @@ def _convolve_backward(
     image, kernel = saved
     kernel_size = kernel.shape[:2]
     transposed = window.transposed(image.shape[1:3], kernel_size)
-    image_cotangent = _convolve(cotangent, kernel, transposed, not mirrored)
-    kernel_cotangent = _kernel_gradient(image, cotangent, kernel_size, window)
+    # Of a `partial` of `custom_vjp`, whose type some versions of JAX lose.
+    image_cotangent: Any = _convolve(cotangent, kernel, transposed, not mirrored)
+    kernel_cotangent: Any = _kernel_gradient(image, cotangent, kernel_size, window)
     return image_cotangent, lowerings.mirror(kernel_cotangent) if mirrored else kernel_cotangent
 
 

@@ -269,7 +269,7 @@ def _randomisation_row(
 
 def _scorable(masks: np.ndarray) -> np.ndarray:
     """Which masks, bool [N, S, S], have tumour and background: bool [N]."""
-    return masks.any(axis=(1, 2)) & ~masks.all(axis=(1, 2))
+    return np.logical_and(np.any(masks, axis=(1, 2)), np.logical_not(np.all(masks, axis=(1, 2))))
 
 
 def _counted(items: Collection, what: str, progress: ProgressCallback | None) -> Iterator:

@@ -165,8 +165,8 @@ def _check_weights(job: Job, frozen: dict[str, Any]) -> None:
     Raises:
       InputError: they are others.
     """
-    held = traverse_util.flatten_dict(frozen)
-    given = traverse_util.flatten_dict((job.prepared.pretrained or {}).get("params", {}))
+    held: dict[Any, Any] = traverse_util.flatten_dict(frozen)
+    given: dict[Any, Any] = traverse_util.flatten_dict((job.prepared.pretrained or {}).get("params", {}))
     for path in held.keys() & given.keys():
         if not np.array_equal(held[path], given[path]):
             raise InputError(

@@ -92,7 +92,8 @@ def _replace_stages(collection: str, fresh: dict[str, Any], given: dict[str, Any
     """The fresh stages of a collection, with those that are given in their place."""
 
     def shapes(tree):
-        return {path: list(np.shape(leaf)) for path, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
+        leaves: dict[str, Any] = traverse_util.flatten_dict(tree, sep="/")
+        return {path: list(np.shape(leaf)) for path, leaf in leaves.items()}
 
     expected, found = shapes({stage: fresh[stage] for stage in given if stage in fresh}), shapes(given)
     for path in sorted(expected.keys() | found.keys()):
