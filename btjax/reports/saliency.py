@@ -10,7 +10,7 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.figures import saliency as figures
 from btjax.reports.numbers import number, number_interval, number_with_interval, percent, signed
-from btjax.reports.page import Picture, Section, Table, render
+from btjax.reports.page import Picture, Section, Table, flattened, render
 from btjax.saliency.faithfulness import MEASURES
 from btjax.saliency.scores import SCORES
 from btjax.studies.maps import Maps, maps_of
@@ -139,8 +139,8 @@ def _score_figures(report: Localisation, values: Values, subject: Subject) -> di
 
 
 _CAPTIONS = {
-    "gallery": "Maps of test slices, the tumour outlined in green.",
-    "panels": "Slices as the paper shows them in its Figures 13 and 14; the tumour is outlined in red.",
+    "gallery": "Maps of test slices; a tumour with a mask is outlined in green.",
+    "panels": "Slices as the paper shows them in its Figures 13 and 14; a tumour with a mask is outlined in red.",
     "by_size": "Average precision by lesion size, beside the best control and noise, which is chance.",
     "randomisation": "What is left of the maps when layers are made random, from the top down.",
 }
@@ -154,13 +154,13 @@ def _page(report: SaliencyReport, drawn: Mapping[str, Figure]) -> str:
     tables += [_faithfulness_table(report.faithfulness), _randomisation_table(report.randomisation)]
     title = f"Saliency of {report.run['system']}: {report.test_slices} test slices, protocol {report.protocol}"
     sections = [Section("Figures", pictures=pictures), Section("Scores", tables)]
+    sections += [Section("Settings", pairs=flattened(report.saliency)), Section("Run", pairs=flattened(report.run))]
     return render(title, sections, lead=_lead(report))
 
 
 def _lead(report: SaliencyReport) -> list[str]:
     """What a reader must know of the slices, settings and methods."""
-    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in report.saliency.items())
-    lead = [f"Accuracy on these slices: {percent(report.accuracy)}. {report.data}.", f"Settings: {settings}."]
+    lead = [f"Accuracy on these slices: {percent(report.accuracy)}. Data: {report.data}."]
     found = report.localisation
     if found is None:
         lead.append("These data have no masks: maps are drawn and checked, not scored.")
