@@ -259,7 +259,7 @@ def test_seeds_have_folders_and_can_be_added_to(cnn, tmp_path):
 def test_seeds_that_are_none_are_told(monkeypatch, seeds):
     given = types.SimpleNamespace(seeds=seeds.split(","), all_folds=False)
     monkeypatch.setattr(command_line, "FLAGS", given)
-    with pytest.raises(InputError, match=f"--seeds={seeds}: expected different integers"):
+    with pytest.raises(InputError, match=f"--seeds={seeds}: expected distinct non-negative integers"):
         command_line.several_configs(None)
 
 
