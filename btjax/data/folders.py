@@ -133,10 +133,10 @@ def _source_notes(tree: _Tree, sides: Mapping[pathlib.PurePath, tuple[str, str] 
     """What to say of thumbnails, and of slices that stand in no folder of the data set's own division."""
     notes = []
     if tree.thumbnails:
-        notes.append(f"ignored: {listed('thumbnails', [path.as_posix() for path in tree.thumbnails])}")
+        notes.append(f"ignored: {listed('thumbnail(s)', [path.as_posix() for path in tree.thumbnails])}")
     outside = [path.as_posix() for path, side in sides.items() if side is None]
     if 0 < len(outside) < len(sides):
-        notes.append(f"the folders' own division is not used: it leaves out {listed('slices', outside)}")
+        notes.append(f"the folders' own division is not used: it leaves out {listed('slice(s)', outside)}")
     return tuple(notes)
 
 

@@ -92,7 +92,7 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
         entries=tuple((row.cells["id"], functools.partial(_read_row, row)) for row in found),
         classes=classes,
         aside=tuple(unlisted),
-        notes=(f"ignored: {listed(f'files that {MANIFEST} does not list', names)}",) if unlisted else (),
+        notes=(f"ignored: {listed(f'file(s) that {MANIFEST} does not list', names)}",) if unlisted else (),
     )
 
 
