@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from btjax.base.files import cache_folder, readable_errors
+from btjax.base.files import cache_folder, make_cache
 from btjax.data import download
 from btjax.data.raw import Source, check_image_size
 from btjax.data.sources import find_source
@@ -59,9 +59,8 @@ def load(
         download.download_figshare(data_dir, progress=progress, trust_present=True)
     source = data_dir if isinstance(data_dir, Source) else find_source(data_dir)
     check_image_size(image_size)
+    make_cache(cache)
     # TensorFlow Datasets takes seconds to import.
     from btjax.data.prepared import read_prepared
 
-    with readable_errors(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-        return read_prepared(source, image_size, cache, progress)
+    return read_prepared(source, image_size, cache, progress)
