@@ -94,6 +94,7 @@ def unet(
       InputError: a mistake in config, data or folder, or a stage that needs one before it.
     """
     observers = observers or (lambda _: Observer())
+    autoencoder_config(config)  # refuses what does not fit before any data are read
     with told(observers(stages[0])) as watching:
         job = _Experiment(config, pathlib.Path(folder), resume, watching)
         if AUTOENCODER not in stages:

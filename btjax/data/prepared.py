@@ -6,6 +6,7 @@ This module imports TensorFlow Datasets; `btjax.data.builder` imports it when sl
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import shutil
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -46,13 +47,25 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
     url_infos: ClassVar[dict[str, Any] | None] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(
-        self, *, source: Source, image_size: int, data_dir: str | os.PathLike, progress: ProgressCallback | None = None
+        self,
+        *,
+        source: Source,
+        image_size: int,
+        data_dir: str | os.PathLike,
+        progress: ProgressCallback | None = None,
+        intensity_range: str = "minmax",
+        head_mask: bool = False,
     ) -> None:
         """Makes the builder of `source` at `image_size`; nothing is read until `download_and_prepare`."""
         self.source = source
         self.image_size = check_image_size(image_size)
         self.progress = progress
-        self.config_name = f"{image_size}px_{source.fingerprint[:24]}"
+        self.prepare = functools.partial(
+            prepare, image_size=self.image_size, intensity_range=intensity_range, head_mask=head_mask
+        )
+        # Slices that are prepared by the defaults keep the names that they had before there were options.
+        options = f"_{intensity_range}" * (intensity_range != "minmax") + "_head" * head_mask
+        self.config_name = f"{image_size}px_{source.fingerprint[:24]}{options}"
         config = tfds.core.BuilderConfig(name=self.config_name)
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
 
@@ -94,7 +107,7 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
         return examples
 
     def _example(self, raw: RawSlice) -> dict:
-        image, mask = prepare(raw, self.image_size)
+        image, mask = self.prepare(raw)
         example: dict[str, Any] = {"image": image, "size": np.array(raw.image.shape, np.int32)}
         if mask is not None:
             example["mask"] = np.packbits(mask, axis=-1)
@@ -109,15 +122,22 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
 
 
 def read_prepared(
-    source: Source, image_size: int, cache: pathlib.Path, progress: ProgressCallback | None = None
+    source: Source, image_size: int, cache: pathlib.Path, progress: ProgressCallback | None = None, **options: Any
 ) -> Slices:
     """The slices of a source at one size, from their copy in the cache, which is prepared first where it is missing.
+
+    Args:
+      source: see `btjax.data.builder.load`.
+      image_size: side of the images in pixels.
+      cache: where copies are kept.
+      progress: see `btjax.data.builder.load`.
+      **options: intensity_range and head_mask, see `btjax.data.raw.prepare`; each has copies of its own.
 
     Raises:
       InputError: a file of the source cannot be read, or the copy is damaged.
     """
     with _quiet_absl():
-        builder = BrainTumours(source=source, image_size=image_size, data_dir=cache, progress=progress)
+        builder = BrainTumours(source=source, image_size=image_size, data_dir=cache, progress=progress, **options)
         if not builder.is_prepared():
             with only_process(cache / f"{builder.config_name}.lock"):
                 _prepare(builder)

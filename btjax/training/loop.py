@@ -103,6 +103,8 @@ def _check_task(task: Task, config: TrainingConfig, examples: Examples) -> None:
     if config.select != "last_epoch" and chosen not in task.metrics:
         known = ", ".join(f"validation_{name}" for name in task.metrics)
         raise InputError(f"--select={config.select}: a {task.name} has no {chosen}, expected one of {known}")
+    if config.class_weights != "none" and not task.needs_labels:
+        raise InputError(f"--class_weights={config.class_weights}: a {task.name} has no classes, expected none")
     rows = np.concatenate([examples.train.ravel(), examples.validation])
     unknown = int(np.sum(examples.labels[rows] == UNKNOWN))
     if task.needs_labels and unknown:
@@ -174,6 +176,24 @@ class Examples:
         return dataclasses.replace(self, labels=labels)
 
 
+def balanced_weights(labels: np.ndarray) -> np.ndarray:
+    """The weight of each class, N / (C * n_c), which makes all C classes that there are weigh the same.
+
+    Args:
+      labels: int32, of any shape: the N labels of the rows to train on; n_c of them are of class c.
+
+    Returns:
+      float32 [largest label + 1]; 0 for a class that is not among the labels. Over the rows their mean is 1.
+
+    Example:
+      >>> balanced_weights(np.array([0, 0, 0, 1])).tolist()
+      [0.6666666865348816, 2.0]
+    """
+    counts = np.bincount(labels.ravel())
+    shares = labels.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return np.where(counts > 0, shares, 0).astype(np.float32)
+
+
 class Trainer:
     """Trains one model on one split.
 
@@ -212,6 +232,8 @@ class Trainer:
         put = partial(replicate, sharding=whole)
         self.dataset = like.dataset if like else put({"images": examples.images, "labels": examples.labels})
         self.train_rows = [put(rows) for rows in examples.train]
+        balanced = config.class_weights == "balanced"
+        self.class_weights = put(balanced_weights(examples.labels[examples.train])) if balanced else None
         self.validation = put(compiled.batch_table(examples.validation, config.batch_size))
         self.schedule = make_schedule(config, self.steps_per_epoch)
         optimizer = make_optimizer(config, self.steps_per_epoch)
@@ -277,7 +299,11 @@ class Trainer:
     def batches(self) -> Batches:
         """The batches of the epoch that the run is in, as `step.shuffled_batches` gives them."""
         rows = self.train_rows[self.progress.epoch % len(self.train_rows)]
-        return compiled.shuffled_batches(self.state.key, jnp.int32(self.progress.epoch), rows, self.config.batch_size)
+        key, epoch = self.state.key, jnp.int32(self.progress.epoch)
+        batches = compiled.shuffled_batches(key, epoch, rows, self.config.batch_size)
+        if self.class_weights is None:
+            return batches
+        return compiled.weighted_batches(batches, self.dataset["labels"], self.class_weights)
 
     def _train_epoch(self, observer: Observer, stop: StopRequest) -> None:
         """Takes the remaining steps of the epoch in chunks of a few seconds."""
