@@ -48,10 +48,9 @@ def autoencoder_config(config: Config) -> Config:
     Raises:
       InputError: class weights, before any data are read.
     """
-    if config.training.class_weights != "none":
-        raise InputError(
-            f"--class_weights={config.training.class_weights}: an autoencoder has no classes, expected none"
-        )
+    weights = config.training.class_weights
+    if weights != "none":
+        raise InputError(f"--class_weights={weights}: an autoencoder has no classes, expected none")
     training = dataclasses.replace(config.training, select="validation_loss")
     return dataclasses.replace(config, training=training, augmentation=Augmentation())
 

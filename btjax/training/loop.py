@@ -18,6 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from btjax.base.errors import InputError
 from btjax.base.progress import Observer
 from btjax.training import step as compiled
+from btjax.training.balance import balanced_weights
 from btjax.training.hosts import agree, replicate
 from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
 from btjax.training.state import create_state
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from btjax.data.slices import Slices
     from btjax.data.splits import Split
     from btjax.training.config import TrainingConfig
-    from btjax.training.step import Batches
+    from btjax.training.step import Batches, WeightedBatches
     from btjax.training.tasks import Task
 
 UNKNOWN = -1
@@ -176,24 +177,6 @@ class Examples:
         return dataclasses.replace(self, labels=labels)
 
 
-def balanced_weights(labels: np.ndarray) -> np.ndarray:
-    """The weight of each class, N / (C * n_c), which makes all C classes that there are weigh the same.
-
-    Args:
-      labels: int32, of any shape: the N labels of the rows to train on; n_c of them are of class c.
-
-    Returns:
-      float32 [largest label + 1]; 0 for a class that is not among the labels. Over the rows their mean is 1.
-
-    Example:
-      >>> balanced_weights(np.array([0, 0, 0, 1])).tolist()
-      [0.6666666865348816, 2.0]
-    """
-    counts = np.bincount(labels.ravel())
-    shares = labels.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return np.where(counts > 0, shares, 0).astype(np.float32)
-
-
 class Trainer:
     """Trains one model on one split.
 
@@ -296,8 +279,8 @@ class Trainer:
         waited = progress.epoch - (progress.best["epoch"] if progress.best else 0)
         return progress.epoch >= self.config.epochs or 0 < patience <= waited
 
-    def batches(self) -> Batches:
-        """The batches of the epoch that the run is in, as `step.shuffled_batches` gives them."""
+    def batches(self) -> Batches | WeightedBatches:
+        """The batches of the epoch that the run is in, as `step.shuffled_batches` gives them, with weights if any."""
         rows = self.train_rows[self.progress.epoch % len(self.train_rows)]
         key, epoch = self.state.key, jnp.int32(self.progress.epoch)
         batches = compiled.shuffled_batches(key, epoch, rows, self.config.batch_size)

@@ -42,12 +42,18 @@ class Batches(NamedTuple):
     Attributes:
       table: int32 [steps, batch_size], row numbers of the data set.
       counted: bool [steps, batch_size], False for what fills up the last batch.
-      weights: float32 [steps, batch_size], each row's weight in the training loss, or None where all weigh the same.
     """
 
     table: jax.Array
     counted: jax.Array
-    weights: jax.Array | None = None
+
+
+class WeightedBatches(NamedTuple):
+    """Batches with `weights`, float32 [steps, batch_size]: what each row weighs in the training loss."""
+
+    table: jax.Array
+    counted: jax.Array
+    weights: jax.Array
 
 
 def steps_per_pass(rows: int, batch_size: int) -> int:
@@ -80,9 +86,9 @@ def shuffled_batches(key: jax.Array, epoch: jax.Array, rows: jax.Array, batch_si
 
 
 @jax.jit
-def weighted_batches(batches: Batches, labels: jax.Array, class_weights: jax.Array) -> Batches:
+def weighted_batches(batches: Batches, labels: jax.Array, class_weights: jax.Array) -> WeightedBatches:
     """The same batches with the weight of each row's class: labels int32 [N], class_weights float32 [classes]."""
-    return batches._replace(weights=jnp.take(class_weights, jnp.take(labels, batches.table)))
+    return WeightedBatches(*batches, jnp.take(class_weights, jnp.take(labels, batches.table)))
 
 
 def zero_sums(task: Task, dataset: Dataset, state: TrainState) -> Sums:
@@ -158,7 +164,7 @@ def make_evaluate(task: Task, sharding: Sharding | None = None) -> Callable:
     @jax.jit
     def evaluate(variables, dataset, table, counted):
         def body(sums, batch):
-            return _add(sums, task.evaluate(variables, _gather(dataset, Batches(*batch), sharding=sharding))), None
+            return _add(sums, task.evaluate(variables, _gather(dataset, batch, sharding=sharding))), None
 
         shapes = jax.eval_shape(lambda: task.evaluate(variables, _gather(dataset, Batches(table[0], counted[0]))))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -180,13 +186,15 @@ def make_predict(task: Task) -> Callable[[dict[str, Any], np.ndarray, int], np.n
     return predict
 
 
-def _gather(dataset: Dataset, batch: Batches, *, sharding: Sharding | None = None) -> dict[str, jax.Array]:
+def _gather(
+    dataset: Dataset, batch: Batches | WeightedBatches, *, sharding: Sharding | None = None
+) -> dict[str, jax.Array]:
     """One of the batches: the rows of every array of the data set, which of them count, and their weights if any."""
     if sharding is not None:
         batch = lax.with_sharding_constraint(batch, sharding)
-    rows, counted, weights = batch
-    arrays = {name: jnp.take(array, rows, axis=0) for name, array in dataset.items()} | {"counted": counted}
-    return arrays if weights is None else arrays | {"weights": weights}
+    names = ("counted", "weights")[: len(batch) - 1]
+    arrays = {name: jnp.take(array, batch[0], axis=0) for name, array in dataset.items()}
+    return arrays | dict(zip(names, batch[1:], strict=True))
 
 
 def _add(sums: Sums, added: Sums) -> Sums:

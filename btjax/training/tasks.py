@@ -84,8 +84,8 @@ class Task(Protocol):
 class Classification:
     """Softmax cross-entropy plus the model's own penalty.
 
-    In training a batch may bring weights w of its rows: the cross-entropy is then sum(w * ce) / rows, as in Keras. It is
-    not divided by sum(w), as torch.nn.CrossEntropyLoss does, which would weigh a slice by what else is in its batch.
+    In training a batch may bring weights w of its rows: the cross-entropy is then sum(w * ce) / rows, as in Keras. It
+    is not divided by sum(w), as torch.nn.CrossEntropyLoss does, which would weigh a slice by what else is in its batch.
     Balanced weights have mean 1 over the training rows, so the mean over an epoch is what sum(w * ce) / sum(w) is for
     all rows at once. Metrics other than the training loss, and all of validation, do not know weights.
 
