@@ -6,7 +6,6 @@ This module imports TensorFlow Datasets; `btjax.data.builder` imports it when sl
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import shutil
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -60,9 +59,7 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
         self.source = source
         self.image_size = check_image_size(image_size)
         self.progress = progress
-        self.prepare = functools.partial(
-            prepare, image_size=self.image_size, intensity_range=intensity_range, head_mask=head_mask
-        )
+        self.intensity_range, self.head_mask = intensity_range, head_mask
         # Slices that are prepared by the defaults keep the names that they had before there were options.
         options = f"_{intensity_range}" * (intensity_range != "minmax") + "_head" * head_mask
         self.config_name = f"{image_size}px_{source.fingerprint[:24]}{options}"
@@ -107,7 +104,7 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
         return examples
 
     def _example(self, raw: RawSlice) -> dict:
-        image, mask = self.prepare(raw)
+        image, mask = prepare(raw, self.image_size, self.intensity_range, self.head_mask)
         example: dict[str, Any] = {"image": image, "size": np.array(raw.image.shape, np.int32)}
         if mask is not None:
             example["mask"] = np.packbits(mask, axis=-1)
