@@ -114,8 +114,6 @@ def test_the_loss_of_a_batch_is_divided_by_its_rows_and_padding_has_no_weight():
     batch = {"images": SLICES.images[rows], "labels": SLICES.labels[rows], "counted": counted, "weights": weights}
     batch = {name: jnp.asarray(array) for name, array in batch.items()}
     loss, _ = trainer.task.loss(trainer.state.params, trainer.state, batch)
-        0
-    ]
     expected = (weights * cross_entropies(trainer, rows))[counted].sum() / 5
     penalty = float(trainer.task.model.penalty(trainer.state.params))
     assert float(loss) == pytest.approx(expected + penalty, rel=1e-5)
