@@ -190,8 +190,7 @@ def test_an_autoencoder_has_no_classes_to_weigh():
 
 
 @pytest.mark.parity
-def test_over_all_rows_pytorch_agrees_and_within_a_batch_it_weighs_by_the_company():
-    torch = pytest.importorskip("torch")
+def test_over_all_rows_pytorch_agrees_and_within_a_batch_it_weighs_by_the_company(torch):
     trainer = trainer_of()
     weights = np.asarray(trainer.class_weights)
 
