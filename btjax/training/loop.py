@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, Stop
 from btjax.base.progress import Observer
 from btjax.training import step as compiled
 from btjax.training.balance import balanced_weights
@@ -59,7 +59,7 @@ class Progress:
     best: dict[str, float] | None = None
 
 
-class Interrupted(Exception):
+class Interrupted(Stop):
     """The run was asked to stop (Ctrl-C, SIGTERM) and saved its state; `signal` is the signal's number."""
 
     def __init__(self, signal_number: int, progress: Progress) -> None:
