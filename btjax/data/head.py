@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -44,9 +46,9 @@ def head_mask(image: np.ndarray) -> np.ndarray:
     radius = max(1, round(_CLOSING * max(coarse.shape)))
     bright = np.pad(levels > _threshold(levels), radius + 1)
     closed = _largest(_close(bright, radius)[radius + 1 : -radius - 1, radius + 1 : -radius - 1])
-    head = ndimage.binary_fill_holes(_joined_at_the_border(closed))
+    head: Any = ndimage.binary_fill_holes(_joined_at_the_border(closed))
     margin = max(1.0, _MARGIN * max(coarse.shape))
-    grown = ndimage.distance_transform_edt(~head) <= margin
+    grown = _distance(~head) <= margin
     if grown.shape == image.shape:
         return grown
     share = Image.fromarray(grown.astype(np.float32)).resize(image.shape[::-1], Image.Resampling.BILINEAR)
@@ -84,7 +86,8 @@ def _largest(mask: np.ndarray) -> np.ndarray:
     """The largest connected region, neighbours by corner included."""
     from scipy import ndimage
 
-    regions, count = ndimage.label(mask, np.ones((3, 3)))
+    found: Any = ndimage.label(mask, np.ones((3, 3)))
+    regions, count = found
     if count < 2:
         return mask
     return regions == 1 + np.argmax(np.bincount(regions.ravel())[1:])
@@ -92,10 +95,15 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 def _close(mask: np.ndarray, radius: int) -> np.ndarray:
     """Closed with a disk: everything within `radius` of the mask, less what is within `radius` of the rest."""
+    return _distance(_distance(~mask) <= radius) > radius
+
+
+def _distance(mask: np.ndarray) -> np.ndarray:
+    """float64: how many pixels each pixel of the mask is from the nearest one that is not in it."""
     from scipy import ndimage
 
-    grown = ndimage.distance_transform_edt(~mask) <= radius
-    return ndimage.distance_transform_edt(grown) > radius
+    distance: Any = ndimage.distance_transform_edt(mask)  # of what it may return this call gives the array
+    return distance
 
 
 def _joined_at_the_border(mask: np.ndarray) -> np.ndarray:
