@@ -32,7 +32,7 @@ def test_the_options_of_preparing_reach_every_form(form, tmp_path):
     own = {"phantom_patients": 1, "phantom_slices": 1} if form == "phantom" else {}
     plain = DataConfig("phantom" if form == "phantom" else str(folder), 32, **own)
     changed = dataclasses.replace(plain, intensity_range="percentile", head_mask=True)
-    before, after = (load_data(config, str(tmp_path / "cache"))[0] for config in (plain, changed))
+    before, after = (load_data(config, str(tmp_path / "cache")).slices for config in (plain, changed))
     expected = [raw.scale_slice(image, "", "percentile", True) for image in before.images[:2]]  # the third is smaller
     np.testing.assert_array_equal(after.images[:2], expected)
     assert (after.images != before.images).any()
@@ -42,9 +42,11 @@ def test_the_options_of_preparing_reach_every_form(form, tmp_path):
 
 def test_slices_come_from_a_folder_with_its_form_or_are_synthetic(tmp_path):
     folder = forms.write_classes(tmp_path / "data", forms.make_slices(3), ("a", "b", "a"))
-    slices, form = load_data(DataConfig(str(folder), 32), str(tmp_path / "cache"))
-    assert slices.classes == ("a", "b") and form == "class folders of images (3 slices: 2 a, 1 b)"
-    slices, form = load_data(DataConfig("phantom", 32, phantom_patients=1, phantom_slices=1))
-    assert len(slices) == 3 and "phantom" in form
+    data = load_data(DataConfig(str(folder), 32), str(tmp_path / "cache"))
+    assert data.slices.classes == ("a", "b")
+    assert data.form == "class folders of images (3 slices: 2 a, 1 b)"
+    data = load_data(DataConfig("phantom", 32, phantom_patients=1, phantom_slices=1))
+    assert len(data.slices) == 3
+    assert "phantom" in data.form
     with pytest.raises(InputError, match="--data_dir is missing"):
         load_data(DataConfig())
