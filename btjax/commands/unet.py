@@ -97,6 +97,7 @@ def unet(
     """
     require_devices()
     observers = observers or (lambda _: Observer())
+    autoencoder_config(config)  # refuses what does not fit before any data are read
     with told(observers(stages[0])) as watching:
         job = _Experiment(config, expanded(folder), resume, watching)
         if AUTOENCODER not in stages:

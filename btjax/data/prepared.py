@@ -54,12 +54,17 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
         image_size: int,
         data_dir: str | os.PathLike,
         progress: ProgressCallback | None = None,
+        intensity_range: str = "minmax",
+        head_mask: bool = False,
     ) -> None:
         """Makes the builder of `source`, of known contents, at `image_size`; `download_and_prepare` reads it."""
         self.source = source
         self.image_size = check_image_size(image_size)
         self.progress = progress
-        self.config_name = f"{image_size}px_{fingerprint}"
+        self.intensity_range, self.head_mask = intensity_range, head_mask
+        # Slices that are prepared by the defaults keep the names that they had before there were options.
+        options = f"_{intensity_range}" * (intensity_range != "minmax") + "_head" * head_mask
+        self.config_name = f"{image_size}px_{fingerprint}{options}"
         config = tfds.core.BuilderConfig(name=self.config_name)
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
 
@@ -103,7 +108,7 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
         return examples
 
     def _example(self, raw: RawSlice) -> dict:
-        image, mask = prepare(raw, self.image_size)
+        image, mask = prepare(raw, self.image_size, self.intensity_range, self.head_mask)
         example: dict[str, Any] = {"image": image, "size": np.array(raw.image.shape, np.int32)}
         if mask is not None:
             example["mask"] = np.packbits(mask, axis=-1)
@@ -118,9 +123,16 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
 
 
 def read_prepared(
-    source: Source, image_size: int, cache: pathlib.Path, progress: ProgressCallback | None = None
+    source: Source, image_size: int, cache: pathlib.Path, progress: ProgressCallback | None = None, **options: Any
 ) -> Slices:
     """The slices of a source at one size, from their copy in the cache, which is prepared first where it is missing.
+
+    Args:
+      source: see `btjax.data.builder.load`.
+      image_size: side of the images in pixels.
+      cache: where copies are kept.
+      progress: see `btjax.data.builder.load`.
+      **options: intensity_range and head_mask, see `btjax.data.raw.prepare`; each has copies of its own.
 
     Raises:
       InputError: a file of the source cannot be read, or the copy is damaged.
@@ -129,7 +141,12 @@ def read_prepared(
         fingerprint = contents_fingerprint(source, cache, progress)
         with foreign(f"{cache}: slices cannot be prepared there", CACHE_EXPECTED):
             builder = BrainTumours(
-                source=source, fingerprint=fingerprint, image_size=image_size, data_dir=cache, progress=progress
+                source=source,
+                fingerprint=fingerprint,
+                image_size=image_size,
+                data_dir=cache,
+                progress=progress,
+                **options,
             )
             prepared = builder.is_prepared()
         if not prepared:
