@@ -238,7 +238,7 @@ def _check_beside(folder: pathlib.Path, named: Mapping[pathlib.PurePath, str]) -
 
 
 def _read_class_image(path: pathlib.Path, name: str, label: int | None) -> RawSlice:
-    return RawSlice(image=read_image(path), label=label, id=name, where=str(path))
+    return RawSlice(image=read_image(path).pixels, label=label, id=name, where=str(path))
 
 
 def find_unlabelled(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:

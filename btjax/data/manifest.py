@@ -142,7 +142,7 @@ def _read_row(row: _Row) -> RawSlice:
         raise InputError(f"{row.where}: found {_COLUMNS['fold']} {fold!r}, expected a fold from 1 to 5")
     if plane is not None and plane not in PLANES:
         raise InputError(f"{row.where}: found {_COLUMNS['plane']} {plane!r}, expected one of {', '.join(PLANES)}")
-    pixels = read_image(row.image)
+    pixels = read_image(row.image).pixels
     outline = None if row.mask is None else read_mask(row.mask)
     if outline is not None and outline.shape != pixels.shape:
         raise InputError(f"{row.mask}: the mask is {outline.shape}, expected the image's shape {pixels.shape}")
