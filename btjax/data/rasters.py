@@ -87,29 +87,29 @@ def open_raster(path: pathlib.Path) -> Raster:
             kind = "a link to a file that is not there" if path.is_symlink() else None
             message = f"{path}: found {kind}, expected an image" if kind else f"{path}: no such file"
             raise InputError(message) from cause
-        if isinstance(cause, UnidentifiedImageError):
-            raise InputError(f"{path}: expected an image, found {_kind(path)}") from cause
+        kind = None if cause is None or not path.is_file() else _kind(path)
+        if kind or isinstance(cause, UnidentifiedImageError):
+            raise InputError(f"{path}: expected an image, found {kind or 'another kind of file'}") from cause
         raise
 
 
 def _open(path: pathlib.Path) -> Raster:
-    try:
-        image = Image.open(path)
-    except UnidentifiedImageError:
-        if not _start(path).startswith(_TIFF_STARTS):
-            raise
-        return _with_tifffile(path)
-    with image:
+    # Given a path, Pillow maps an uncompressed TIFF into memory, and garbles it if its orientation is 5 to 8.
+    with open(path, "rb") as file:
+        try:
+            image = Image.open(file)
+        except UnidentifiedImageError:
+            if not _start(path).startswith(_TIFF_STARTS):
+                raise
+            return _with_tifffile(path)
         _check_size(path, *image.size)
         remarks = _check_alone(path, image)
-        if _is_deep_colour_tiff(image):
+        if _is_lost_on_pillow(image):
             return _with_tifffile(path, remarks)
-        if image.format == "PNG" and "16B" in str(image.tile[0][3]) and image.mode != "I;16":
+        if image.format == "PNG" and image.mode != "I;16" and "16B" in str(image.tile[0][3]):
             raster = _deep_png(path, image)
-        elif image.format == "PPM" and image.mode == "RGB" and image.tile[0][0] == "ppm" and _most(image) > 255:
-            raise InputError(
-                f"{path}: found colours of more than 8 bits, expected 8-bit colours or a 16-bit grey image"
-            )
+        elif image.format == "PPM" and image.mode == "RGB" and _most(image) > 255:
+            raise InputError(f"{path}: found colours of more than 8 bits, expected 8-bit colours or 16-bit grey")
         else:
             image.load()
             raster = _mend_tiff(_raster(image), image)
@@ -232,10 +232,13 @@ def _tags(image: Image.Image) -> tuple[int, int, tuple[int, ...]] | None:
     return tags.get(262, 0), tags.get(339, (1,))[0], tuple(tags.get(258, (1,)))
 
 
-def _is_deep_colour_tiff(image: Image.Image) -> bool:
-    """Whether Pillow would drop bits."""
+def _is_lost_on_pillow(image: Image.Image) -> bool:
+    """Whether Pillow would drop bits of a TIFF, or swap bytes that libtiff has swapped already."""
     tags = _tags(image)
-    return tags is not None and len(tags[2]) > 1 and max(tags[2]) > 8
+    if tags is None or max(tags[2]) <= 8:
+        return False
+    swapped = getattr(image, "tag_v2").prefix == b"MM" and image.info.get("compression") != "raw"  # noqa: B009
+    return len(tags[2]) > 1 or (swapped and image.mode in ("I", "F"))
 
 
 def _mend_tiff(raster: Raster, image: Image.Image) -> Raster:
@@ -291,8 +294,8 @@ def _start(path: pathlib.Path) -> bytes:
         return file.read(512)
 
 
-def _kind(path: pathlib.Path) -> str:
-    """What a file is that Pillow does not know, in words."""
+def _kind(path: pathlib.Path) -> str | None:
+    """What a file is that cannot be decoded, in words, or None where its start does not tell."""
     start = _start(path)
     if not start:
         return "an empty file"
@@ -307,4 +310,4 @@ def _kind(path: pathlib.Path) -> str:
     if not start.strip(b"\0"):
         return "a file of zeros"
     printable = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start)
-    return "a text file" if printable else "another kind of file"
+    return "a text file" if printable else None
