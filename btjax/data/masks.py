@@ -34,12 +34,13 @@ def read_mask(path: pathlib.Path) -> np.ndarray:
       InputError: the file is missing, damaged or no image, or does not look like a mask: a picture in many grey levels,
         with negative values, or with all four corners in the tumour.
     """
-    levels = _levels(path, open_raster(path))
+    raster = open_raster(path)
+    levels = _levels(path, raster)
     if levels.dtype.kind == "f" and not np.isfinite(levels).all():
         raise InputError(f"{path}: the mask holds NaN or infinity, expected 0 outside the tumour")
     if levels.min() < 0:
         raise InputError(f"{path}: the mask holds negative values, expected 0 outside the tumour")
-    mask = _tumour(path, levels)
+    mask = _tumour(path, levels, raster.lossy)
     if mask[0, 0] and mask[0, -1] and mask[-1, 0] and mask[-1, -1]:
         raise InputError(f"{path}: the mask looks inverted, all four corners are in the tumour, expected them outside")
     return mask
@@ -60,16 +61,19 @@ def _levels(path: pathlib.Path, raster: Raster) -> np.ndarray:
     return shown if shown.any() else raster.alpha
 
 
-def _tumour(path: pathlib.Path, levels: np.ndarray) -> np.ndarray:
+def _tumour(path: pathlib.Path, levels: np.ndarray, lossy: bool) -> np.ndarray:
     """The mask, bool [H, W], of levels that are finite and not negative."""
     top = levels.max()
-    between = (levels > 0) & (levels < top)
-    if not between.any():
+    if not ((levels > 0) & (levels < top)).any():
         return levels > 0
     found = np.unique(levels)
     if len(found) <= _MOST_LABELS:
-        small = top < _SMALL_LABEL and np.array_equal(found, np.rint(found))
-        return levels > 0 if small or _has_areas(levels, between) else levels > top / 2
+        if top < _SMALL_LABEL and np.array_equal(found, np.rint(found)):
+            return levels > 0
+        # The noise of JPEG around black and white fills areas too.
+        low, high = (_ENDS * top, (1 - _ENDS) * top) if lossy else (0, top)
+        if _has_areas(levels, (levels > low) & (levels < high)):
+            return levels > low
     _check_soft(path, levels / top)
     return levels > top / 2
 

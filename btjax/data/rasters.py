@@ -30,6 +30,7 @@ COPIES = "smaller copies in the same file left out"
 _ORIENTATION = 274
 _MOST_PIXELS = 8192 * 8192
 _MOST_COPIES = 16
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _STARTS = (
     (0, b"version https://git-lfs", "a pointer of Git LFS (`git lfs pull` fetches the file itself)"),
@@ -58,12 +59,14 @@ class Raster:
       alpha: uint8 [H, W], 0 transparent to 255 opaque, or None where every pixel is opaque.
       indices: uint8 [H, W], what a picture with a palette stores, or None.
       remarks: what was changed, in fixed words.
+      lossy: whether the file's format may store other values than those that were saved, as JPEG does.
     """
 
     values: np.ndarray
     alpha: np.ndarray | None = None
     indices: np.ndarray | None = None
     remarks: tuple[str, ...] = ()
+    lossy: bool = False
 
 
 def open_raster(path: pathlib.Path) -> Raster:
@@ -113,6 +116,7 @@ def _open(path: pathlib.Path) -> Raster:
         else:
             image.load()
             raster = _mend_tiff(_raster(image), image)
+            raster = dataclasses.replace(raster, lossy=image.format in _LOSSY)
         # Only now: a PNG may hold its EXIF behind the pixels, and of a TIFF Pillow has by now turned the pixels.
         return _turn(raster, image.getexif().get(_ORIENTATION, 1), remarks)
 
@@ -164,10 +168,9 @@ def _turn(raster: Raster, orientation: Any, remarks: tuple[str, ...]) -> Raster:
             values = values[:, ::-1]
         return np.ascontiguousarray(values)
 
-    arrays = (raster.values, raster.alpha, raster.indices)
-    values, alpha, indices = (None if array is None else turned(array) for array in arrays)
-    assert values is not None
-    return Raster(values, alpha, indices, (*remarks, TURNED))
+    alpha, indices = (None if array is None else turned(array) for array in (raster.alpha, raster.indices))
+    remarks = (*remarks, TURNED)
+    return dataclasses.replace(raster, values=turned(raster.values), alpha=alpha, indices=indices, remarks=remarks)
 
 
 def _check_size(path: pathlib.Path, width: int, height: int) -> None:
