@@ -8,7 +8,6 @@ Three kinds of pairs: `copy`, the same pixels; `near`, one slice under crop, res
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +20,7 @@ from btjax.data.views import Views, joined, make_views
 
 if TYPE_CHECKING:
     import os
+    import pathlib
 
     from btjax.base.progress import ProgressCallback
     from btjax.data.slices import Slices
