@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from btjax.base.files import cache_folder, readable_errors, write_whole
+from btjax.base.files import cache_folder, make_cache, write_whole
 from btjax.data.candidates import Sides, copy_pairs, near_pairs, neighbour_candidates
 from btjax.data.link_rule import NEAR, NEIGHBOUR, join, neighbour_scores
 from btjax.data.similarity import pair_features
@@ -172,11 +172,9 @@ def load_links(
     kept = _read(path, len(slices))
     if kept is not None:
         return kept
-    with readable_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_cache(folder)
     links = link_slices(slices, progress)
-    with readable_errors(folder):
-        write_whole(path, lambda beside: _write(beside, links))
+    write_whole(path, lambda beside: _write(beside, links))
     return links
 
 
