@@ -89,11 +89,7 @@ def find_classes(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source 
 
 def _source(tree: _Tree, places: Mapping[pathlib.PurePath, pathlib.PurePath]) -> Source:
     """The source of files whose class folder is known."""
-    named = {place: class_name(place.name, str(tree.folder / place)) for place in set(places.values())}
-    _check_beside(tree.folder, named)
-    classes = CLASSES if all(place.name in NUMBERS for place in named) else order_classes(named.values())
-    if len(set(named.values())) < 2:
-        raise InputError(f"{tree.folder}: found images of {min(named.values())} alone, expected at least two classes")
+    named, classes = _named(tree, set(places.values()))
     plain = len({path.stem for path in places}) == len(places)
     entries = []
     for path, place in places.items():
@@ -107,6 +103,50 @@ def _source(tree: _Tree, places: Mapping[pathlib.PurePath, pathlib.PurePath]) ->
     description = f"class folders of images ({len(places)} slices: {listed}{together})"
     used = tuple(tree.folder / path for path in places)
     return Source(tree.folder, description, used, frozenset({"label"}), tuple(entries), classes)
+
+
+def _named(tree: _Tree, places: set[pathlib.PurePath]) -> tuple[dict[pathlib.PurePath, str], tuple[str, ...]]:
+    """The class of each class folder, and the classes in the order of their labels."""
+    named = {place: class_name(place.name, str(tree.folder / place)) for place in places}
+    _check_beside(tree.folder, named)
+    classes = CLASSES if all(place.name in NUMBERS for place in named) else order_classes(named.values())
+    if len(set(named.values())) < 2:
+        raise InputError(f"{tree.folder}: found images of {min(named.values())} alone, expected at least two classes")
+    return named, classes
+
+
+def label_files(
+    folder: pathlib.Path, files: Sequence[pathlib.Path], paths: Sequence[pathlib.Path]
+) -> tuple[dict[pathlib.Path, int], tuple[str, ...], bool] | None:
+    """The labels of files of another form than images, by the same rules as in `find_classes`.
+
+    Args:
+      folder: the data folder.
+      files: every file below it.
+      paths: those that hold slices.
+
+    Returns:
+      The label of each path, the classes, and whether any class folder is called after a known class; None if no path
+      lies in a class folder.
+
+    Raises:
+      InputError: as in `find_classes`.
+    """
+    tree = _Tree.of(folder, paths)
+    tree = dataclasses.replace(
+        tree, pictures=tree.candidates, beside=tuple(path.relative_to(folder) for path in set(files) - set(paths))
+    )
+    places = {path: tree.class_folder(path.relative_to(folder).parent) for path in paths}
+    found = {path: place for path, place in places.items() if place is not None}
+    if not found:
+        return None
+    outside = next((path for path in paths if path not in found), None)
+    if outside is not None:
+        raise InputError(f"{outside}: lies in no class folder, expected only class folders named {ACCEPTED_CLASSES}")
+    tree.check_filled({path.relative_to(folder): place for path, place in found.items()})
+    named, classes = _named(tree, set(found.values()))
+    labels = {path: classes.index(named[place]) for path, place in found.items()}
+    return labels, classes, any(known_class(place.name) for place in named)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,14 +175,14 @@ class _Tree:
     def of(cls, folder: pathlib.Path, files: Sequence[pathlib.Path]) -> _Tree:
         """The tree of a folder and every file below it."""
         paths = [path.relative_to(folder) for path in files]
-        candidates = tuple(path for path in paths if not _ignored(path))
+        candidates = tuple(path for path in paths if not is_beside(path))
         pictures = tuple(path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES)
         folders = tuple(path.relative_to(folder) for path in list_folders(folder))
         return cls(
             folder=folder,
             candidates=candidates,
             pictures=pictures,
-            beside=tuple(path for path in paths if _ignored(path)),
+            beside=tuple(path for path in paths if is_beside(path)),
             folders=folders,
             outer=frozenset(_outer_folders(pictures or candidates)),
             holding=frozenset(above for path in folders if known_class(path.name) for above in path.parents),
@@ -207,7 +247,8 @@ class _Tree:
         )
 
 
-def _ignored(path: pathlib.PurePath) -> bool:
+def is_beside(path: pathlib.PurePath) -> bool:
+    """Whether a file is one of those that people keep beside images."""
     return path.name.lower() in IGNORED_NAMES or path.suffix.lower() in IGNORED_SUFFIXES
 
 

@@ -69,6 +69,7 @@ class Source:
       known: the optional fields of `RawSlice` that every slice has here; `label` is one of them.
       entries: the slices' ids with a function that reads each, in the order of `id_order`.
       classes: the names of the classes that the labels count.
+      notes: what a user is told once about the folder, such as which files are ignored, how many and why.
     """
 
     folder: pathlib.Path
@@ -77,6 +78,7 @@ class Source:
     known: frozenset[str]
     entries: tuple[tuple[str, Callable[[], RawSlice]], ...]
     classes: tuple[str, ...] = CLASSES
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         ids = [name for name, _ in self.entries]

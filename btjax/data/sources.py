@@ -7,7 +7,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
-from btjax.data import figshare, folders, manifest
+from btjax.data import figshare, folders, manifest, medical
 from btjax.data.classes import ACCEPTED_CLASSES
 from btjax.data.walk import list_files
 
@@ -19,21 +19,25 @@ if TYPE_CHECKING:
 ACCEPTED_FORMS = (
     "figshare's zips (brainTumorDataPublic_*.zip) or loose N.mat files, with cvind.mat beside them; "
     f"class folders of images named {ACCEPTED_CLASSES}; "
-    f"or images/ (and masks/) with {manifest.MANIFEST}"
+    f"DICOM files or NIfTI volumes (.nii, .nii.gz) in such folders; or images/ (and masks/) with {manifest.MANIFEST}"
 )
 """What a data folder may hold, in words."""
 
 
-def find_source(data_dir: str | os.PathLike, labelled: bool = True) -> Source:
+def find_source(
+    data_dir: str | os.PathLike, labelled: bool = True, options: medical.MedicalOptions | None = None
+) -> Source:
     """Finds which form of the data a folder holds. No pixels are read.
 
-    The first of these that is there counts: manifest.csv with images/, zips with N.mat, loose N.mat, class folders.
+    The first of these that is there counts: manifest.csv with images/, zips with N.mat, loose N.mat, DICOM files or
+    NIfTI volumes, class folders of images.
     Hidden files and what macOS adds are passed over.
 
     Args:
       data_dir: the folder.
       labelled: False reads slices without labels too: a manifest without a column of labels, or images in any folders,
         whose names then mean nothing. `Source.known` says whether labels are known.
+      options: how DICOM files and NIfTI volumes are read.
 
     Returns:
       The source, with its description, its files and a reader of each slice.
@@ -50,8 +54,9 @@ def find_source(data_dir: str | os.PathLike, labelled: bool = True) -> Source:
     if not files:
         raise InputError(f"{folder}: found an empty folder, expected {ACCEPTED_FORMS}")
     find_manifest = functools.partial(manifest.find_manifest, labelled=labelled)
+    find_medical = functools.partial(medical.find_medical, labelled=labelled, options=options)
     find_images = folders.find_classes if labelled else folders.find_unlabelled
-    for find in (find_manifest, figshare.find_zips, figshare.find_loose, find_images):
+    for find in (find_manifest, figshare.find_zips, figshare.find_loose, find_medical, find_images):
         source = find(folder, files)
         if source is not None:
             return source
