@@ -189,12 +189,16 @@ def _check_decoder(dataset: Dataset, path: pathlib.Path) -> None:
 def _read_frame(load: Callable[[pathlib.Path], Dataset], frame: Frame, name: str, options: tuple[str, str]) -> RawSlice:
     """The pixels of one frame, in radiological orientation on square pixels."""
     from pydicom.pixels.utils import pixel_array
+    from pydicom.uid import RLELossless
 
     patient, window = options
     where = str(frame.path) if frame.index is None else f"{frame.path} (frame {frame.index + 1})"
     dataset = load(frame.path) if frame.index is not None else _load(frame.path)
     with foreign(where, "an image in the DICOM file"):
-        pixels = _grey(dataset, pixel_array(dataset, index=frame.index), frame, window)
+        # pylibjpeg's decoder of RLE, where it is installed, panics (no Exception) at damaged data; pydicom's does not.
+        decoder = "pydicom" if dataset.file_meta.TransferSyntaxUID == RLELossless else ""
+        stored = pixel_array(dataset, index=frame.index, decoding_plugin=decoder)
+        pixels = _grey(dataset, stored, frame, window)
     image, spacing = pixels, frame.spacing
     if frame.turn is not None:
         image = frame.turn(image)

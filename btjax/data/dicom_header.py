@@ -101,7 +101,9 @@ def _kind(dataset: Dataset, path: pathlib.Path) -> tuple[str, str]:
     if kind and (not _IMAGES.search(kind) or _SPECTRUM.search(kind)):
         return kind, f"{kind.removesuffix(' Storage')} objects without a slice"
     if not measured:
-        if uid and not kind:
+        # Makers' own kinds, such as Siemens's raw data; a UID that was cut off agrees with nothing.
+        meta = getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID")
+        if uid and not kind and uid == meta and uid.is_private and dataset.get("Modality"):
             return kind, "objects of a private kind without a slice"
         found = "no size of an image in the header" if kind else "no header of a DICOM file"
         raise InputError(f"{path}: found {found}, expected a whole DICOM file (this one is damaged, or is none)")
