@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.data.builder import load
+from btjax.data.medical import PLANES, WINDOWS, MedicalOptions
 from btjax.data.phantom import make_phantom
 from btjax.data.sources import find_source
 from btjax.data.splits import PROTOCOLS
@@ -34,6 +35,10 @@ class DataConfig:
     fold: int = option(0, "the fold that is held out, 0 to folds - 1", minimum=0)
     folds: int = option(5, "number of folds", minimum=2)
     split_seed: int = option(-1, "seed of the split; -1 takes the run's seed", minimum=-1)
+    plane: str = option("axial", "plane along which NIfTI volumes are cut into slices", choices=PLANES)
+    window: str = option(
+        "stored", "pixels of DICOM files: stored as they are, or clipped to the window that each file names", choices=WINDOWS
+    )
     phantom_patients: int = option(40, "synthetic patients of each class, where data_dir is `phantom`", minimum=1)
     phantom_slices: int = option(6, "slices of each synthetic patient", minimum=1)
     phantom_seed: int = option(0, "seed of the synthetic heads", minimum=0)
@@ -57,5 +62,5 @@ def load_data(
     if config.data_dir == PHANTOM:
         heads = make_phantom(config.phantom_patients, config.phantom_slices, config.image_size, config.phantom_seed)
         return heads, "synthetic heads (phantom)"
-    source = find_source(config.data_dir)
+    source = find_source(config.data_dir, options=MedicalOptions(config.plane, config.window))
     return load(source, config.image_size, cache_dir, progress), source.description

@@ -144,7 +144,9 @@ def _notes(frames: Sequence[Frame], copies: int) -> list[str]:
     notes = [f"{count} slices are no MR images: {kind or 'of no kind that is told'}" for kind, count in kinds.items()]
     counts = {
         "DICOM files ignored: copies of another file here": copies,
-        "DICOM slices have no position: ordered by InstanceNumber": sum(f.position is None for f in frames),
+        "DICOM slices have no position: ordered by InstanceNumber": sum(
+            frame.position is None and frame.number is not None for frame in frames
+        ),
         "DICOM slices have neither position nor InstanceNumber: their order means nothing": sum(
             frame.position is None and frame.number is None for frame in frames
         ),

@@ -124,7 +124,7 @@ def read_volume(path: pathlib.Path, plane: str = "axial") -> Volume:
         from nibabel import affines, orientations
 
         # nibabel gives the union of its formats; all that hold volumes have these attributes.
-        image: Any = nibabel.load(path)
+        image: Any = nibabel.load(path, mmap=False)  # a mapped file that is changed under it would change, or crash
         shape = list(image.shape)
         while len(shape) > 3 and shape[-1] == 1:
             shape.pop()
