@@ -37,7 +37,9 @@ class DataConfig:
     split_seed: int = option(-1, "seed of the split; -1 takes the run's seed", minimum=-1)
     plane: str = option("axial", "plane along which NIfTI volumes are cut into slices", choices=PLANES)
     window: str = option(
-        "stored", "pixels of DICOM files: stored as they are, or clipped to the window that each file names", choices=WINDOWS
+        "stored",
+        "pixels of DICOM files: stored as they are, or clipped to the window that each file names",
+        choices=WINDOWS,
     )
     phantom_patients: int = option(40, "synthetic patients of each class, where data_dir is `phantom`", minimum=1)
     phantom_slices: int = option(6, "slices of each synthetic patient", minimum=1)

@@ -12,6 +12,8 @@ nibabel = pytest.importorskip("nibabel", reason="needs nibabel, of the extra `me
 
 from pydicom import uid  # noqa: E402
 
+from btjax.base.errors import InputError  # noqa: E402
+
 MR = uid.MRImageStorage
 AXIAL = (1, 0, 0, 0, 1, 0)
 MRI = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "mri"
@@ -84,6 +86,15 @@ def write_nifti(path: pathlib.Path, voxels: np.ndarray, affine: np.ndarray | Non
     image.set_sform(image.affine, 1)
     nibabel.save(image, path)
     return path
+
+
+def refusal_of(read, folder: pathlib.Path) -> str:
+    """The message of the InputError that reading raises, or "" where it gives slices."""
+    try:
+        read(folder)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def head(shape, seed: int = 0) -> np.ndarray:

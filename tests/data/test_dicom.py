@@ -19,7 +19,7 @@ from btjax.data.medical import MedicalOptions
 from btjax.data.orientation import turn_of
 from btjax.data.raw import scale_to_uint8
 from btjax.data.sources import find_source
-from tests.data.medical_forms import dicom, head, mri_folder, write_dicom, write_series
+from tests.data.medical_forms import dicom, head, mri_folder, refusal_of, write_dicom, write_series
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -249,7 +249,9 @@ def test_frames_without_positions_stay_in_the_order_of_the_file(tmp_path):
 
 
 @given(
-    st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([-1, 1])] * 3), st.sampled_from(["axial", "coronal", "sagittal"])
+    st.permutations([0, 1, 2]),
+    st.tuples(*[st.sampled_from([-1, 1])] * 3),
+    st.sampled_from(["axial", "coronal", "sagittal"]),
 )
 def test_a_turn_leads_to_the_same_picture_from_any_storage(order, signs, plane):
     """The coordinates of every pixel: turned, they grow as the plane's axes say."""
@@ -387,10 +389,8 @@ def test_a_damaged_file_is_refused_by_name_or_read(tmp_path, seed):
     for place in rng.integers(132, len(data), 40):
         data[place] = rng.integers(256)
     (tmp_path / "broken.dcm").write_bytes(bytes(data))
-    try:
-        read(tmp_path)
-    except InputError as error:
-        assert "\n" not in str(error) and str(tmp_path) in str(error)
+    message = refusal_of(read, tmp_path)
+    assert "\n" not in message and (not message or str(tmp_path) in message)
 
 
 def test_other_files_called_dcm_are_refused_by_name(tmp_path):
@@ -465,10 +465,9 @@ def test_pydicoms_own_test_files_are_read_or_refused_in_one_line(tmp_path):
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "a.dcm").symlink_to(path)
-        try:
-            for raw in read(folder):
-                assert raw.image.ndim == 2 and np.isfinite(raw.image).all()
-                count += 1
-        except InputError as error:
-            assert str(folder) in str(error) and "\n" not in str(error)
+        message = refusal_of(read, folder)
+        assert "\n" not in message and (not message or str(folder) in message)
+        if not message:
+            count += 1
+            assert all(raw.image.ndim == 2 and np.isfinite(raw.image).all() for raw in read(folder))
     assert count > 30

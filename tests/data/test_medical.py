@@ -47,7 +47,9 @@ def write_patients(forms, folder, names, slices=2):
 
 @needs_extra
 def test_class_folders_of_dicom_files_have_labels_and_patients(tmp_path, forms):
-    write_patients(forms, tmp_path, [("Training/glioma/a/s1", "1"), ("Training/no_tumor/b", "2"), ("Testing/glioma/c", "3")])
+    write_patients(
+        forms, tmp_path, [("Training/glioma/a/s1", "1"), ("Training/no_tumor/b", "2"), ("Testing/glioma/c", "3")]
+    )
     source = find_source(tmp_path)
     assert source.description == "DICOM files (6 slices of 3 patients: 4 glioma, 2 no_tumor)"
     assert source.classes == ("glioma", "no_tumor")
