@@ -25,9 +25,9 @@ def load(
     """Loads a data folder in any accepted form at `image_size`.
 
     The first load decodes every file and keeps the result in `cache_dir`; later ones read that copy. It belongs to the
-    files' names, sizes and modification times, the classes, image_size and the readers' version, so a changed folder
-    is read again. A preparation that is killed leaves nothing that a later load would take for data, and two
-    processes that need the same copy prepare it once.
+    files' names and contents, the classes, image_size and the readers' version, so a changed folder is read again. A
+    preparation that is killed leaves nothing that a later load would take for data, and two processes that need the
+    same copy prepare it once.
 
     Args:
       data_dir: the folder, see `btjax.data.sources.find_source`, or the source that it found there. None

@@ -9,13 +9,14 @@ from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.data.builder import load
 from btjax.data.medical import PLANES, WINDOWS, MedicalOptions
+from btjax.data.notes import slices_notes
 from btjax.data.phantom import make_phantom
+from btjax.data.slices import Slices
 from btjax.data.sources import find_source
 from btjax.data.splits import PROTOCOLS
 
 if TYPE_CHECKING:
     from btjax.base.progress import ProgressCallback
-    from btjax.data.slices import Slices
 
 PHANTOM = "phantom"
 
@@ -29,7 +30,8 @@ class DataConfig:
     protocol: str = option(
         "slice",
         "what the split keeps on one side: slice (only the slice itself, the paper's way), patient, family (ids that "
-        "differ in a letter), or official (the data set authors' folds)",
+        "differ in a letter), linked (slices that belong together by their pixels), official (the data set authors' "
+        "folds), or given (the data set's own division, such as Training/ and Testing/)",
         choices=PROTOCOLS,
     )
     fold: int = option(0, "the fold that is held out, 0 to folds - 1", minimum=0)
@@ -38,7 +40,7 @@ class DataConfig:
     plane: str = option("axial", "plane along which NIfTI volumes are cut into slices", choices=PLANES)
     window: str = option(
         "stored",
-        "pixels of DICOM files: stored as they are, or clipped to the window that each file names",
+        "pixels of DICOM files: stored (as they are), or file (clipped to the window that each file names)",
         choices=WINDOWS,
     )
     phantom_patients: int = option(40, "synthetic patients of each class, where data_dir is `phantom`", minimum=1)
@@ -46,10 +48,23 @@ class DataConfig:
     phantom_seed: int = option(0, "seed of the synthetic heads", minimum=0)
 
 
-def load_data(
-    config: DataConfig, cache_dir: str | None = None, progress: ProgressCallback | None = None
-) -> tuple[Slices, str]:
-    """The slices of a config, and their form in words.
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """Slices with what people should know of them.
+
+    Attributes:
+      slices: the slices.
+      form: the form that they were found in, in words.
+      notes: what was ignored or changed when they were read, and what does not agree; a line for each.
+    """
+
+    slices: Slices
+    form: str
+    notes: tuple[str, ...] = ()
+
+
+def load_data(config: DataConfig, cache_dir: str | None = None, progress: ProgressCallback | None = None) -> DataSet:
+    """The slices of a config.
 
     Args:
       config: the options.
@@ -63,6 +78,7 @@ def load_data(
         raise InputError("--data_dir is missing: expected a folder of slices, or `phantom` for synthetic heads")
     if config.data_dir == PHANTOM:
         heads = make_phantom(config.phantom_patients, config.phantom_slices, config.image_size, config.phantom_seed)
-        return heads, "synthetic heads (phantom)"
+        return DataSet(heads, "synthetic heads (phantom)")
     source = find_source(config.data_dir, options=MedicalOptions(config.plane, config.window))
-    return load(source, config.image_size, cache_dir, progress), source.description
+    slices = load(source, config.image_size, cache_dir, progress)
+    return DataSet(slices, source.description, source.notes + slices_notes(slices))

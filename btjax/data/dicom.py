@@ -16,7 +16,7 @@ import numpy as np
 
 from btjax.base.errors import InputError, foreign
 from btjax.data.dicom_header import Frame, read_frames
-from btjax.data.orientation import are_square, square_pixels
+from btjax.data.orientation import RESAMPLED, TURNED, are_square, square_pixels
 from btjax.data.parts import Found, Part, recent
 from btjax.data.pseudonyms import pseudonym, without_names
 from btjax.data.raw import RawSlice, in_order
@@ -151,10 +151,6 @@ def _notes(frames: Sequence[Frame], copies: int) -> list[str]:
             frame.position is None and frame.number is None for frame in frames
         ),
         "DICOM slices have no orientation: taken as they are stored": sum(f.turn is None for f in frames),
-        "DICOM slices turned to radiological orientation": sum(bool(f.turn and f.turn.moves) for f in frames),
-        "DICOM slices resampled to square pixels": sum(
-            frame.spacing is not None and not are_square(frame.spacing) for frame in frames
-        ),
     }
     return sorted(notes) + [f"{count} {what}" for what, count in counts.items() if count]
 
@@ -201,14 +197,17 @@ def _read_frame(load: Callable[[pathlib.Path], Dataset], frame: Frame, name: str
         decoder = "pydicom" if dataset.file_meta.TransferSyntaxUID == RLELossless else ""
         stored = pixel_array(dataset, index=frame.index, decoding_plugin=decoder)
         pixels = _grey(dataset, stored, frame, window)
-    image, spacing = pixels, frame.spacing
+    image, spacing, remarks = pixels, frame.spacing, ()
     if frame.turn is not None:
         image = frame.turn(image)
         spacing = spacing[::-1] if spacing and frame.turn.transpose else spacing
-    if spacing is not None:
+        remarks += (TURNED,) if frame.turn.moves else ()
+    if spacing is not None and not are_square(spacing):
         image = square_pixels(image, spacing)
+        remarks += (RESAMPLED,)
     plane = None if frame.turn is None else frame.turn.plane
-    return RawSlice(image=image, label=None, id=name, where=where, patient=patient, plane=plane)
+    fields = {"patient": patient, "plane": plane, "remarks": remarks}
+    return RawSlice(image=image, label=None, id=name, where=where, **fields)
 
 
 def _grey(dataset: Dataset, pixels: np.ndarray, frame: Frame, window: str) -> np.ndarray:

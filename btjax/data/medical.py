@@ -9,12 +9,12 @@ import collections
 import dataclasses
 import functools
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError
 from btjax.data.classes import ACCEPTED_CLASSES, CLASSES
 from btjax.data.dicom import WINDOWS, find_frames, is_dicom
-from btjax.data.folders import is_beside, label_files
+from btjax.data.folders import Labelling, label_files
 from btjax.data.images import IMAGE_SUFFIXES
 from btjax.data.nifti import find_volumes, is_nifti
 from btjax.data.orientation import AXES
@@ -83,54 +83,54 @@ def find_medical(
     if not found.parts:
         told = "; ".join(found.notes)
         raise InputError(f"{folder}: found no slice of a head ({told}), expected at least one")
-    others = [path for path in files if path not in {*volumes, *frames} and not is_beside(path.relative_to(folder))]
-    return _source(folder, files, found, labelled, _ignored(others))
+    labelling = _labelling(folder, files, found) if labelled else None
+    return _source(folder, found, labelling, [*volumes, *frames])
 
 
-def _source(
-    folder: pathlib.Path, files: Sequence[pathlib.Path], found: Found, labelled: bool, notes: tuple[str, ...]
-) -> Source:
-    """The source of parts, with their labels."""
-    labels, classes = _labels(folder, files, found) if labelled else ({}, CLASSES)
+def _source(folder: pathlib.Path, found: Found, labelling: Labelling | None, paths: Sequence[pathlib.Path]) -> Source:
+    """The source of parts, with what their folders say of them."""
     known = frozenset.intersection(*(part.known for part in found.parts))
-    entries = tuple(
-        (part.name, functools.partial(_read, part.read, labels.get(part.paths[0]), known)) for part in found.parts
-    )
-    counts = collections.Counter(classes[labels[part.paths[0]]] for part in found.parts) if labelled else {}
-    told = ", ".join(f"{counts[name]} {name}" for name in classes) if labelled else "no labels"
+    entries, counts = [], collections.Counter()
+    for part in found.parts:
+        label = labelling.labels[part.paths[0]] if labelling else None
+        side = labelling.sides[part.paths[0]] if labelling and labelling.sides else None
+        entries.append((part.name, functools.partial(_read, part.read, known, {"label": label, "side": side})))
+        counts[label] += 1
+    told = "no labels"
+    if labelling:
+        told = ", ".join(f"{counts[label]} {name}" for label, name in enumerate(labelling.classes))
+        known |= {"label", "side"} if labelling.sides else {"label"}
     patients = len({part.patient for part in found.parts})
     people = f"{patients} patient{'' if patients == 1 else 's'}"
-    description = f"{found.form} ({len(entries)} slices of {people}{found.options}: {told})"
-    used = tuple(dict.fromkeys(path for part in found.parts for path in part.paths))
+    used = dict.fromkeys(path for part in found.parts for path in part.paths)
     return Source(
         folder=folder,
-        description=description,
-        files=used,
-        known=known | ({"label"} if labelled else set()),
-        entries=entries,
-        classes=classes,
-        notes=found.notes + notes,
+        description=f"{found.form} ({len(entries)} slices of {people}{found.options}: {told})",
+        files=tuple(used),
+        known=known,
+        entries=tuple(entries),
+        classes=labelling.classes if labelling else CLASSES,
+        aside=tuple(path for path in paths if path not in used),
+        notes=found.notes,
     )
 
 
-def _labels(
-    folder: pathlib.Path, files: Sequence[pathlib.Path], found: Found
-) -> tuple[Mapping[pathlib.Path, int], tuple[str, ...]]:
-    """The label of each file, and the classes."""
+def _labelling(folder: pathlib.Path, files: Sequence[pathlib.Path], found: Found) -> Labelling:
+    """What the folders of files say of them, where it can be trusted."""
     paths = list(dict.fromkeys(path for part in found.parts for path in part.paths))
-    hint = "or reading without labels"
     labelling = label_files(folder, files, paths)
     if labelling is None:
-        raise InputError(f"{folder}: labels are missing, expected {found.form} in folders {ACCEPTED_CLASSES}, {hint}")
-    labels, classes, certain = labelling
+        expected = f"{found.form} in folders {ACCEPTED_CLASSES}, or reading without labels"
+        raise InputError(f"{folder}: labels are missing, expected {expected}")
+    labels, classes = labelling.labels, labelling.classes
     for part in found.parts:
         for path in part.paths[1:]:
             if labels[path] != labels[part.paths[0]]:
                 both = f"{classes[labels[part.paths[0]]]} and {classes[labels[path]]}"
                 raise InputError(f"{path}: holds the same as {part.paths[0]}, of {both}, expected one class for it")
-    if not certain:
+    if not labelling.certain:
         _check_classes(folder, found.parts, labels, classes)
-    return labels, classes
+    return labelling
 
 
 def _check_classes(
@@ -148,10 +148,10 @@ def _check_classes(
         raise InputError(f"{folder}: labels are missing: found {found} {reason}, expected folders {ACCEPTED_CLASSES}")
 
 
-def _read(read: Callable[[], RawSlice], label: int | None, known: frozenset[str]) -> RawSlice:
-    """A slice with its label, without the fields that other slices lack."""
+def _read(read: Callable[[], RawSlice], known: frozenset[str], fields: Mapping[str, Any]) -> RawSlice:
+    """A slice with what its folder says of it, without the fields that other slices lack."""
     raw = read()
-    return dataclasses.replace(raw, label=label, **{name: None for name in raw.known() - known})
+    return dataclasses.replace(raw, **{name: None for name in raw.known() - known}, **fields)
 
 
 def _together(founds: Sequence[Found]) -> Found:
@@ -173,12 +173,3 @@ def _check_alone(folder: pathlib.Path, forms: Mapping[str, Sequence[pathlib.Path
     if len(counts) > 1 and (labelled or "image" in counts):
         found = " and ".join(f"{count} {form} files" for form, count in counts.items())
         raise InputError(f"{folder}: found {found}, expected files of one form")
-
-
-def _ignored(paths: Sequence[pathlib.Path]) -> tuple[str, ...]:
-    """A note on files of no form that is read."""
-    if not paths:
-        return ()
-    suffixes = sorted({path.suffix.lower() or path.name for path in paths})
-    listed = ", ".join(suffixes[:5]) + (", ..." if len(suffixes) > 5 else "")
-    return (f"{len(paths)} other files ignored ({listed})",)

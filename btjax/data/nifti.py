@@ -19,7 +19,7 @@ import numpy as np
 
 from btjax.base.errors import InputError, foreign
 from btjax.base.files import cache_folder, readable_errors, write_json
-from btjax.data.orientation import AXES, are_square, check_spacing, square_pixels
+from btjax.data.orientation import AXES, RESAMPLED, are_square, check_spacing, square_pixels
 from btjax.data.parts import Found, Part, recent
 from btjax.data.pseudonyms import pseudonym
 from btjax.data.raw import RawSlice, in_order
@@ -38,6 +38,7 @@ _SEQUENCE = re.compile(
 _SUBJECT = re.compile(r"sub-[0-9a-z]+", re.IGNORECASE)
 _NO_NAME = re.compile(r"(t1|t1w|t1c|t1n|t1ce|t1gd|t2|t2w|t2f|flair|pd|anat|brain|image|img|volume|scan)", re.IGNORECASE)
 
+_HOLES = "NaN read as the volume's lowest value"
 _LOOK_VERSION = 1
 _HEAD_LEVEL, _HEAD_SHARE = 0.1, 0.01
 _FEW_VALUES = 8
@@ -67,10 +68,8 @@ class _Look:
 
     kept: tuple[int, ...]
     count: int
-    square: bool
     known: bool
     tilted: bool
-    holes: bool
 
 
 def is_nifti(path: pathlib.Path) -> bool:
@@ -248,10 +247,8 @@ def _look(path: pathlib.Path, mask: pathlib.Path | None, load: Callable[[pathlib
     return _Look(
         kept=tuple(int(index) for index in np.flatnonzero(shown)),
         count=len(voxels),
-        square=are_square(volume.spacing),
         known=volume.known,
         tilted=bool(affines.obliquity(volume.affine).max() > _TILTED),
-        holes=bool(voxels.dtype.kind == "f" and np.isnan(voxels).any()),
     )
 
 
@@ -278,12 +275,16 @@ def _read_slice(
     """One slice of a volume with its mask, on square pixels."""
     path, mask = paths
     volume = load(path)
-    image = volume.voxels[index]
+    image, remarks = volume.voxels[index], ()
     if image.dtype.kind == "f" and np.isnan(image).any():
         image = np.where(np.isnan(image), np.nanmin(volume.voxels), image)
-    image = square_pixels(image, volume.spacing)
+        remarks = (_HOLES,)
+    if not are_square(volume.spacing):
+        image = square_pixels(image, volume.spacing)
+        remarks += (RESAMPLED,)
     outline = None if mask is None else square_pixels(_fitting(load, path, mask)[index], volume.spacing)
-    return RawSlice(image=image, label=None, where=f"{path} (slice {index + 1})", mask=outline, **fields)
+    where = f"{path} (slice {index + 1})"
+    return RawSlice(image=image, label=None, where=where, mask=outline, remarks=remarks, **fields)
 
 
 def _notes(looks: Sequence[_Look]) -> list[str]:
@@ -292,6 +293,4 @@ def _notes(looks: Sequence[_Look]) -> list[str]:
     counts["slices of NIfTI volumes ignored: they show no head"] = sum(look.count - len(look.kept) for look in looks)
     counts["NIfTI volumes do not tell left from right: nibabel's assumption is taken"] = sum(not o.known for o in looks)
     counts["NIfTI volumes lie tilted by more than 20 degrees: cut along their own axes"] = sum(o.tilted for o in looks)
-    counts["NIfTI volumes hold NaN: read as their lowest value"] = sum(look.holes for look in looks)
-    counts["NIfTI volumes have slices that are resampled to square pixels"] = sum(not look.square for look in looks)
     return [f"{count} {what}" for what, count in counts.items() if count]

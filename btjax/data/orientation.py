@@ -23,6 +23,10 @@ AXES = {"axial": ("S", "P", "L"), "coronal": ("P", "I", "L"), "sagittal": ("R", 
 """Where slices, rows and columns lead as their numbers grow, by plane: to the patient's left L, right R, anterior A,
 posterior P, superior S or inferior I."""
 
+RESAMPLED = "resampled to square pixels"
+TURNED = "turned to radiological orientation"
+"""Remarks on slices."""
+
 _DIRECTIONS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 _SQUARE = 0.01
 _LONGEST_PIXEL = 20.0

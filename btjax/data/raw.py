@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -25,7 +24,14 @@ from btjax.data.slices import Slices
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-OPTIONAL_FIELDS = {"label": "labels", "patient": "patients", "mask": "masks", "fold": "folds", "plane": "planes"}
+OPTIONAL_FIELDS = {
+    "label": "labels",
+    "patient": "patients",
+    "mask": "masks",
+    "fold": "folds",
+    "plane": "planes",
+    "side": "sides",
+}
 """What a source may or may not know of a slice: field of `RawSlice` -> field of `Slices`."""
 
 
@@ -42,6 +48,8 @@ class RawSlice:
       mask: bool [H, W], tumour mask, or None.
       fold: the dataset authors' fold, 1 to 5, or None.
       plane: axial, coronal or sagittal, or None.
+      side: the side of the data set's own division, of `btjax.data.slices.SIDES`, or None.
+      remarks: what reading had to change, in words that are the same for every slice of the kind.
     """
 
     image: np.ndarray
@@ -52,6 +60,8 @@ class RawSlice:
     mask: np.ndarray | None = None
     fold: int | None = None
     plane: str | None = None
+    side: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def known(self) -> frozenset[str]:
         """Names of the optional fields that this slice has."""
@@ -69,7 +79,8 @@ class Source:
       known: the optional fields of `RawSlice` that every slice has here; `label` is one of them.
       entries: the slices' ids with a function that reads each, in the order of `id_order`.
       classes: the names of the classes that the labels count.
-      notes: what a user is told once about the folder, such as which files are ignored, how many and why.
+      aside: files that this form knows and does not read; `notes` says why.
+      notes: what a user should be told about the folder, such as which files are ignored, and why.
     """
 
     folder: pathlib.Path
@@ -78,6 +89,7 @@ class Source:
     known: frozenset[str]
     entries: tuple[tuple[str, Callable[[], RawSlice]], ...]
     classes: tuple[str, ...] = CLASSES
+    aside: tuple[pathlib.Path, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -94,24 +106,6 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.entries)
-
-    @property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits from the files' names, sizes and modification times, the classes and what is known.
-
-        Contents are not read.
-        """
-        digest = hashlib.sha256(repr((self.description, sorted(self.known - {"label"}))).encode())
-        if self.classes != CLASSES or "label" not in self.known:
-            digest.update(repr((self.classes, "label" in self.known)).encode())
-        for path in sorted(self.files):
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file") from error
-            name = os.path.relpath(path, self.folder)
-            digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode())
-        return digest.hexdigest()
 
     def read(
         self, then: Callable[[RawSlice], Any] = lambda raw: raw, first: int = 0, last: int | None = None
@@ -251,10 +245,10 @@ class SlicesBuffer:
         self.images = np.empty((rows, image_size, image_size), np.uint8)
         self.masks = np.empty(self.images.shape, bool) if "mask" in self.known else None
         self.sizes = np.empty((rows, 2), np.int32)
-        self.values: dict[str, list] = {name: [] for name in ("id", *sorted(self.known - {"mask"}))}
+        self.values: dict[str, list] = {name: [] for name in ("id", "remarks", *sorted(self.known - {"mask"}))}
 
     def put(self, row: int, image: np.ndarray, mask: np.ndarray | None, size: Sequence[int], **values: Any) -> None:
-        """Fills one row; rows come in order. `values` are the id and whichever of label, patient, fold, plane is known.
+        """Fills one row; rows come in order. `values` are the id, the remarks, and whichever other fields are known.
 
         Args:
           row: the row's number.
@@ -273,14 +267,17 @@ class SlicesBuffer:
     def slices(self) -> Slices:
         """The finished record."""
         arrays: dict[str, Any] = {"labels": None, "ids": np.array(self.values["id"], str)}
+        if any(self.values["remarks"]):
+            arrays["remarks"] = np.array(self.values["remarks"], str)
         for name in self.known - {"mask"}:
             arrays[OPTIONAL_FIELDS[name]] = np.array(self.values[name], np.int32 if name in ("label", "fold") else str)
         return Slices(images=self.images, sizes=self.sizes, masks=self.masks, classes=self.classes, **arrays)
 
 
 def plain_fields(raw: RawSlice) -> dict[str, Any]:
-    """The fields of a slice that are not arrays, by name: id, label, patient, fold, plane; None where unknown."""
-    return {"id": raw.id, "label": raw.label, "patient": raw.patient, "fold": raw.fold, "plane": raw.plane}
+    """The fields of a slice that are not arrays, by name; None where unknown, and the remarks as one text."""
+    plain = {name: getattr(raw, name) for name in OPTIONAL_FIELDS if name != "mask"}
+    return {"id": raw.id, "remarks": "; ".join(raw.remarks), **plain}
 
 
 def check_image_size(image_size: int) -> int:

@@ -77,9 +77,9 @@ def open_job(
       InputError: a mistake in the options or the data.
     """
     observer = observer or Observer()
-    slices, form = load_slices(config, observer, cache_dir)
-    config = config.with_classes(slices.classes)
-    data = divide(config, slices, form, observer)
+    loaded = load_slices(config, observer, cache_dir)
+    config = config.with_classes(loaded.slices.classes)
+    data = divide(config, loaded, observer)
     return prepare_job(config, folder, data, Place(cache_folder(cache_dir), observer.on_data), prepare)
 
 

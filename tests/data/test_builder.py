@@ -15,6 +15,7 @@ from btjax.base.errors import InputError
 from btjax.base.files import cache_folder
 from btjax.data import builder, prepared
 from btjax.data.builder import load
+from btjax.data.contents import contents_fingerprint
 from btjax.data.sources import find_source
 from tests.data import forms
 from tests.data.forms import assemble
@@ -70,11 +71,12 @@ def test_slices_without_labels_are_kept(folder, cache):
     assert_equal_slices(load(source, 8, cache), first)
 
 
-def test_classes_and_whether_labels_are_known_are_part_of_the_copy(folder):
+def test_classes_and_whether_labels_are_known_are_part_of_the_copy(folder, cache):
     source = find_source(folder)
     other = dataclasses.replace(source, classes=("a", "b", "c"))
     unlabelled = dataclasses.replace(source, known=source.known - {"label"})
-    assert len({source.fingerprint, other.fingerprint, unlabelled.fingerprint}) == 3
+    cache.mkdir()
+    assert len({contents_fingerprint(each, cache) for each in (source, other, unlabelled)}) == 3
 
 
 def test_many_shards_keep_the_order(folder, cache, monkeypatch):
@@ -128,7 +130,7 @@ KILLED = """
 import os, signal, sys
 from btjax.data.builder import load
 def progress(what, done, total):
-    if done == 5:
+    if what == "prepare" and done == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 load(sys.argv[1], 16, sys.argv[2], progress)
 """
@@ -155,6 +157,7 @@ def test_two_loads_at_once_prepare_once(folder, cache):
     for thread in threads:
         thread.join()
     assert calls.count(("prepare", 12)) == 1
+    assert calls.count(("hash", 1)) == 1
     assert calls.count(("read", 12)) == 2
     assert_equal_slices(results[0], results[1])
 
@@ -170,7 +173,9 @@ def test_a_damaged_copy_is_named(folder, cache):
 def test_progress_counts_slices(folder, cache):
     calls = []
     load(folder, 16, cache, progress=lambda *call: calls.append(call))
-    assert calls == [(what, row, 12) for what in ("prepare", "read") for row in range(1, 13)]
+    files = len(find_source(folder).files)
+    hashed = [("hash", done, files) for done in range(1, files + 1)]
+    assert calls == hashed + [(what, row, 12) for what in ("prepare", "read") for row in range(1, 13)]
 
 
 LIGHT = """

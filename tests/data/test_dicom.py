@@ -150,7 +150,7 @@ def test_files_are_known_by_suffix_or_by_their_first_bytes(tmp_path, suffix):
     (tmp_path / "LICENSE").write_text("x" * 200)
     source = find_source(tmp_path, labelled=False)
     assert len(source) == 1
-    assert source.notes == ("1 other files ignored (LICENSE)",)
+    assert source.notes == ("ignored: 1 file of other kinds (LICENSE)",)
 
 
 def test_a_file_without_preamble_is_read_where_its_suffix_says_what_it_is(tmp_path):
@@ -270,7 +270,7 @@ def test_slices_stored_otherwise_are_turned_to_radiological_orientation_and_that
     image = head((6, 8))
     write_dicom(tmp_path / "a.dcm", image[::-1, ::-1].T.copy(), ImageOrientationPatient=[0, -1, 0, -1, 0, 0])
     np.testing.assert_array_equal(read(tmp_path)[0].image, image)
-    assert find_source(tmp_path, labelled=False).notes == ("1 DICOM slices turned to radiological orientation",)
+    assert read(tmp_path)[0].remarks == ("turned to radiological orientation",)
 
 
 def test_pixels_that_are_not_square_become_so(tmp_path):
@@ -279,7 +279,7 @@ def test_pixels_that_are_not_square_become_so(tmp_path):
     (raw,) = read(tmp_path)
     assert raw.image.shape == (12, 8)
     np.testing.assert_array_equal(raw.image, np.repeat(image[:1], 12, 0))
-    assert find_source(tmp_path, labelled=False).notes == ("1 DICOM slices resampled to square pixels",)
+    assert raw.remarks == ("resampled to square pixels",)
     write_dicom(tmp_path / "a.dcm", image.T.copy(), PixelSpacing=[1, 3], ImageOrientationPatient=[0, 1, 0, 1, 0, 0])
     assert read(tmp_path)[0].image.shape == (18, 8)
     write_dicom(tmp_path / "a.dcm", image, PixelSpacing=[100, 1])

@@ -56,6 +56,7 @@ def test_class_folders_of_dicom_files_have_labels_and_patients(tmp_path, forms):
     slices = load(source, 32)
     assert [slices.classes[label] for label in slices.labels] == ["glioma"] * 4 + ["no_tumor"] * 2
     assert len(set(slices.patients)) == 3
+    assert slices.sides.tolist() == ["test", "test", "train", "train", "train", "train"]
     assert find_source(tmp_path, labelled=False).known == {"patient", "plane"}
 
 
@@ -63,9 +64,9 @@ def test_class_folders_of_dicom_files_have_labels_and_patients(tmp_path, forms):
 def test_class_folders_of_volumes_load_by_the_options_of_a_run(tmp_path, forms):
     for name in ("glioma/x", "pituitary/y"):
         forms.write_nifti(tmp_path / f"{name}.nii.gz", forms.head((8, 9, 3)))
-    slices, description = load_data(DataConfig(data_dir=str(tmp_path), image_size=32, plane="sagittal"))
-    assert description == "NIfTI volumes (16 slices of 2 patients, cut sagittal: 8 glioma, 8 pituitary)"
-    assert slices.labels.tolist() == [0] * 8 + [1] * 8
+    data = load_data(DataConfig(data_dir=str(tmp_path), image_size=32, plane="sagittal"))
+    assert data.form == "NIfTI volumes (16 slices of 2 patients, cut sagittal: 8 glioma, 8 pituitary)"
+    assert data.slices.labels.tolist() == [0] * 8 + [1] * 8
     with pytest.raises(InputError, match="plane"):
         MedicalOptions(plane="oblique")
 
