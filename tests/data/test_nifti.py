@@ -202,6 +202,13 @@ def test_masks_that_fit_no_volume_are_refused_and_never_slices(tmp_path):
     assert "y.nii: holds 2 different values" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("place", ["labelsTr", "masks", "derivatives/x"])
+def test_a_folder_of_masks_or_of_derived_volumes_is_refused(tmp_path, place):
+    write_nifti(tmp_path / "imagesTr" / "x.nii", head((6, 7, 5)))
+    write_nifti(tmp_path / place / "x.nii", head((6, 7, 5)))
+    assert f"{place}/x.nii: lies in a folder of masks" in refusal(tmp_path)
+
+
 def test_masks_of_the_brain_and_masks_that_some_volumes_lack_are_ignored_in_words(tmp_path):
     for name in "xyz":
         write_nifti(tmp_path / f"{name}.nii", head((6, 7, 5)))
