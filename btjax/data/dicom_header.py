@@ -27,7 +27,7 @@ _TAGS = (
 ).split()
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _IMAGES = re.compile(r"\bImage Storage\b")
-_LOCALIZER = re.compile(r"locali[sz]er|\bscouts?\b|\bsurvey\b|topogram|\b(3[ -]?(plane|pl)[ -]?)?loc\b", re.IGNORECASE)
+_LOCALIZER = re.compile(r"locali[sz]er|topogram|(?<![a-z])(scouts?|survey|loc)(?![a-z])", re.IGNORECASE)
 _SPECTRUM = re.compile(r"Spectroscopy")
 
 
@@ -111,6 +111,8 @@ def _kind(dataset: Dataset, path: pathlib.Path) -> tuple[str, str]:
     told = str(dataset.get("SeriesDescription") or dataset.get("ProtocolName") or "")
     if any(_LOCALIZER.search(word) for word in words) or _LOCALIZER.search(told):
         return kind, "localizers (scouts)"
+    if "MOSAIC" in words:
+        return kind, "mosaics of many slices in one image"
     return kind, ""
 
 

@@ -170,7 +170,8 @@ def _with_masks(
         for place in path.relative_to(folder).parent.parts:
             if _MASK_FOLDER.fullmatch(place):
                 expected = "masks beside their volumes, such as x_seg.nii.gz beside x.nii.gz"
-                raise InputError(f"{path}: lies in a folder of masks or of derived volumes ({place}), expected {expected}")
+                found = f"lies in a folder of masks or of derived volumes ({place})"
+                raise InputError(f"{path}: {found}, expected {expected}")
     for mask, owner in owners.items():
         told = [path for path in volumes if path.parent == mask.parent and owner in (stems[path], _plain(stems[path]))]
         if not told:

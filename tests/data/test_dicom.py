@@ -249,7 +249,8 @@ def test_what_holds_no_slice_is_ignored_with_count_and_reason(tmp_path):
         write_dicom(tmp_path / name, head((4, 4)), SOPClassUID=kind)
     scout = {"SeriesInstanceUID": "1.5"}
     write_dicom(tmp_path / "l1", head((4, 4)), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], **scout)
-    write_dicom(tmp_path / "l2", head((4, 4)), SeriesDescription="3-plane loc", **scout)
+    write_dicom(tmp_path / "l2", head((4, 4)), SeriesDescription="3-plane_loc", **scout)
+    write_dicom(tmp_path / "m", head((4, 4)), ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"], SeriesInstanceUID="1.6")
     source = find_source(tmp_path, labelled=False)
     assert len(source) == 2
     assert source.notes == (
@@ -257,6 +258,7 @@ def test_what_holds_no_slice_is_ignored_with_count_and_reason(tmp_path):
         "1 DICOM files ignored: RT Structure Set objects without a slice",
         "1 DICOM files ignored: Segmentation objects without a slice",
         "1 DICOM files ignored: indexes (DICOMDIR)",
+        "1 DICOM files ignored: mosaics of many slices in one image",
         "2 DICOM files ignored: localizers (scouts)",
     )
     for path in tmp_path.glob("*.dcm"):
