@@ -164,7 +164,7 @@ def label_files(folder: pathlib.Path, files: Sequence[pathlib.Path], paths: Sequ
     others = tuple(path.relative_to(folder) for path in set(files) - set(paths))
     tree = dataclasses.replace(tree, pictures=inside, candidates=inside, thumbnails=(), beside=others)
     places = {path: tree.class_folder(path.parent) for path in inside}
-    found = {path: place for path, place in places.items() if place is not None}
+    found: dict[pathlib.PurePath, pathlib.PurePath] = {path: place for path, place in places.items() if place}
     if not found:
         return None
     outside = next((path for path in inside if path not in found), None)
