@@ -351,7 +351,8 @@ def _check_beside(folder: pathlib.Path, named: Mapping[pathlib.PurePath, str]) -
 
 
 def _read_picture(path: pathlib.Path, name: str, label: int | None = None, side: str | None = None) -> RawSlice:
-    return RawSlice(image=read_image(path), label=label, id=name, where=str(path), side=side)
+    picture = read_image(path)
+    return RawSlice(picture.pixels, label, id=name, where=str(path), side=side, remarks=picture.remarks)
 
 
 def find_unlabelled(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:

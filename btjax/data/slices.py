@@ -34,7 +34,7 @@ class Slices:
       ['no_tumor']
 
     Attributes:
-      images: uint8 [N, S, S], grey, each slice scaled to its own minimum and maximum.
+      images: uint8 [N, S, S], grey, each slice scaled by its own levels (`btjax.data.raw.scale_to_uint8`).
       labels: int32 [N], index into `classes`, or None.
       ids: str [N], the slice's name in its source, unique.
       sizes: int32 [N, 2], height and width in pixels before resizing to S.

@@ -221,7 +221,8 @@ def _fit_head(job: Job, resume: bool) -> None:
     if config.training.permuted_labels:
         examples = examples.with_permuted_labels(config.seed)
     rows: Any = np.concatenate(list(examples.train))
-    head = fit_head(str(name), examples.images, examples.labels, rows, job.data.split.validation)
+    validation, weights = job.data.split.validation, config.training.class_weights
+    head = fit_head(str(name), examples.images, examples.labels, rows, validation, class_weights=weights)
     if leads():
         head.save(folder.path / HEAD)
     about = {

@@ -16,6 +16,7 @@ from btjax.base.files import cache_folder
 from btjax.data import builder, prepared
 from btjax.data.builder import load
 from btjax.data.contents import contents_fingerprint
+from btjax.data.raw import prepare
 from btjax.data.sources import find_source
 from tests.data import forms
 from tests.data.forms import assemble
@@ -110,6 +111,23 @@ def test_size_and_reader_version_are_part_of_the_copy(folder, cache, monkeypatch
     monkeypatch.setattr(prepared.BrainTumours, "VERSION", prepared.tfds.core.Version("1.0.1"))
     load(folder, 8, cache)
     assert len(list((cache / "brain_tumours").glob("*/1.0.1"))) == 1
+
+
+def test_each_way_of_preparing_has_a_copy_of_its_own_and_the_default_keeps_its_name(folder, cache):
+    source, ways = find_source(folder), [{}, {"intensity_range": "percentile"}, {"head_mask": True}]
+    ways.append({"intensity_range": "percentile", "head_mask": True})
+    for way in ways * 2:  # prepared, then read back
+        found = load(folder, 16, cache, **way).images
+        np.testing.assert_array_equal(found, [prepare(raw, 16, **way)[0] for raw in source.read()])
+    stem = f"16px_{contents_fingerprint(source, cache)}"
+    names = [stem, f"{stem}_head", f"{stem}_percentile", f"{stem}_percentile_head"]
+    assert [copy.parent.name for copy in copies(cache)] == names
+
+
+def test_an_unknown_range_is_refused_before_the_cache_is_made(folder, cache):
+    with pytest.raises(InputError, match="intensity_range: found 'quantile', expected one of minmax, percentile"):
+        load(folder, 16, cache, intensity_range="quantile")
+    assert not cache.exists()
 
 
 def test_a_bad_file_is_named_and_leaves_no_copy(folder, cache):

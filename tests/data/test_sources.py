@@ -164,6 +164,40 @@ def test_scaling_rounds_and_does_not_overflow():
     assert raw.scale_to_uint8(np.full((2, 2), 9, np.int16)).tolist() == [[0, 0], [0, 0]]
 
 
+@given(grey_images)
+def test_the_percentile_range_is_that_of_an_independent_formula(image):
+    from skimage.exposure import rescale_intensity
+
+    low, high = np.percentile(image, [1, 99])
+    if low == high:
+        expected = raw.scale_to_uint8(image)
+    else:
+        expected = np.rint(rescale_intensity(image.astype(np.float64), (low, high), (0, 255))).astype(np.uint8)
+    np.testing.assert_array_equal(raw.scale_to_uint8(image, intensity_range="percentile"), expected)
+
+
+def test_the_percentile_range_clips_what_is_beyond_it_and_counts_the_background():
+    image = np.zeros((100, 100), np.int16)
+    image[:30] = np.arange(1, 3001).reshape(30, 100)  # a background of 70 %
+    image[0, 0], image[29, 99] = -500, 30000
+    scaled = raw.scale_to_uint8(image, intensity_range="percentile")
+    high = np.percentile(image, 99)
+    assert high == pytest.approx(2900, abs=2) and np.percentile(image, 1) == 0
+    assert scaled[0, 0] == 0 and (scaled[30:] == 0).all()
+    assert (scaled == 255).sum() == (image >= high * 254.5 / 255).sum() > 100
+    assert scaled[10, 0] == round(1001 / high * 255)
+    assert raw.scale_to_uint8(image)[10, 0] == round(1501 / 30500 * 255)
+
+
+def test_a_slice_whose_percentiles_coincide_is_scaled_by_minimum_and_maximum():
+    image = np.zeros((64, 64), np.uint16)
+    image[0, :5] = [10, 20, 30, 40, 50]
+    scaled = raw.scale_to_uint8(image, intensity_range="percentile")
+    assert scaled[0, :6].tolist() == [51, 102, 153, 204, 255, 0]
+    blank = np.full((8, 8), 7, np.uint16)
+    assert not raw.scale_to_uint8(blank, intensity_range="percentile").any()
+
+
 def test_images_are_resized_with_antialiasing():
     image = np.arange(64, dtype=np.uint8).reshape(8, 8)
     expected = np.asarray(Image.fromarray(image).resize((4, 4), Image.Resampling.BILINEAR))
