@@ -178,7 +178,7 @@ def test_vgg16_with_and_without_its_top_is_loaded_from_numbered_files(tmp_path, 
 def test_what_keras_saves_of_many_kinds_of_layers_is_read(tmp_path, keras, ending):
     k = keras.layers
     inside = keras.Sequential(
-        [k.Conv2D(2, 1, name="inner"), k.BatchNormalization(scale=False, name="inner_bn")], "base"
+        [k.Conv2D(2, 1, name="inner"), k.BatchNormalization(scale=False, name="inner_bn")], name="base"
     )
     layers = [
         keras.Input((8, 8, 3)), k.Normalization(name="norm"), k.Conv2D(4, 3, name="z"), k.DepthwiseConv2D(3, name="dw"),
