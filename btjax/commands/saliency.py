@@ -112,9 +112,8 @@ def open_run(
     run = restore(folder)
     require_network(run, f"--checkpoint={folder}")
     own = run.config if not data_dir else run.config.replace("data.data_dir", data_dir)
-    slices, form = load_slices(own, observer, cache_dir)
-    data = divide(own, slices, form)
-    flag = f"--data_dir={own.data.data_dir}"
+    data = divide(own, load_slices(own, observer, cache_dir))
+    flag, slices = f"--data_dir={own.data.data_dir}", data.slices
     RunFolder(folder).check_data(own.with_classes(slices.classes), data.split, slices.fingerprint, flag)
     return open_subject(run, data, config.arithmetic)
 

@@ -175,13 +175,13 @@ def _open_several(
         place.check(configs[name], resume and (place.path.exists() or not begun))
     first_name, first = _first_of(configs)
     with told(observers(first_name)) as observer:
-        slices, form = load_slices(first, observer, cache_dir)
-        _tell_untested(configs, len(slices), observer)
+        loaded = load_slices(first, observer, cache_dir)
+        _tell_untested(configs, len(loaded.slices), observer)
         place = Place(cache_folder(cache_dir), observer.on_data)
         jobs = {}
         for name, config in configs.items():
-            config = config.with_classes(slices.classes)
-            jobs[name] = prepare_job(config, places[name], divide(config, slices, form, observer), place)
+            config = config.with_classes(loaded.slices.classes)
+            jobs[name] = prepare_job(config, places[name], divide(config, loaded, observer), place)
     return jobs
 
 

@@ -97,13 +97,14 @@ def unet(
     """
     require_devices()
     observers = observers or (lambda _: Observer())
+    autoencoder_config(config)  # refuses what does not fit before any data are read
     with told(observers(stages[0])) as watching:
         job = _Experiment(config, expanded(folder), resume, watching)
         if AUTOENCODER not in stages:
             job.require(stages[0], *((AUTOENCODER, CLASSIFIER) if CLASSIFIER not in stages else ()))
-        slices, form = load_slices(config, watching, cache_dir)
-        job = dataclasses.replace(job, config=config.with_classes(slices.classes))
-        data = divide(job.config, slices, form, watching)
+        loaded = load_slices(config, watching, cache_dir)
+        job = dataclasses.replace(job, config=config.with_classes(loaded.slices.classes))
+        data = divide(job.config, loaded, watching)
     if "figures" in stages:
         check_figures(config, data.tested)
     # Both folders are checked before anything is trained.
