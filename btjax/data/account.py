@@ -38,16 +38,16 @@ def account_for(source: Source, found: Walk) -> Source:
     for path in sorted(set(found.files).difference(source.files, source.aside)):
         name = path.relative_to(source.folder).as_posix()
         if path.name == FOLDS_FILE:
-            ignored["file of folds, which this form does not use"].append(name)
+            ignored["file(s) of folds, which this form does not use"].append(name)
         elif path.suffix.lower() in _SLICES:
             raise InputError(
                 f"{path}: is no part of the {source.description} in {source.folder}; expected one form in one folder"
             )
         elif path.suffix.lower() == ".zip":
             _check_unpacked(path, source.files)
-            ignored["zips that stand unpacked beside them"].append(name)
+            ignored["zip(s) unpacked here"].append(name)
         else:
-            ignored["notes" if is_note(path) else "other files"].append(name)
+            ignored["note(s)" if is_note(path) else "file(s) of other kinds"].append(name)
     reasons = [listed(reason, names) for reason, names in ignored.items()] + list(found.passed)
     notes = (f"ignored: {', '.join(reasons)}",) if reasons else ()
     return dataclasses.replace(source, notes=source.notes + notes)
@@ -62,5 +62,5 @@ def _check_unpacked(path: pathlib.Path, files: Sequence[pathlib.Path]) -> None:
     absent = [entry.as_posix() for entry in slices if entry.name not in names]
     if absent:
         raise InputError(
-            f"{path}: holds {listed('files', absent)} that do not stand beside it; unpack it, or move it away"
+            f"{path}: holds {listed('file(s)', absent)} that do not stand beside it; unpack it, or move it away"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from btjax.base.files import cache_folder, readable_errors
+from btjax.base.files import cache_folder, make_cache
 from btjax.data import download
 from btjax.data.raw import Source, check_image_size, check_intensity_range
 from btjax.data.sources import find_source
@@ -67,9 +67,8 @@ def load(
     source = data_dir if isinstance(data_dir, Source) else find_source(data_dir)
     check_image_size(image_size)
     check_intensity_range(intensity_range)
+    make_cache(cache)
     # TensorFlow Datasets takes seconds to import.
     from btjax.data.prepared import read_prepared
 
-    with readable_errors(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-        return read_prepared(source, image_size, cache, progress, intensity_range=intensity_range, head_mask=head_mask)
+    return read_prepared(source, image_size, cache, progress, intensity_range=intensity_range, head_mask=head_mask)

@@ -13,12 +13,12 @@ from btjax.data.builder import load
 from btjax.data.notes import slices_notes
 from btjax.data.phantom import make_phantom
 from btjax.data.raw import INTENSITY_RANGES, scale_slice
+from btjax.data.slices import Slices
 from btjax.data.sources import find_source
 from btjax.data.splits import PROTOCOLS
 
 if TYPE_CHECKING:
     from btjax.base.progress import ProgressCallback
-    from btjax.data.slices import Slices
 
 PHANTOM = "phantom"
 

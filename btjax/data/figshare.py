@@ -104,11 +104,11 @@ def find_zips(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | N
         folds = read_folds(zips.folds.read(), zips.folds.where)
     entries = tuple((member.name, functools.partial(_read_zipped, member, folds)) for member in zips.members.values())
     used = tuple(dict.fromkeys(member.zip for member in zips.members.values()))
-    notes = [f"ignored: {listed('files in the zips', zips.others)}"] if zips.others else []
+    notes = [f"ignored: {listed('file(s) in the zips', zips.others)}"] if zips.others else []
     notes += (
-        [f"ignored: {listed('zips of the zips beside them', [path.name for path in zips.outer])}"] if zips.outer else []
+        [f"ignored: {listed('zip(s) of the zips beside', [path.name for path in zips.outer])}"] if zips.outer else []
     )
-    notes += [f"ignored: {listed('.mat files that the zips hold', [path.name for path in loose])}"] if loose else []
+    notes += [f"ignored: {listed('.mat file(s) that the zips hold', [path.name for path in loose])}"] if loose else []
     return Source(
         folder=folder,
         description=f"figshare zips of MATLAB v7.3 files ({_count(len(used), 'zip')}, {_count(len(entries), 'slice')})",

@@ -133,10 +133,10 @@ def _source_notes(tree: _Tree, sides: Mapping[pathlib.PurePath, tuple[str, str] 
     """What to say of thumbnails, and of slices that stand in no folder of the data set's own division."""
     notes = []
     if tree.thumbnails:
-        notes.append(f"ignored: {listed('thumbnails', [path.as_posix() for path in tree.thumbnails])}")
+        notes.append(f"ignored: {listed('thumbnail(s)', [path.as_posix() for path in tree.thumbnails])}")
     outside = [path.as_posix() for path, side in sides.items() if side is None]
     if 0 < len(outside) < len(sides):
-        notes.append(f"the folders' own division is not used: it leaves out {listed('slices', outside)}")
+        notes.append(f"the folders' own division is not used: it leaves out {listed('slice(s)', outside)}")
     return tuple(notes)
 
 
@@ -291,7 +291,8 @@ def _check_beside(folder: pathlib.Path, named: Mapping[pathlib.PurePath, str]) -
 
 
 def _read_picture(path: pathlib.Path, name: str, label: int | None = None, side: str | None = None) -> RawSlice:
-    return RawSlice(image=read_image(path), label=label, id=name, where=str(path), side=side)
+    picture = read_image(path)
+    return RawSlice(picture.pixels, label, id=name, where=str(path), side=side, remarks=picture.remarks)
 
 
 def find_unlabelled(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:

@@ -1,116 +1,137 @@
-"""Reading image files as grey slices and as masks.
-
-Kaggle's `denizkavi1/brain-tumor` copy keeps PNGs with matplotlib's viridis colour map baked in; such images are
-recognised one by one and turned back to grey.
-"""
+"""Reading image files as grey slices, with a word on what had to be changed."""
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from btjax.base.errors import InputError
-from btjax.data.preprocess import viridis_table
+from btjax.data.colour import LUMA, to_grey, undo_viridis
+from btjax.data.masks import read_mask
+from btjax.data.rasters import IMAGE_SUFFIXES, Raster, open_raster
 
 if TYPE_CHECKING:
     import pathlib
 
-    from scipy.spatial import KDTree
+__all__ = ["IMAGE_SUFFIXES", "MARGINS", "TRANSPARENT", "Picture", "read_image", "read_mask", "undo_viridis"]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+MARGINS = "white margins: a figure, or an inverted picture"
+TRANSPARENT = "transparent parts taken as black"
 
-_VIRIDIS_DISTANCE = 30.0
-_VIRIDIS_SHARE = 0.95
-
-
-@functools.cache
-def _viridis_lookup() -> tuple[np.ndarray, np.ndarray, KDTree]:
-    """The grey value of each of the 2^24 colours (0 where viridis has none), viridis's colour codes, and a tree."""
-    from scipy.spatial import KDTree
-
-    codes = _codes(viridis_table())
-    greys = np.zeros(1 << 24, np.uint8)
-    greys[codes[::-1]] = np.arange(256, dtype=np.uint8)[::-1]  # of two values with one colour the lower is kept
-    return greys, codes, KDTree(viridis_table().astype(np.float64))
+_SAMPLE = 1024
+_FEW_LEVELS = 4
 
 
-def _codes(colours: np.ndarray) -> np.ndarray:
-    """uint8 [..., 3] -> int32 [...], one number for each colour."""
-    wide = colours.astype(np.int32)
-    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """An image file as a grey slice.
+
+    Attributes:
+      pixels: [H, W], upright, dark is low: uint8 of 8-bit files, else the file's own integer or floating dtype.
+      remarks: what reading changed or doubts, in fixed words that can be counted over files.
+    """
+
+    pixels: np.ndarray
+    remarks: tuple[str, ...] = ()
 
 
-def undo_viridis(colours: np.ndarray) -> np.ndarray | None:
-    """The grey image under a baked-in viridis colour map.
+def read_image(path: pathlib.Path) -> Picture:
+    """Reads an image file as a grey slice.
 
-    Exact colours of the map give back their value (the lower one of the two pairs of values that share a colour);
-    other pixels (a lossy or resized copy) take the nearest colour in RGB. An image counts as viridis when 95% of its
-    pixels lie within a distance of 30 of the map; greys lie 55 and more away.
+    EXIF orientation, palettes, WhiteIsZero and colour maps (viridis, jet, hot, ...) are undone, transparency lies on
+    black, other colours become luma (ITU-R 601).
 
     Args:
-      colours: uint8 [H, W, 3].
+      path: a file of any format that Pillow decodes, or a TIFF of any depth.
 
-    Returns:
-      uint8 [H, W], or None if the image is not in viridis.
+    Raises:
+      InputError: the file is missing, damaged, no image, holds several pictures, is fully transparent, or holds so few
+        grey levels that it is blank or a mask.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from PIL import Image
+      >>> path = pathlib.Path(tempfile.mkdtemp(), "slice.png")
+      >>> Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(path)
+      >>> read_image(path).pixels[0, :3].tolist()
+      [0, 1, 2]
     """
-    red, green, blue = np.moveaxis(colours, -1, 0)
+    raster = open_raster(path)
+    if raster.alpha is not None and not raster.alpha.any():
+        raise InputError(f"{path}: found a fully transparent image, expected a slice")
+    pixels, remarks = _grey(raster)
+    if raster.alpha is not None:
+        composed = _on_black(pixels, raster.alpha)
+        remarks += () if np.array_equal(composed, pixels) else (TRANSPARENT,)
+        pixels = composed
+    _check_levels(path, pixels)
+    if _has_white_border(pixels):
+        remarks += (MARGINS,)
+    return Picture(pixels, raster.remarks + remarks)
+
+
+def _grey(raster: Raster) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The grey levels of a raster, transparency apart, and the remarks on colour."""
+    values = raster.values
+    if values.ndim == 2:
+        return values, ()
+    if raster.alpha is not None and not raster.alpha.all():
+        # What lies under transparent pixels is not seen, so it must not speak against a colour map.
+        visible = raster.alpha > 0
+        values = np.where(visible[..., None], values, values[visible][0])
+    if values.dtype == np.uint8:
+        return to_grey(values)
+    red, green, blue = values[..., 0], values[..., 1], values[..., 2]
     if np.array_equal(red, green) and np.array_equal(green, blue):
-        return None
-    greys, viridis_codes, tree = _viridis_lookup()
-    codes = _codes(colours)
-    grey = greys[codes]
-    other = viridis_codes[grey] != codes
-    if other.any():
-        unique, inverse, counts = np.unique(codes[other], return_inverse=True, return_counts=True)
-        points = np.stack([unique >> 16, (unique >> 8) & 255, unique & 255], axis=-1).astype(np.float64)
-        distance, nearest = tree.query(points)
-        if counts[distance > _VIRIDIS_DISTANCE].sum() > (1 - _VIRIDIS_SHARE) * codes.size:
-            return None
-        grey[other] = np.asarray(nearest, np.uint8)[inverse]
-    return grey
+        return np.ascontiguousarray(red), ()
+    grey, remarks = to_grey(_upper_bits(values))
+    if remarks and remarks != (LUMA,) and remarks[0].startswith("colour map"):
+        return grey, remarks
+    return values.astype(np.float64) @ np.array([0.299, 0.587, 0.114]), remarks
 
 
-def read_image(path: pathlib.Path) -> np.ndarray:
-    """Reads an image file as grey.
-
-    Returns:
-      [H, W]: uint8 for 8-bit images, wider dtypes as stored for 16-bit, 32-bit and floating images. Colour images
-      become grey by undoing viridis if they are in it, else by luma (ITU-R 601); transparency is dropped.
-
-    Raises:
-      InputError: the file is missing or is not an image.
-    """
-    image = _open(path)
-    if image.mode in ("L", "F", "I") or image.mode.startswith("I;16"):
-        return np.asarray(image)
-    if image.mode in ("1", "LA", "La"):
-        return np.asarray(image.convert("L"))
-    image = image.convert("RGB")
-    grey = undo_viridis(np.asarray(image))
-    return np.asarray(image.convert("L")) if grey is None else grey
+def _upper_bits(values: np.ndarray) -> np.ndarray:
+    """Colours of any dtype -> uint8, for recognising colour maps: white is the dtype's largest value, 1 of floats."""
+    most = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1.0
+    return np.rint(np.clip(np.nan_to_num(values.astype(np.float64)) / most, 0, 1) * 255).astype(np.uint8)
 
 
-def read_mask(path: pathlib.Path) -> np.ndarray:
-    """Reads a mask image as bool [H, W]: above half of its maximum, so 0/1, 0/255 and 1-bit files all work.
-
-    Raises:
-      InputError: the file is missing or is not an image.
-    """
-    image = _open(path)
-    pixels = np.asarray(image if image.mode in ("1", "L", "I") or image.mode.startswith("I;16") else image.convert("L"))
-    return pixels if pixels.dtype == bool else pixels > pixels.max() / 2
+def _on_black(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Pixels of any dtype composed on black; dtype kept."""
+    composed = pixels * (alpha / 255)
+    return (np.rint(composed) if pixels.dtype.kind in "ui" else composed).astype(pixels.dtype)
 
 
-def _open(path: pathlib.Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected an image, found another kind of file ({reason})") from error
+def _check_levels(path: pathlib.Path, pixels: np.ndarray) -> None:
+    """Refuses what is no slice: one grey level, a few of them, or nearly all pixels at the two ends."""
+    step = max(1, int(np.sqrt(pixels.size / _SAMPLE)))
+    sample = pixels[step // 2 :: step, step // 2 :: step] if min(pixels.shape) > step else pixels
+    levels = np.unique(sample)
+    if len(levels) <= _FEW_LEVELS:
+        levels = np.unique(pixels)
+    if len(levels) == 1:
+        raise InputError(f"{path}: is blank (holds one grey level only), expected a slice")
+    if len(levels) == 2 or (len(levels) <= _FEW_LEVELS and pixels.size >= _SAMPLE):
+        number = {2: "two", 3: "three", 4: "four"}[len(levels)]
+        raise InputError(f"{path}: holds {number} grey levels only: looks like a mask, expected a slice")
+    if pixels.size >= _SAMPLE and _at_the_ends(sample) and _at_the_ends(pixels):
+        raise InputError(f"{path}: nearly all pixels are black or white: looks like a mask, expected a slice")
+
+
+def _at_the_ends(pixels: np.ndarray) -> bool:
+    """Whether nearly all pixels lie at the lowest or the highest level, and some at each: a mask saved with loss."""
+    low, high = float(pixels.min()), float(pixels.max())
+    margin = 0.02 * (high - low)
+    top = np.count_nonzero(pixels >= high - margin) / pixels.size
+    bottom = np.count_nonzero(pixels <= low + margin) / pixels.size
+    return top + bottom > 0.96 and min(top, bottom) > 0.002
+
+
+def _has_white_border(pixels: np.ndarray) -> bool:
+    """Whether the outermost lines of 8-bit pixels are of one bright level, up to the noise of JPEG."""
+    if pixels.dtype != np.uint8 or pixels[0, 0] < 200:
+        return False
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return bool(border.min() >= 200 and np.ptp(border) <= 16)

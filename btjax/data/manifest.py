@@ -92,7 +92,7 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
         entries=tuple((row.cells["id"], functools.partial(_read_row, row)) for row in found),
         classes=classes,
         aside=tuple(unlisted),
-        notes=(f"ignored: {listed(f'files that {MANIFEST} does not list', names)}",) if unlisted else (),
+        notes=(f"ignored: {listed(f'file(s) that {MANIFEST} does not list', names)}",) if unlisted else (),
     )
 
 
@@ -188,8 +188,8 @@ def _read_row(row: _Row) -> RawSlice:
         raise InputError(f"{row.where}: found {_COLUMNS['fold']} {fold!r}, expected a fold from 1 to 5")
     if plane is not None and plane not in PLANES:
         raise InputError(f"{row.where}: found {_COLUMNS['plane']} {plane!r}, expected one of {', '.join(PLANES)}")
-    pixels = read_image(row.image)
-    side = cells.get("side")
+    picture = read_image(row.image)
+    pixels, side = picture.pixels, cells.get("side")
     if side is not None and side.lower() not in _SIDE_NAMES:
         raise InputError(f"{row.where}: found {_COLUMNS['side']} {side!r}, expected train, validation or test")
     if row.mask is not None:
@@ -208,4 +208,5 @@ def _read_row(row: _Row) -> RawSlice:
         fold=None if fold is None else int(fold),
         plane=plane,
         side=None if side is None else _SIDE_NAMES[side.lower()],
+        remarks=picture.remarks,
     )

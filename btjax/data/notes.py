@@ -31,7 +31,7 @@ def slices_notes(slices: Slices) -> tuple[str, ...]:
         for name, remarks in zip(slices.ids, slices.remarks, strict=True):
             for remark in filter(None, remarks.split("; ")):
                 named[remark].append(str(name))
-        notes += [f"{listed('slices', names)}: {remark}" for remark, names in sorted(named.items())]
+        notes += [f"{listed('slice(s)', names)}: {remark}" for remark, names in sorted(named.items())]
     if slices.labels is not None:
         notes += _contradictions(slices, slices.labels)
     return tuple(notes)
@@ -40,15 +40,13 @@ def slices_notes(slices: Slices) -> tuple[str, ...]:
 def _contradictions(slices: Slices, labels: np.ndarray) -> list[str]:
     """Notes on copies and patients that stand in several classes."""
     notes = []
-    copies = slices.ids[_in_several(slices.digests, labels)]
-    if len(copies):
-        notes.append(
-            f"{listed('slices', copies)} have identical copies in another class: some of their labels are wrong"
-        )
+    copies = slices.ids[_in_several(slices.digests, labels)].tolist()
+    if copies:
+        notes.append(f"{listed('slice(s)', copies)} have identical copies in another class: a label is wrong")
     if slices.patients is not None:
-        patients = np.unique(slices.patients[_in_several(slices.patients, labels)])
-        if len(patients):
-            notes.append(f"{listed('patients', patients)} have slices of several classes")
+        patients = sorted(set(slices.patients[_in_several(slices.patients, labels)].tolist()))
+        if patients:
+            notes.append(f"{listed('patient(s)', patients)} with slices of several classes")
     return notes
 
 
@@ -67,12 +65,10 @@ def split_notes(slices: Slices, split: Split) -> tuple[str, ...]:
       split: of it.
     """
     notes = []
-    copies = slices.ids[split.copied(slices.digests)]
-    if len(copies):
-        notes.append(
-            f"of {len(split.test)} test slices, {listed('are identical copies of training or validation slices', copies)}: "
-            "what is scored on them was learned by heart"
-        )
+    copies = slices.ids[split.copied(slices.digests)].tolist()
+    if copies:
+        found = listed("identical copies of training or validation slices", copies)
+        notes.append(f"among {len(split.test)} test slices are {found}: a model may know them by heart")
     if slices.sides is not None and split.protocol != "given":
         notes.append(_dissolved(slices.sides, split))
     return tuple(notes)

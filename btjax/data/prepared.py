@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from btjax.base.errors import InputError
-from btjax.base.files import only_process
+from btjax.base.errors import foreign
+from btjax.base.files import CACHE_EXPECTED, nameless_owners, only_process
 from btjax.data.contents import contents_fingerprint
 from btjax.data.raw import RawSlice, SlicesBuffer, Source, check_image_size, plain_fields, prepare
 
@@ -137,17 +137,19 @@ def read_prepared(
     Raises:
       InputError: a file of the source cannot be read, or the copy is damaged.
     """
-    with _quiet_absl():
+    with _quiet_absl(), nameless_owners():
         fingerprint = contents_fingerprint(source, cache, progress)
-        builder = BrainTumours(
-            source=source,
-            fingerprint=fingerprint,
-            image_size=image_size,
-            data_dir=cache,
-            progress=progress,
-            **options,
-        )
-        if not builder.is_prepared():
+        with foreign(f"{cache}: slices cannot be prepared there", CACHE_EXPECTED):
+            builder = BrainTumours(
+                source=source,
+                fingerprint=fingerprint,
+                image_size=image_size,
+                data_dir=cache,
+                progress=progress,
+                **options,
+            )
+            prepared = builder.is_prepared()
+        if not prepared:
             with only_process(cache / f"{builder.config_name}.lock"):
                 _prepare(builder)
         return _read_back(builder, progress)
@@ -156,18 +158,19 @@ def read_prepared(
 def _prepare(builder: BrainTumours) -> None:
     """Prepares the copy unless another process has just done so, and removes what a killed process left."""
     place = builder.data_path
-    for left_over in place.parent.glob("incomplete.*") if place.parent.is_dir() else ():
-        shutil.rmtree(left_over)
-    if not builder.is_prepared():
-        # TFDS writes into a folder "incomplete.*" and renames it at the end.
-        builder.download_and_prepare()
+    with foreign(f"{place}: slices cannot be prepared there", CACHE_EXPECTED):
+        for left_over in place.parent.glob("incomplete.*") if place.parent.is_dir() else ():
+            shutil.rmtree(left_over)
+        if not builder.is_prepared():
+            # TFDS writes into a folder "incomplete.*" and renames it at the end.
+            builder.download_and_prepare()
 
 
 def _read_back(builder: BrainTumours, progress: ProgressCallback | None) -> Slices:
     """Reads the records of a prepared builder into arrays."""
     side, known, total = builder.image_size, builder.source.known, len(builder.source)
     buffer = SlicesBuffer(total, side, known, builder.source.classes)
-    try:
+    with foreign(f"{builder.data_dir}: this prepared copy is damaged", "a whole one; delete it"):
         # The info was read at construction, which may have been before another process prepared the copy.
         builder.info.read_from_directory(builder.data_dir)
         # TFDS's decorator hides the method's arguments from the type checker.
@@ -182,9 +185,6 @@ def _read_back(builder: BrainTumours, progress: ProgressCallback | None) -> Slic
             buffer.put(row, record["image"], mask, record["size"], **values)
             if progress is not None:
                 progress("read", row + 1, total)
-    except (RuntimeError, ValueError, KeyError, IndexError, FileNotFoundError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{builder.data_dir}: this prepared copy is damaged ({reason}), delete it") from error
     return buffer.slices()
 
 

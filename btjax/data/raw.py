@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
 from btjax.data import head
 from btjax.data.classes import CLASSES
 from btjax.data.slices import Slices
@@ -124,7 +124,8 @@ class Source:
         """
 
         def read_one(entry):
-            raw = entry[1]()
+            with foreign(f"{self.folder}: slice {entry[0]} cannot be read"):
+                raw = entry[1]()
             missing = self.known ^ raw.known()
             if missing:
                 raise InputError(f"{raw.where}: slice {raw.id} has no {sorted(missing)[0]}, other slices have one")

@@ -73,12 +73,13 @@ def walk(folder: pathlib.Path) -> Walk:
 
 
 def listed(what: str, names: Sequence[str]) -> str:
-    """A count with the first names: "3 notes (a.txt, b.txt, ...)".
+    """A count with the first names; "(s)" in `what` becomes "s" where there are several.
 
     Example:
-      >>> listed("hidden", [".a", ".b", ".c"]), listed("hidden", [".a"])
-      ('3 hidden (.a, .b, ...)', '1 hidden (.a)')
+      >>> listed("note(s)", ["c.txt", "a.txt", "b.txt"]), listed("note(s)", ["a.txt"])
+      ('3 notes (a.txt, b.txt, ...)', '1 note (a.txt)')
     """
+    what = what.replace("(s)", "" if len(names) == 1 else "s")
     more = ", ..." if len(names) > 2 else ""
     return f"{len(names)} {what} ({', '.join(sorted(names)[:2])}{more})"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
 from btjax.base.files import write_whole
 
 if TYPE_CHECKING:
@@ -97,12 +97,9 @@ def load_head(path: pathlib.Path) -> Head:
 
     if not path.is_file():
         raise InputError(f"{path}: not found, expected a fitted head")
-    try:
+    with foreign(f"{path}: damaged, or not written by btjax"):
         content = skops.io.load(path)
         head = Head(content["name"], float(content["setting"]), content["pipeline"])
-    except Exception as error:  # a damaged file fails in as many ways as there are types in it
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path}: damaged, or not written by btjax: {reason}") from error
     if head.name not in HEADS:
         raise InputError(f"{path}: head {head.name!r}, expected one of {', '.join(HEADS)}")
     return head

@@ -41,7 +41,7 @@ def test_viridis_is_undone_exactly_but_for_the_two_shared_colours():
 def test_a_lossy_viridis_image_is_undone_to_the_nearest_grey(tmp_path):
     ramp = np.add.outer(np.arange(64), 2 * np.arange(64)).astype(np.uint8) + np.uint8(30)
     Image.fromarray(viridis(ramp)).save(tmp_path / "x.jpg", quality=92)
-    found = images.read_image(tmp_path / "x.jpg")
+    found = images.read_image(tmp_path / "x.jpg").pixels
     assert np.median(np.abs(found.astype(int) - ramp)) <= 3
 
 
@@ -55,26 +55,26 @@ def test_grey_pixels_kept_as_colour_are_never_taken_for_viridis(grey):
 def test_grey_files_of_every_mode_give_the_same_pixels(tmp_path, mode):
     grey = forms.make_slices(1)[0].image
     Image.fromarray(grey).convert(mode).save(tmp_path / "x.png")
-    np.testing.assert_array_equal(images.read_image(tmp_path / "x.png"), grey)
+    np.testing.assert_array_equal(images.read_image(tmp_path / "x.png").pixels, grey)
 
 
 def test_viridis_with_transparency_is_undone(tmp_path):
     grey = np.array([[0, 200], [255, 30]], np.uint8)
     Image.fromarray(matplotlib.colormaps["viridis"](grey, bytes=True)).save(tmp_path / "x.png")
-    np.testing.assert_array_equal(images.read_image(tmp_path / "x.png"), grey)
+    np.testing.assert_array_equal(images.read_image(tmp_path / "x.png").pixels, grey)
 
 
 def test_deep_images_keep_their_depth(tmp_path):
     deep = np.array([[0, 300], [65535, 256]], np.uint16)
     Image.fromarray(deep).save(tmp_path / "x.png")
-    np.testing.assert_array_equal(images.read_image(tmp_path / "x.png"), deep)
+    np.testing.assert_array_equal(images.read_image(tmp_path / "x.png").pixels, deep)
 
 
 def test_other_colours_become_luma(tmp_path):
     colours = np.zeros((4, 4, 3), np.uint8)
     colours[..., 0] = 255
     Image.fromarray(colours).save(tmp_path / "x.png")
-    assert np.unique(images.read_image(tmp_path / "x.png")).tolist() == [76]
+    assert np.unique(images.read_image(tmp_path / "x.png").pixels).tolist() == [76]
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 255)])
