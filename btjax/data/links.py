@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from btjax.base.files import cache_folder, readable_errors, write_whole
+from btjax.base.errors import foreign
+from btjax.base.files import CACHE_EXPECTED, cache_folder, write_whole
 from btjax.data.candidates import Sides, copy_pairs, near_pairs, neighbour_candidates
 from btjax.data.link_rule import NEAR, NEIGHBOUR, join, neighbour_scores
 from btjax.data.similarity import pair_features
@@ -172,10 +173,10 @@ def load_links(
     kept = _read(path, len(slices))
     if kept is not None:
         return kept
-    with readable_errors(folder):
+    with foreign(f"{folder}: cannot keep anything there", CACHE_EXPECTED):
         folder.mkdir(parents=True, exist_ok=True)
     links = link_slices(slices, progress)
-    with readable_errors(folder):
+    with foreign(f"{folder}: cannot keep anything there", CACHE_EXPECTED):
         write_whole(path, lambda beside: _write(beside, links))
     return links
 
