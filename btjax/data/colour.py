@@ -27,6 +27,7 @@ _FARTHER, _NEARLY_ALL = 60.0, 0.92
 """Shares of pixels that must lie within the two distances; JPEG, which halves the resolution of colour, leaves jet's
 slices at 0.84 and 0.95 when saved with quality 30."""
 
+_FEW_COLOURS = 16
 _FOLD = 64
 _CANDIDATES = 3
 _SAMPLE = 256
@@ -145,6 +146,8 @@ def _nearest(colours: np.ndarray, name: str) -> tuple[np.ndarray, float] | None:
     if colour_maps()[name].folded:
         return None
     unique, inverse, counts = np.unique(codes[other], return_inverse=True, return_counts=True)
+    if len(unique) < _FEW_COLOURS and 2 * np.count_nonzero(other) > other.size:
+        return None
     points = np.stack([unique >> 16, (unique >> 8) & 255, unique & 255], axis=-1).astype(np.float64)
     distance, nearest = tree.query(points)
     for most, share in ((_DISTANCE, _SHARE), (_FARTHER, _NEARLY_ALL)):
@@ -174,14 +177,15 @@ def find_map(colours: np.ndarray) -> tuple[np.ndarray, str] | None:
     Returns:
       uint8 [H, W] and the name, or None if the image lies on none of the maps.
     """
-    fits = []
-    for name in _likely(colours):
+    fits, likely = [], _likely(colours)
+    for name in likely:
         found = _nearest(colours, name)
         if found is not None:
             fits.append((found[1], name, found[0]))
         if found is not None and found[1] == 0:
             break
-    if not fits:
+    # Where a map that comes near itself again fits best without being exact, another would give wrong levels.
+    if not fits or (colour_maps()[likely[0]].folded and fits[-1][0] > 0):
         return None
     _, name, grey = min(fits, key=lambda fit: fit[0])
     # White all around is a figure's margin, which is the bright end of hot and its like.

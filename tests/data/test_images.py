@@ -69,7 +69,7 @@ def test_half_transparent_pixels_are_composed_on_black(tmp_path):
 
 def test_a_transparent_background_does_not_hide_a_colour_map(tmp_path):
     alpha = np.full(GREY.shape, 255, np.uint8)
-    alpha[:, :20] = 0
+    alpha[:, :7] = 0
     colours = np.concatenate([viridis(GREY), alpha[..., None]], axis=-1)
     colours[alpha == 0] = 0
     found = read_image(save(tmp_path / "x.png", colours))
@@ -79,7 +79,7 @@ def test_a_transparent_background_does_not_hide_a_colour_map(tmp_path):
 
 def test_a_transparent_entry_of_a_palette_and_a_transparent_level_are_black(tmp_path):
     image = Image.fromarray(GREY)
-    keyed = np.where(GREY == GREY[3, 3], 0, GREY)
+    keyed = np.where(GREY[3, 3] == GREY, 0, GREY)
     image.save(tmp_path / "level.png", transparency=int(GREY[3, 3]))
     image.convert("P").save(tmp_path / "entry.png", transparency=int(GREY[3, 3]))
     image.convert("RGB").save(tmp_path / "colour.png", transparency=(int(GREY[3, 3]),) * 3)
