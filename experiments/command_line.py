@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
+from btjax.base.files import expanded
 from btjax.base.options import check_option, option_type, options
 from btjax.systems.config import Config, config_groups
 
@@ -113,17 +114,63 @@ def help_text(command: str, description: str) -> str:
             choices = f" one of {', '.join(values)};" if (values := getattr(flag.parser, "enum_values", None)) else ""
             text = f"{flag.help}.{choices} Default: {'none' if shown in (None, '') else shown}"
             lines += [prefix, *textwrap.wrap(text, 112, initial_indent="      ", subsequent_indent="      ")]
-    lines += ["", "Also --flagfile=FILE, which reads flags from a file, one a line."]
+    lines += ["", "Also --flagfile=FILE, which reads flags from a file, one a line; flags that are typed win over it."]
     return "\n".join(lines)
+
+
+def parse(arguments: Sequence[str]) -> list[str]:
+    """Parses a command's arguments, the first of which is its name; gives what is no flag.
+
+    Raises:
+      InputError: an unknown flag, or a value that does not parse.
+    """
+    try:
+        return FLAGS([arguments[0], *arranged(arguments[1:])])
+    except (flags.Error, ValueError) as error:
+        raise InputError(f"{' '.join(str(error).split())}; --help lists the flags") from None
+
+
+def arranged(arguments: Sequence[str], including: tuple[str, ...] = ()) -> list[str]:
+    """The arguments with the lines of every --flagfile first and what was typed last, for the last of a flag counts.
+
+    So what is typed wins over a flag file, wherever --flagfile stands; of two files the later wins; and a file's own
+    lines win over those of the files that it names.
+
+    Args:
+      arguments: as typed, or a file's lines.
+      including: the files that these lines come from, outermost first.
+
+    Raises:
+      InputError: a file that cannot be read, or that names itself.
+    """
+    files, own, rest = [], [], list(arguments)
+    while rest:
+        text = rest.pop(0)
+        name, separator, value = text.partition("=")
+        if text == "--":
+            own += [text, *rest]
+            break
+        if name not in ("--flagfile", "-flagfile"):
+            own.append(text)
+            continue
+        if not separator and not rest:
+            raise InputError("--flagfile: expected the path of a file with flags, one a line")
+        files.append(value if separator else rest.pop(0))
+    lines = [line for path in files for line in arranged(_lines(path, including), (*including, path))]
+    return lines + own
+
+
+def _lines(path: str, including: tuple[str, ...]) -> list[str]:
+    if path in including:
+        raise InputError(f"--flagfile={path}: names itself by way of {including[-1]}")
+    with foreign(f"--flagfile={path}", "a text file with flags, one a line"):
+        lines = [line.strip() for line in expanded(path).read_text(encoding="utf-8-sig").splitlines()]
+    return [line for line in lines if line and not line.startswith(("#", "//"))]
 
 
 def flag_before_parsing(name: str, default: str, arguments: Sequence[str] | None = None) -> str:
     """The value of a flag, given directly or in a --flagfile, that decides which others there are."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        given = FLAGS.read_flags_from_files(["command", *given], force_gnu=False)
-    except (flags.Error, OSError) as error:
-        raise InputError(f"--flagfile: {error}") from None
+    given = arranged(sys.argv[1:] if arguments is None else arguments)
     values = [default]
     for text, following in itertools.zip_longest(given, given[1:], fillvalue=""):
         flag, separator, value = text.partition("=")

@@ -6,13 +6,15 @@ torch) travels with them.
 """
 
 import argparse
+import importlib
 import pathlib
-import sys
 
 import numpy as np
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
+from btjax.base.files import check_writable, expanded, strangers
 from btjax.weights import vgg16
+from experiments.guard import fail_in_one_line
 
 
 def read(path: pathlib.Path) -> vgg16.Weights:
@@ -21,8 +23,11 @@ def read(path: pathlib.Path) -> vgg16.Weights:
         return vgg16.load(path)
     if not path.is_file():
         raise InputError(f"{path}: not found, expected torchvision's vgg16 weights")
-    try:
-        if path.suffix == ".safetensors":
+    needed = "safetensors" if path.suffix == ".safetensors" else "torch"
+    with foreign(f"{path}: reading it needs {needed}", "that package: pip install 'btjax[convert]'"):
+        importlib.import_module(needed)
+    with foreign(str(path), "a file of PyTorch tensors"):
+        if needed == "safetensors":
             from safetensors.numpy import load_file  # pyright: ignore[reportMissingImports], an extra
 
             state = load_file(path)
@@ -31,33 +36,24 @@ def read(path: pathlib.Path) -> vgg16.Weights:
 
             # Nothing but tensors is unpickled.
             state = {name: np.asarray(leaf) for name, leaf in torch.load(path, "cpu", weights_only=True).items()}
-    except ImportError as error:
-        raise InputError(f"{path}: reading it needs {error.name}: pip install 'btjax[convert]'") from error
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(f"{path}: not a file of PyTorch tensors ({reason})") from error
     return vgg16.from_torchvision(state, str(path))
 
 
-def main() -> int:
+def main() -> None:
     """Parses the arguments, converts, saves."""
     parser = argparse.ArgumentParser(
         prog="scripts/convert_vgg16", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=pathlib.Path)
-    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("file", type=expanded)
+    parser.add_argument("folder", type=expanded)
     arguments = parser.parse_args()
-    try:
-        weights = read(arguments.file)
-        if arguments.folder.exists() and any(arguments.folder.iterdir()):
-            raise InputError(f"{arguments.folder}: not empty, expected a new folder")
-        vgg16.save(weights, arguments.folder)
-    except (InputError, OSError) as error:
-        print(f"convert_vgg16: {error}", file=sys.stderr)
-        return 2
+    weights = read(arguments.file)
+    check_writable(arguments.folder)
+    if others := strangers(arguments.folder):
+        raise InputError(f"{arguments.folder}: not empty (found {others[0].name}), expected a new folder")
+    vgg16.save(weights, arguments.folder)
     print(f"{len(weights.params)} layers, --scale={weights.scale}: {arguments.folder}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    fail_in_one_line("convert_vgg16", main)

@@ -4,13 +4,12 @@ An interrupted download goes on where it stopped when the command is given again
 """
 
 import argparse
-import pathlib
-import sys
 
 from btjax.base.bars import DataBars
-from btjax.base.errors import InputError
+from btjax.base.files import expanded
 from btjax.data import download
 from btjax.weights import vgg16
+from experiments.guard import fail_in_one_line
 
 SETS = {
     "figshare": (download.FIGSHARE, "the brain tumour data set, 880 MB in five files (CC BY 4.0)"),
@@ -18,7 +17,7 @@ SETS = {
 }
 
 
-def main() -> int:
+def main() -> None:
     """Parses the arguments and downloads."""
     parser = argparse.ArgumentParser(
         prog="scripts/download", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -26,19 +25,15 @@ def main() -> int:
     commands = parser.add_subparsers(dest="name", required=True)
     for name, (_, text) in SETS.items():
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--data_dir", required=True, type=pathlib.Path, help="folder to download into")
+        command.add_argument("--data_dir", required=True, type=expanded, help="folder to download into")
     args = parser.parse_args()
     bars = DataBars("B")
     try:
         paths = download.fetch_all(SETS[args.name][0], args.data_dir, progress=bars)
-    except InputError as error:
+    finally:
         bars.close()
-        print(f"download: {error}", file=sys.stderr)
-        return 2
-    bars.close()
     print(f"{len(paths)} files in {args.data_dir}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    fail_in_one_line("download", main)

@@ -12,18 +12,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from btjax.base.errors import InputError
-from btjax.base.files import read_json, write_json, write_whole
+from btjax.base.files import expanded, read_json, write_json, write_whole
 from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import Run
 from btjax.studies.saliency_rows import SaliencyReport
 from btjax.studies.unet import UNetReport
 from experiments.findings import findings, result_lines
+from experiments.guard import fail_in_one_line
 from experiments.tables import classifier_table, saliency_table, speed_table, unet_table, variants_table
 
 if TYPE_CHECKING:
@@ -183,26 +183,21 @@ def write_tables() -> None:
         write_whole(path, lambda beside, whole=whole: beside.write_text(whole, encoding="utf-8"))
 
 
-def main() -> int:
+def main() -> None:
     """Parses the arguments, collects and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", help="name of the results file, such as cnn_cpu")
-    parser.add_argument("runs", nargs="*", type=pathlib.Path, help="folders of finished runs")
+    parser.add_argument("runs", nargs="*", type=expanded, help="folders of finished runs")
     arguments = parser.parse_args()
     if bool(arguments.name) != bool(arguments.runs):
         parser.error("--name and at least one run go together")
-    try:
-        if arguments.name:
-            path = RESULTS / f"{arguments.name}.json"
-            result = collect(arguments.runs, read_json(path) if path.exists() else None)
-            RESULTS.mkdir(exist_ok=True)
-            write_json(path, result, indent=1)
-        write_tables()
-    except (InputError, OSError) as error:
-        print(f"results: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if arguments.name:
+        path = RESULTS / f"{arguments.name}.json"
+        result = collect(arguments.runs, read_json(path) if path.exists() else None)
+        RESULTS.mkdir(exist_ok=True)
+        write_json(path, result, indent=1)
+    write_tables()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    fail_in_one_line("results", main)

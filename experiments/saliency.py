@@ -6,12 +6,11 @@ RUN is the folder of a finished classifier's run, such as the classifier in a un
 saliency.json, saliency.html and figures/; a command that was stopped goes on with the maps that are there.
 """
 
-import pathlib
-
 from absl import flags
 
 from btjax.base.bars import ProgressBar
 from btjax.base.errors import InputError
+from btjax.base.files import expanded
 from btjax.commands.saliency import saliency
 from btjax.studies.saliency import HEADLINE
 from btjax.studies.saliency_rows import SaliencyReport
@@ -44,7 +43,7 @@ def main() -> None:
         cache_dir=FLAGS.cache_dir,
     )
     print_result(report)
-    print(pathlib.Path(FLAGS.workdir) / "saliency.html")
+    print(expanded(FLAGS.workdir) / "saliency.html")
 
 
 def print_result(report: SaliencyReport) -> None:

@@ -6,7 +6,6 @@ for one system.
 
 from __future__ import annotations
 
-import pathlib
 import statistics
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from absl import flags
 import btjax
 from btjax.base.bars import ProgressBar, StepBar
 from btjax.base.errors import InputError
+from btjax.base.files import expanded
 from btjax.runs.folder import RunFolder
 from btjax.runs.report import ClassifierReport
 from btjax.runs.run import Run
@@ -74,7 +74,7 @@ def main() -> None:
     observer = ProgressBar()
     if FLAGS.eval_only:
         place = RunFolder(FLAGS.workdir)
-        place.check(config, True)
+        place.check(config, True, more_epochs=False)
         btjax.evaluate(Run(place.path), data_dir=config.data.data_dir, observer=observer, cache_dir=FLAGS.cache_dir)
     else:
         btjax.train(config, FLAGS.workdir, resume=FLAGS.resume, observer=observer, cache_dir=FLAGS.cache_dir)
@@ -88,9 +88,9 @@ def run_several(configs: dict[str, Config]) -> None:
     if FLAGS.coordinator:
         raise InputError("--coordinator: several processes train one run; leave out --all_folds and --seeds")
     if FLAGS.eval_only:
-        runs = {name: Run(pathlib.Path(FLAGS.workdir) / name) for name in configs}
+        runs = {name: Run(expanded(FLAGS.workdir) / name) for name in configs}
         for name, run in runs.items():
-            RunFolder(run.folder).check(configs[name], True)
+            RunFolder(run.folder).check(configs[name], True, more_epochs=False)
             data = configs[name].data.data_dir
             btjax.evaluate(run, data_dir=data, observer=ProgressBar(name), cache_dir=FLAGS.cache_dir)
     else:

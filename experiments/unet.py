@@ -6,12 +6,11 @@ Presets: unet_cpu (128 px, half the filters), unet_paper (512 px). Stages, in or
 figures; `all` is all of them. DIR holds a run for each of the two trained models, and the models composed from them.
 """
 
-import pathlib
-
 from absl import flags
 
 from btjax.base.bars import ProgressBar
 from btjax.base.errors import InputError
+from btjax.base.files import expanded
 from btjax.commands.unet import STAGES, unet
 from experiments.command_line import FLAGS, config_from_flags, define_flags, heading
 from experiments.guard import join_others, run_guarded
@@ -48,7 +47,7 @@ def main() -> None:
         psnr = "infinite" if best.psnr is None else f"{best.psnr:.1f} dB"
         print(
             f"test MAE {best.mae:.4f}, PSNR {psnr}, SSIM {best.ssim:.3f} on {report.test_slices} slices\n"
-            f"{pathlib.Path(FLAGS.workdir) / 'unet.html'}"
+            f"{expanded(FLAGS.workdir) / 'unet.html'}"
         )
 
 

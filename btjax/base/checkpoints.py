@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint.experimental.v1 as ocp
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
+from btjax.base.files import expanded
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterator
 
 
@@ -25,7 +26,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = pathlib.Path(folder)
+        self.folder = expanded(folder)
 
     def save(self, which: str, tree: Any, step: int, progress: dict[str, Any]) -> None:
         """Saves a tree of arrays under a name; several processes with the same tree call it together, one writes.
@@ -40,18 +41,12 @@ class Checkpoints:
           InputError: the disk is full or not writable.
         """
         folder = self.folder / which
-        try:
+        with foreign(f"{folder}: the checkpoint of step {step} could not be written, the previous one is kept"):
             folder.mkdir(parents=True, exist_ok=True)
             number = (self._newest(which) or 0) + 1
             with _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
                 if not checkpointer.save(number, tree, custom_metadata=progress):
-                    raise RuntimeError(f"{folder}: Orbax did not save checkpoint {number}")
-        except (OSError, ValueError) as error:
-            # TensorStore reports what the disk refuses as a ValueError that quotes the system's message.
-            if isinstance(error, ValueError) and "writing" not in str(error):
-                raise
-            message = f"{folder}: the checkpoint of step {step} could not be written, the previous one is kept: "
-            raise InputError(message + " ".join(str(error).split())) from error
+                    raise RuntimeError(f"Orbax did not save checkpoint {number}")
 
     def load(self, which: str, tree: Any) -> tuple[Any, dict[str, Any]]:
         """Loads what `save` saved.
@@ -99,14 +94,8 @@ class Checkpoints:
         folder = self.folder / which
         if not self.exists(which):
             raise InputError(f"{folder}: no checkpoint found, expected <number>/ written by a run of btjax")
-        try:
-            with _checkpointer(folder) as checkpointer:
-                yield checkpointer
-        except InputError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(f"{folder}: the checkpoint is damaged or not one of btjax: {reason}") from error
+        with foreign(f"{folder}: the checkpoint is damaged or not one of btjax"), _checkpointer(folder) as checkpointer:
+            yield checkpointer
 
 
 def _as_dict(progress: Any) -> dict[str, Any]:

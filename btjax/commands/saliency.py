@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from btjax.base.devices import require_devices
 from btjax.base.errors import InputError
-from btjax.base.files import read_json, write_json
+from btjax.base.files import check_writable, expanded, make_folder, read_json, strangers, write_json
 from btjax.base.progress import Observer, told
 from btjax.reports.saliency import drawn_rows, write_saliency_report
 from btjax.runs.folder import RunFolder
@@ -28,6 +28,7 @@ from btjax.studies.subject import (
 
 if TYPE_CHECKING:
     import os
+    import pathlib
     from collections.abc import Sequence
 
     from btjax.studies.saliency_rows import SaliencyReport
@@ -59,12 +60,13 @@ def saliency(
     Raises:
       InputError: no run there, no network to explain, other data than it was trained on, or an unknown method.
     """
+    require_devices()
     with told(observer) as watching:
-        subject = open_run(pathlib.Path(checkpoint), config, data_dir, watching, cache_dir)
-        permuted = open_permuted(subject, pathlib.Path(permuted_checkpoint)) if permuted_checkpoint else None
+        subject = open_run(expanded(checkpoint), config, data_dir, watching, cache_dir)
+        permuted = open_permuted(subject, expanded(permuted_checkpoint)) if permuted_checkpoint else None
         methods, left_out = chosen_methods(config, subject)
         rows = drawn_rows(subject, [explained_rows(config, subject, method) for method in methods], slices)
-        out = pathlib.Path(folder)
+        out = expanded(folder)
         claim(out, settings(subject, config))
         for line in _announcement(subject, len(methods), left_out):
             watching.on_message(line)
@@ -99,9 +101,8 @@ def open_run(
     run = restore(folder)
     require_network(run, f"--checkpoint={folder}")
     own = run.config if not data_dir else run.config.replace("data.data_dir", data_dir)
-    slices, form = load_slices(own, observer, cache_dir)
-    data = divide(own, slices, form)
-    flag = f"--data_dir={own.data.data_dir}"
+    data = divide(own, load_slices(own, observer, cache_dir))
+    flag, slices = f"--data_dir={own.data.data_dir}", data.slices
     RunFolder(folder).check_data(own.with_classes(slices.classes), data.split, slices.fingerprint, flag)
     return open_subject(run, data, config.arithmetic)
 
@@ -118,7 +119,8 @@ def claim(folder: pathlib.Path, about: dict[str, Any]) -> None:
     kept = about | {"saliency": {name: value for name, value in about["saliency"].items() if name not in free}}
     if path.exists() and read_json(path) != kept:
         raise InputError(f"--workdir={folder}: holds maps of another run or of other settings; name another folder")
-    if not path.exists() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"--workdir={folder}: not empty; expected a new folder")
-    (folder / "maps").mkdir(parents=True, exist_ok=True)
+    check_writable(folder, "--workdir=")
+    if not path.exists() and (others := strangers(folder)):
+        raise InputError(f"--workdir={folder}: not empty (found {others[0].name}); expected a new folder")
+    make_folder(folder / "maps", "--workdir=")
     write_json(path, kept)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import TYPE_CHECKING, Any
 
+from btjax.base.devices import require_devices
 from btjax.base.errors import InputError
-from btjax.base.files import cache_folder
+from btjax.base.files import cache_folder, expanded
 from btjax.base.progress import Observer, told
 from btjax.data.splits import share_tested
 from btjax.reports.classifier import write_classifier_report
@@ -32,6 +32,7 @@ from btjax.training.hosts import leads
 
 if TYPE_CHECKING:
     import os
+    import pathlib
     from collections.abc import Callable
 
     from btjax.runs.report import Report, RunInfo
@@ -69,6 +70,7 @@ def train(
       >>> run.report.test.slices == len(run.predictions.side("test"))
       True
     """
+    require_devices()
     config, place = find_system(config.system).adapt(config), RunFolder(folder)
     place.check(config, resume)
     with told(observer) as watching:
@@ -106,6 +108,7 @@ def evaluate(
       >>> btjax.evaluate(run).test == run.report.test
       True
     """
+    require_devices()
     folder = RunFolder(run.folder if isinstance(run, Run) else run)
     config = folder.config()
     if data_dir:
@@ -148,8 +151,9 @@ def train_several(
       >>> sorted(btjax.train_several(seeds, tempfile.mkdtemp()))
       ['seed_0', 'seed_1']
     """
+    require_devices()
     observers = observers or (lambda _: Observer())
-    jobs = _open_several(configs, pathlib.Path(folder), resume, observers, cache_dir)
+    jobs = _open_several(configs, expanded(folder), resume, observers, cache_dir)
     fit_several(jobs, resume=resume, observers=observers)
     for job in jobs.values():
         conclude(job)
@@ -171,13 +175,13 @@ def _open_several(
         place.check(configs[name], resume and (place.path.exists() or not begun))
     first_name, first = _first_of(configs)
     with told(observers(first_name)) as observer:
-        slices, form = load_slices(first, observer, cache_dir)
-        _tell_untested(configs, len(slices), observer)
+        loaded = load_slices(first, observer, cache_dir)
+        _tell_untested(configs, len(loaded.slices), observer)
         place = Place(cache_folder(cache_dir), observer.on_data)
         jobs = {}
         for name, config in configs.items():
-            config = config.with_classes(slices.classes)
-            jobs[name] = prepare_job(config, places[name], divide(config, slices, form, observer), place)
+            config = config.with_classes(loaded.slices.classes)
+            jobs[name] = prepare_job(config, places[name], divide(config, loaded, observer), place)
     return jobs
 
 

@@ -6,7 +6,9 @@ import dataclasses
 import pathlib
 from typing import TYPE_CHECKING
 
+from btjax.base.devices import require_devices
 from btjax.base.errors import InputError
+from btjax.base.files import expanded
 from btjax.base.progress import Observer, told
 from btjax.commands.train import conclude
 from btjax.models.compose import encoder_of
@@ -93,14 +95,16 @@ def unet(
     Raises:
       InputError: a mistake in config, data or folder, or a stage that needs one before it.
     """
+    require_devices()
     observers = observers or (lambda _: Observer())
+    autoencoder_config(config)  # refuses what does not fit before any data are read
     with told(observers(stages[0])) as watching:
-        job = _Experiment(config, pathlib.Path(folder), resume, watching)
+        job = _Experiment(config, expanded(folder), resume, watching)
         if AUTOENCODER not in stages:
             job.require(stages[0], *((AUTOENCODER, CLASSIFIER) if CLASSIFIER not in stages else ()))
-        slices, form = load_slices(config, watching, cache_dir)
-        job = dataclasses.replace(job, config=config.with_classes(slices.classes))
-        data = divide(job.config, slices, form, watching)
+        loaded = load_slices(config, watching, cache_dir)
+        job = dataclasses.replace(job, config=config.with_classes(loaded.slices.classes))
+        data = divide(job.config, loaded, watching)
     if "figures" in stages:
         check_figures(config, data.tested)
     # Both folders are checked before anything is trained.

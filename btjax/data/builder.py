@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from btjax.base.files import cache_folder, readable_errors
+from btjax.base.files import cache_folder, make_cache
 from btjax.data import download
-from btjax.data.raw import Source, check_image_size
+from btjax.data.raw import Source, check_image_size, check_intensity_range
 from btjax.data.sources import find_source
 
 if TYPE_CHECKING:
@@ -21,13 +21,16 @@ def load(
     image_size: int,
     cache_dir: str | os.PathLike | None = None,
     progress: ProgressCallback | None = None,
+    *,
+    intensity_range: str = "minmax",
+    head_mask: bool = False,
 ) -> Slices:
     """Loads a data folder in any accepted form at `image_size`.
 
     The first load decodes every file and keeps the result in `cache_dir`; later ones read that copy. It belongs to the
-    files' names, sizes and modification times, the classes, image_size and the readers' version, so a changed folder
-    is read again. A preparation that is killed leaves nothing that a later load would take for data, and two
-    processes that need the same copy prepare it once.
+    files' names and contents, the classes, image_size, the options below and the readers' version, so a changed folder
+    is read again. A preparation that is killed leaves nothing that a later load would take for data, and two processes
+    that need the same copy prepare it once.
 
     Args:
       data_dir: the folder, see `btjax.data.sources.find_source`, or the source that it found there. None
@@ -35,6 +38,10 @@ def load(
       image_size: S, side of the images in pixels.
       cache_dir: where prepared copies are kept; by default $BTJAX_CACHE, or ~/.cache/btjax.
       progress: called as `progress(what, done, total)`.
+      intensity_range: what becomes 0 and 255 of each slice: minmax (its minimum and maximum) or percentile (its 1st and
+        99th percentile, background included); see `btjax.data.raw.scale_to_uint8`. A model takes slices as those that
+        it was trained on: `run.config.data` says which.
+      head_mask: whether what is outside the head is black; see `btjax.data.head.head_mask`.
 
     Returns:
       `Slices` of uint8 [N, S, S], sorted by id; `labels` is None where the source has none.
@@ -59,9 +66,9 @@ def load(
         download.download_figshare(data_dir, progress=progress, trust_present=True)
     source = data_dir if isinstance(data_dir, Source) else find_source(data_dir)
     check_image_size(image_size)
+    check_intensity_range(intensity_range)
+    make_cache(cache)
     # TensorFlow Datasets takes seconds to import.
     from btjax.data.prepared import read_prepared
 
-    with readable_errors(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-        return read_prepared(source, image_size, cache, progress)
+    return read_prepared(source, image_size, cache, progress, intensity_range=intensity_range, head_mask=head_mask)

@@ -7,8 +7,11 @@ array transposed.
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import functools
 import io
+import pathlib
 import re
 import zipfile
 import zlib
@@ -20,9 +23,9 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.data.classes import label_of
 from btjax.data.raw import RawSlice, Source
+from btjax.data.walk import listed
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import Sequence
 
 PUBLISHED_ZIPS = {
@@ -91,37 +94,125 @@ def find_zips(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | N
     Raises:
       InputError: a zip is truncated, damaged, holds an unsafe path, or one of the published four is absent.
     """
-    members: dict[str, tuple[str, zipfile.ZipFile, str]] = {}
-    numbers: dict[pathlib.Path, set[int]] = {}
-    folds_at = None
-    for path in (path for path in files if path.suffix.lower() == ".zip"):
-        archive = _open_zip(path)
-        numbers[path] = set()
-        for entry in _safe_names(archive, path):
-            base = entry.rpartition("/")[2]
-            if base == FOLDS_FILE:
-                folds_at = (archive, path, entry)
-            elif _SLICE_FILE.fullmatch(base):
-                name = base[:-4]
-                if name in members:
-                    raise InputError(f"{path}: {base} is also in {members[name][0]}, expected each slice once")
-                members[name] = (str(path), archive, entry)
-                numbers[path].add(int(name))
-    if not members:
+    zips = _Zips.of(files)
+    if not zips.members:
         return None
-    _check_published(folder, numbers)
-    _check_no_more_loose(files, members)
+    _check_published(folder, zips.numbers())
+    loose = _unpacked(files, zips.members)
     folds, folds_files = _loose_folds(files)
-    if folds is None and folds_at is not None:
-        archive, path, entry = folds_at
-        folds = read_folds(_read_member(archive, path, entry), f"{path}/{entry}")
-    entries = tuple(
-        (name, functools.partial(_read_zipped, archive, where, entry, name, folds))
-        for name, (where, archive, entry) in members.items()
+    if folds is None and zips.folds is not None:
+        folds = read_folds(zips.folds.read(), zips.folds.where)
+    entries = tuple((member.name, functools.partial(_read_zipped, member, folds)) for member in zips.members.values())
+    used = tuple(dict.fromkeys(member.zip for member in zips.members.values()))
+    notes = [f"ignored: {listed('file(s) in the zips', zips.others)}"] if zips.others else []
+    notes += (
+        [f"ignored: {listed('zip(s) of the zips beside', [path.name for path in zips.outer])}"] if zips.outer else []
     )
-    zips = tuple(path for path, found in numbers.items() if found)
-    description = f"figshare zips of MATLAB v7.3 files ({_count(len(zips), 'zip')}, {_count(len(entries), 'slice')})"
-    return Source(folder, description, zips + folds_files, _known(folds), entries)
+    notes += [f"ignored: {listed('.mat file(s) that the zips hold', [path.name for path in loose])}"] if loose else []
+    return Source(
+        folder=folder,
+        description=f"figshare zips of MATLAB v7.3 files ({_count(len(used), 'zip')}, {_count(len(entries), 'slice')})",
+        files=used + folds_files,
+        known=_known(folds),
+        entries=entries,
+        aside=(*zips.outer, *loose),
+        notes=tuple(notes),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Member:
+    """One file in a zip."""
+
+    zip: pathlib.Path
+    archive: zipfile.ZipFile
+    entry: str
+
+    @property
+    def name(self) -> str:
+        """The file's name without folder and suffix."""
+        return self.entry.rpartition("/")[2].rpartition(".")[0]
+
+    @property
+    def where(self) -> str:
+        """The zip and the file, for error messages."""
+        return f"{self.zip}/{self.entry}"
+
+    def read(self) -> bytes:
+        """The file's bytes."""
+        try:
+            return self.archive.read(self.entry)
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+            raise InputError(
+                f"{self.zip}: cannot read {self.entry} in it ({error}), expected the zip as published"
+            ) from error
+
+
+@dataclasses.dataclass
+class _Zips:
+    """What the zips of a folder hold.
+
+    Attributes:
+      members: the slices by their number.
+      folds: the last `cvind.mat`, or None.
+      others: names of the files that are neither.
+      outer: zips that hold nothing but zips that stand beside them.
+    """
+
+    members: dict[int, _Member] = dataclasses.field(default_factory=dict)
+    folds: _Member | None = None
+    others: list[str] = dataclasses.field(default_factory=list)
+    outer: list[pathlib.Path] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def of(cls, files: Sequence[pathlib.Path]) -> _Zips:
+        """Opens the zips among the files."""
+        zips = cls()
+        for path in (path for path in files if path.suffix.lower() == ".zip"):
+            archive = _open_zip(path)
+            names = _safe_names(archive, path)
+            if _holds_zips(path, names):
+                zips.outer.append(path)
+                continue
+            inside = [_Member(path, archive, entry) for entry in names]
+            if any(_SLICE_FILE.fullmatch(member.entry.rpartition("/")[2]) for member in inside):
+                for member in inside:
+                    zips.add(member)
+        return zips
+
+    def add(self, member: _Member) -> None:
+        """Takes one file of a zip that holds slices."""
+        base = member.entry.rpartition("/")[2]
+        if base == FOLDS_FILE:
+            self.folds = member
+        elif _SLICE_FILE.fullmatch(base):
+            other = self.members.setdefault(int(member.name), member)
+            if other != member:
+                raise InputError(f"{member.zip}: {base} is also in {other.where}, expected each slice once")
+        elif base.lower().endswith(".mat"):
+            raise InputError(f"{member.where}: expected files named N.mat with N a number, and {FOLDS_FILE}")
+        else:
+            self.others.append(member.entry)
+
+    def numbers(self) -> dict[pathlib.Path, set[int]]:
+        """The numbers of the slices in each zip."""
+        found: dict[pathlib.Path, set[int]] = collections.defaultdict(set)
+        for number, member in self.members.items():
+            found[member.zip].add(number)
+        return found
+
+
+def _holds_zips(path: pathlib.Path, names: Sequence[str]) -> bool:
+    """Whether a zip is one of zips, such as figshare's of the whole article, that stand unpacked beside it.
+
+    Raises:
+      InputError: it holds zips that do not stand there.
+    """
+    inner = [name for name in names if name.lower().endswith(".zip")]
+    for name in inner:
+        if not (path.parent / name.rpartition("/")[2]).exists():
+            raise InputError(f"{path}: holds another zip ({name}), unpack it once and give the folder of its zips")
+    return bool(inner)
 
 
 def find_loose(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:
@@ -137,6 +228,11 @@ def find_loose(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | 
         if not _SLICE_FILE.fullmatch(path.name):
             raise InputError(f"{path}: expected files named N.mat with N a number, and {FOLDS_FILE}")
     folds, folds_files = _loose_folds(files)
+    by_number: dict[int, pathlib.Path] = {}
+    for path in paths:
+        other = by_number.setdefault(int(path.stem), path)
+        if other != path:
+            raise InputError(f"{path}: has the number of {other}, expected each slice once")
     entries = tuple((path.stem, functools.partial(_read_loose, path, folds)) for path in paths)
     description = f"loose MATLAB v7.3 files ({_count(len(entries), 'slice')})"
     return Source(folder, description, tuple(paths) + folds_files, _known(folds), entries)
@@ -183,35 +279,33 @@ def _read_bytes(path: pathlib.Path) -> bytes:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _read_zipped(archive: zipfile.ZipFile, where: str, entry: str, name: str, folds: np.ndarray | None) -> RawSlice:
-    return read_slice(_read_member(archive, where, entry), f"{where}/{entry}", name, folds)
-
-
-def _read_member(archive: zipfile.ZipFile, where: str | pathlib.Path, entry: str) -> bytes:
-    try:
-        return archive.read(entry)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
-        raise InputError(f"{where}: cannot read {entry} in it ({error}), expected the zip as published") from error
+def _read_zipped(member: _Member, folds: np.ndarray | None) -> RawSlice:
+    return read_slice(member.read(), member.where, member.name, folds)
 
 
 def _open_zip(path: pathlib.Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         size = path.stat().st_size if path.exists() else 0
         raise InputError(f"{path}: is not a complete zip ({error}; {size} bytes), download it again") from error
+    first = min((entry.header_offset for entry in archive.infolist()), default=0)
+    if first > 0:
+        raise InputError(
+            f"{path}: found {first} bytes before the first file that it lists, expected one zip; where several were "
+            "joined, the list is of the last alone: give them as they were downloaded"
+        )
+    return archive
 
 
 def _safe_names(archive: zipfile.ZipFile, path: pathlib.Path) -> list[str]:
-    """The archive's file names, without what macOS adds; refuses names outside the folder, and zips of zips."""
+    """The archive's file names, without what macOS adds; refuses names outside the folder."""
     names = []
     for entry in archive.infolist():
         name = entry.orig_filename.replace("\\", "/")
         parts = name.split("/")
         if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", name) or "\0" in name:
             raise InputError(f"{path}: holds the unsafe path {name!r}, expected names like 1.mat")
-        if name.lower().endswith(".zip"):
-            raise InputError(f"{path}: holds another zip ({name}), unpack it once and give the folder of its zips")
         if not entry.is_dir() and "__MACOSX" not in parts and not parts[-1].startswith("."):
             names.append(entry.filename)
     return names
@@ -227,11 +321,13 @@ def _check_published(folder: pathlib.Path, numbers: dict[pathlib.Path, set[int]]
         raise InputError(f"{folder}: found {len(present)} of the 4 published zips, missing {listed}")
 
 
-def _check_no_more_loose(files: Sequence[pathlib.Path], members: dict) -> None:
-    """Where zips were unpacked beside themselves the zips are read; they must then hold every slice."""
-    for path in files:
-        if _SLICE_FILE.fullmatch(path.name) and path.stem not in members:
+def _unpacked(files: Sequence[pathlib.Path], members: dict[int, _Member]) -> list[pathlib.Path]:
+    """The loose slices, where zips were unpacked beside themselves: the zips are read, and must hold every slice."""
+    loose = [path for path in files if _SLICE_FILE.fullmatch(path.name)]
+    for path in loose:
+        if int(path.stem) not in members:
             raise InputError(f"{path}: is in none of the zips beside it, expected either zips or loose .mat files")
+    return loose
 
 
 def _loose_folds(files: Sequence[pathlib.Path]) -> tuple[np.ndarray | None, tuple[pathlib.Path, ...]]:

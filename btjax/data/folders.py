@@ -34,25 +34,30 @@ from btjax.data.classes import (
 )
 from btjax.data.images import IMAGE_SUFFIXES, read_image
 from btjax.data.raw import RawSlice, Source
-from btjax.data.walk import list_folders
+from btjax.data.slices import SIDES
+from btjax.data.walk import listed, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-IGNORED_NAMES = ("thumbs.db", "desktop.ini")
-IGNORED_SUFFIXES = (".txt", ".md", ".csv", ".json", ".html", ".pdf")
-"""Files that people keep beside images; every other file in a class folder must be an image."""
-
-_SIDES = "train(ing)?|test(ing)?|val(idation)?|valid|dev|eval(uation)?|holdout"
-_STRUCTURE = re.compile(
-    rf"({_SIDES})([ _-]?(set|data|images?))?|(data|image)[ _-]?sets?|data|images?|imgs?|pictures?|slices?|raw|cleaned|"
-    r"(fold|part|split|batch|set)[ _-]?[0-9]*",
+_NOTE_SUFFIXES = (
+    *(".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".pdf", ".xlsx", ".docx", ".log"),
+)
+_SIDE = re.compile(
+    r"((?P<train>train(ing)?)|(?P<validation>val(id(ation)?)?|dev)|(?P<test>test(ing)?|eval(uation)?|holdout))"
+    r"([ _-]?(set|data|images?))?",
     re.IGNORECASE,
 )
-_SIDE = re.compile(_SIDES, re.IGNORECASE)
+_STRUCTURE = re.compile(
+    r"(data|image)[ _-]?sets?|data|images?|imgs?|pictures?|slices?|raw|cleaned|(fold|part|split|batch|set)[ _-]?[0-9]*",
+    re.IGNORECASE,
+)
 _MASK_WORD = "masks?|labels?|segmentations?|segs?|annotations?|ground[ _-]?truths?|gt|contours?"
 _MASKS = re.compile(rf"(.*[ _-])?({_MASK_WORD})([ _-].*)?", re.IGNORECASE)
-_MASK_STEM = re.compile(rf"(.+)[ _-]({_MASK_WORD})", re.IGNORECASE)
+_MASK_STEM = re.compile(
+    rf"(?P<stem>.+?)[ _-]*({_MASK_WORD})[ _-]*[0-9]*|({_MASK_WORD})[ _-]*(?P<end>.+)", re.IGNORECASE
+)
+_THUMBNAILS = re.compile(r"(.*[ _-])?(thumbs?|thumbnails?|previews?)([ _-].*)?", re.IGNORECASE)
 _SLICES_ONLY = "slices only (images with masks are read from images/ and masks/ with manifest.csv)"
 
 
@@ -94,19 +99,53 @@ def _source(tree: _Tree, places: Mapping[pathlib.PurePath, pathlib.PurePath]) ->
     classes = CLASSES if all(place.name in NUMBERS for place in named) else order_classes(named.values())
     if len(set(named.values())) < 2:
         raise InputError(f"{tree.folder}: found images of {min(named.values())} alone, expected at least two classes")
-    plain = len({path.stem for path in places}) == len(places)
+    sides = {path: _side_folder(path) for path in places}
+    names = _ids(places)
     entries = []
     for path, place in places.items():
-        name = path.stem if plain else path.as_posix()
-        label = classes.index(named[place])
-        entries.append((name, functools.partial(_read_class_image, tree.folder / path, name, label)))
-    count = collections.Counter(named[place] for place in places.values())
-    listed = ", ".join(f"{count[name]} {name}" for name in classes)
-    sides = sorted({part for place in named for part in place.parent.parts if _SIDE.fullmatch(part)})
-    together = f", {' and '.join(sides)} together" if len(sides) > 1 else ""
-    description = f"class folders of images ({len(places)} slices: {listed}{together})"
-    used = tuple(tree.folder / path for path in places)
-    return Source(tree.folder, description, used, frozenset({"label"}), tuple(entries), classes)
+        side = sides[path]
+        label, told = classes.index(named[place]), side[1] if side and all(sides.values()) else None
+        entries.append((names[path], functools.partial(_read_picture, tree.folder / path, names[path], label, told)))
+    by_class = collections.Counter(named[place] for place in places.values())
+    by_side = collections.Counter(side[0] for side in sides.values() if side)
+    counts = ", ".join(f"{by_class[name]} {name}" for name in classes)
+    counts += "".join(f"; {number} in {name}" for name, number in sorted(by_side.items()))
+    return Source(
+        folder=tree.folder,
+        description=f"class folders of images ({len(places)} slices: {counts})",
+        files=tuple(tree.folder / path for path in places),
+        known=frozenset({"label", "side"} if all(sides.values()) else {"label"}),
+        entries=tuple(entries),
+        classes=classes,
+        aside=tuple(tree.folder / path for path in tree.thumbnails),
+        notes=_source_notes(tree, sides),
+    )
+
+
+def _ids(paths: Iterable[pathlib.PurePath]) -> dict[pathlib.PurePath, str]:
+    """The id of each file: its stem where the stems of all differ, else its path."""
+    paths = list(paths)
+    plain = len({path.stem for path in paths}) == len(paths)
+    return {path: path.stem if plain else path.as_posix() for path in paths}
+
+
+def _source_notes(tree: _Tree, sides: Mapping[pathlib.PurePath, tuple[str, str] | None]) -> tuple[str, ...]:
+    """What to say of thumbnails, and of slices that stand in no folder of the data set's own division."""
+    notes = []
+    if tree.thumbnails:
+        notes.append(f"ignored: {listed('thumbnail(s)', [path.as_posix() for path in tree.thumbnails])}")
+    outside = [path.as_posix() for path, side in sides.items() if side is None]
+    if 0 < len(outside) < len(sides):
+        notes.append(f"the folders' own division is not used: it leaves out {listed('slice(s)', outside)}")
+    return tuple(notes)
+
+
+def _side_folder(path: pathlib.PurePath) -> tuple[str, str] | None:
+    """The innermost folder of a path that names a side of the data set's own division, and that side."""
+    for part in reversed(path.parent.parts):
+        if match := _SIDE.fullmatch(part):
+            return part, next(side for side in SIDES if match[side])
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +156,7 @@ class _Tree:
       folder: the data folder.
       candidates: every file but those that people keep beside images.
       pictures: the candidates that are called like images.
+      thumbnails: small copies of images that programs made, which are not read.
       beside: the files that people keep beside images.
       folders: every folder.
       outer: folders that hold everything.
@@ -126,6 +166,7 @@ class _Tree:
     folder: pathlib.Path
     candidates: tuple[pathlib.PurePath, ...]
     pictures: tuple[pathlib.PurePath, ...]
+    thumbnails: tuple[pathlib.PurePath, ...]
     beside: tuple[pathlib.PurePath, ...]
     folders: tuple[pathlib.PurePath, ...]
     outer: frozenset[pathlib.PurePath]
@@ -135,14 +176,18 @@ class _Tree:
     def of(cls, folder: pathlib.Path, files: Sequence[pathlib.Path]) -> _Tree:
         """The tree of a folder and every file below it."""
         paths = [path.relative_to(folder) for path in files]
-        candidates = tuple(path for path in paths if not _ignored(path))
+        thumbnails = tuple(path for path in paths if _is_thumbnail(path))
+        kept = [path for path in paths if not _is_thumbnail(path)]
+        candidates = tuple(path for path in kept if not is_note(path))
         pictures = tuple(path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES)
-        folders = tuple(path.relative_to(folder) for path in list_folders(folder))
+        folders = tuple(path.relative_to(folder) for path in walk(folder).folders)
+        folders = tuple(path for path in folders if not _is_thumbnail(path / "x"))
         return cls(
             folder=folder,
             candidates=candidates,
             pictures=pictures,
-            beside=tuple(path for path in paths if _ignored(path)),
+            thumbnails=thumbnails,
+            beside=tuple(path for path in kept if is_note(path)),
             folders=folders,
             outer=frozenset(_outer_folders(pictures or candidates)),
             holding=frozenset(above for path in folders if known_class(path.name) for above in path.parents),
@@ -173,7 +218,8 @@ class _Tree:
 
     def is_structure(self, place: pathlib.PurePath) -> bool:
         """Whether a folder divides the data set otherwise than by class."""
-        return place in self.outer or place in self.holding or _STRUCTURE.fullmatch(place.name) is not None
+        named = _STRUCTURE.fullmatch(place.name) or _SIDE.fullmatch(place.name)
+        return named is not None or place in self.outer or place in self.holding
 
     def check_masks(self) -> None:
         """Refuses what looks like masks: a mask is not a slice."""
@@ -183,8 +229,9 @@ class _Tree:
                 if place not in self.outer and _MASKS.fullmatch(place.name):
                     raise InputError(f"{self.folder / place}: looks like a folder of masks, expected {_SLICES_ONLY}")
             match = _MASK_STEM.fullmatch(path.stem)
-            if match and path.with_name(match[1]) in stems:
-                raise InputError(f"{self.folder / path}: looks like the mask of {match[1]}, expected {_SLICES_ONLY}")
+            partner = match and (match["stem"] or match["end"])
+            if partner and path.with_name(partner) in stems:
+                raise InputError(f"{self.folder / path}: looks like the mask of {partner}, expected {_SLICES_ONLY}")
 
     def check_filled(self, places: Mapping[pathlib.PurePath, pathlib.PurePath]) -> None:
         """Refuses a class folder without images, given the class folder of every file that has one."""
@@ -207,8 +254,14 @@ class _Tree:
         )
 
 
-def _ignored(path: pathlib.PurePath) -> bool:
-    return path.name.lower() in IGNORED_NAMES or path.suffix.lower() in IGNORED_SUFFIXES
+def is_note(path: pathlib.PurePath) -> bool:
+    """Whether a file is one that people keep beside images; every other file in a class folder must be an image."""
+    return path.suffix.lower() in _NOTE_SUFFIXES
+
+
+def _is_thumbnail(path: pathlib.PurePath) -> bool:
+    """Whether a file, or a folder that it lies in, is called like a thumbnail."""
+    return any(_THUMBNAILS.fullmatch(part) for part in (*path.parent.parts, path.stem))
 
 
 def _is_word(name: str) -> bool:
@@ -237,8 +290,9 @@ def _check_beside(folder: pathlib.Path, named: Mapping[pathlib.PurePath, str]) -
             )
 
 
-def _read_class_image(path: pathlib.Path, name: str, label: int | None) -> RawSlice:
-    return RawSlice(image=read_image(path).pixels, label=label, id=name, where=str(path))
+def _read_picture(path: pathlib.Path, name: str, label: int | None = None, side: str | None = None) -> RawSlice:
+    picture = read_image(path)
+    return RawSlice(picture.pixels, label, id=name, where=str(path), side=side, remarks=picture.remarks)
 
 
 def find_unlabelled(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:
@@ -251,10 +305,13 @@ def find_unlabelled(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Sour
     if not tree.pictures:
         return None
     tree.check_masks()
-    plain = len({path.stem for path in tree.pictures}) == len(tree.pictures)
-    names = {path: path.stem if plain else path.as_posix() for path in tree.pictures}
-    entries = tuple(
-        (name, functools.partial(_read_class_image, folder / path, name, None)) for path, name in names.items()
+    names = _ids(tree.pictures)
+    return Source(
+        folder=folder,
+        description=f"images without labels ({len(names)} slices)",
+        files=tuple(folder / path for path in names),
+        known=frozenset(),
+        entries=tuple((name, functools.partial(_read_picture, folder / path, name)) for path, name in names.items()),
+        aside=tuple(folder / path for path in tree.thumbnails),
+        notes=_source_notes(tree, {}),
     )
-    used = tuple(folder / path for path in names)
-    return Source(folder, f"images without labels ({len(names)} slices)", used, frozenset(), entries)

@@ -11,10 +11,13 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from btjax.base.errors import InputError
-from btjax.data.classes import ACCEPTED_CLASSES, CLASSES, known_class, labels_of
+from btjax.data.classes import ACCEPTED_CLASSES, CLASSES, NO_TUMOR, known_class, labels_of
 from btjax.data.images import IMAGE_SUFFIXES, read_image, read_mask
 from btjax.data.raw import OPTIONAL_FIELDS, RawSlice, Source
+from btjax.data.walk import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +25,11 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.csv"
 PLANES = ("axial", "coronal", "sagittal")
 
-_COLUMNS = {"patient": "pid", "fold": "author_fold", "plane": "plane_derived"}
+_COLUMNS = {"patient": "pid", "fold": "author_fold", "plane": "plane_derived", "side": "split"}
+_UNKNOWN = re.compile(r"nan|none|null|na|n/a|unknown|anonymous|anonymi[sz]ed|\?+|-+", re.IGNORECASE)
+_EMPTY_NUMBERS = re.compile(r"0+(\.0*)?|-1(\.0*)?")
+_SIDE_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
+_SIDE_NAMES |= {"validation": "validation", "test": "test", "testing": "test"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +48,9 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
     """images/ with manifest.csv beside it, and masks/ if it is there; None if there is no manifest.csv.
 
     The manifest needs the columns id and label: figshare's numbers 1, 2, 3, which stand for the paper's three classes,
-    or names of any classes. The columns pid, author_fold and plane_derived are optional. The manifest decides which
-    slices there are: an image that it does not list is not read.
+    or names of any classes. The columns pid, author_fold, plane_derived and split (train, validation or test) are
+    optional. The manifest decides which slices there are: an image that it does not list is not read. A slice without a
+    tumour needs no mask.
 
     Args:
       folder: the data folder.
@@ -63,17 +71,47 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
     known = {field for field, column in _COLUMNS.items() if any(row.get(column) for row in rows)}
     known |= {"mask"} if masks is not None else set()
     known |= {"label"} if None not in labels else set()
-    entries, used = [], [path]
+    _check_patients(rows, labels, path)
+    found = []
     for cells, label in zip(rows, labels, strict=True):
-        image = _file_of(images, cells["id"], path)
-        mask = None if masks is None else _file_of(masks, cells["id"], path)
-        used += [image] if mask is None else [image, mask]
-        row = _Row(cells, label, image, mask, f"{path} (row {cells['id']})", frozenset(known))
-        entries.append((cells["id"], functools.partial(_read_row, row)))
+        healthy = label is not None and classes[label] == NO_TUMOR
+        mask = None if masks is None or (healthy and _nfc(cells["id"]) not in masks) else _file_of(masks, cells, path)
+        where = f"{path} (row {cells['id']})"
+        found.append(_Row(cells, label, _file_of(images, cells, path), mask, where, frozenset(known)))
+    used = [file for row in found for file in (row.image, row.mask) if file is not None]
+    unlisted = {file for stems in (images, masks or {}) for same in stems.values() for file in same}.difference(used)
+    names = [file.relative_to(folder).as_posix() for file in unlisted]
     fields = ", ".join(OPTIONAL_FIELDS[name] for name in sorted(known - {"label"}))
     fields = fields or ("labels only" if "label" in known else "no labels")
     description = f"images with {MANIFEST} ({len(rows)} slices, {fields})"
-    return Source(folder, description, tuple(used), frozenset(known), tuple(entries), classes)
+    return Source(
+        folder=folder,
+        description=description,
+        files=(path, *used),
+        known=frozenset(known),
+        entries=tuple((row.cells["id"], functools.partial(_read_row, row)) for row in found),
+        classes=classes,
+        aside=tuple(unlisted),
+        notes=(f"ignored: {listed(f'file(s) that {MANIFEST} does not list', names)}",) if unlisted else (),
+    )
+
+
+def _check_patients(rows: Sequence[dict[str, str]], labels: Sequence[int | None], path: pathlib.Path) -> None:
+    """Refuses words for "not known" as patient ids: they would make one patient of many.
+
+    The numbers 0 and -1 are refused where their slices are of several classes.
+    """
+    told = [row.get(_COLUMNS["patient"], "") for row in rows]
+    classes = collections.defaultdict(set)
+    for patient, label in zip(told, labels, strict=True):
+        classes[patient].add(label)
+    for row, patient in zip(rows, told, strict=True):
+        if _UNKNOWN.fullmatch(patient) or (_EMPTY_NUMBERS.fullmatch(patient) and len(classes[patient]) > 1):
+            count = told.count(patient)
+            raise InputError(
+                f"{path} (row {row['id']}): pid {patient!r}, which {count} slices have, names no patient; expected an "
+                "id of each, or no column pid"
+            )
 
 
 def _labels(
@@ -88,9 +126,12 @@ def _labels(
     if len(classes) < 2:
         raise InputError(f"{path}: found the label {min(classes)} alone, expected at least two of {ACCEPTED_CLASSES}")
     for row, label, where in zip(rows, labels, wheres, strict=True):
-        told = known_class(row.get("class", ""))
-        if told is not None and told != classes[label]:
-            raise InputError(f"{where}: label {row['label']} means {classes[label]}, but its class says {row['class']}")
+        for column in row.keys() - {"id", "label"}:
+            told = known_class(row[column])
+            if told is not None and told != classes[label]:
+                raise InputError(
+                    f"{where}: label {row['label']} means {classes[label]}, but its {column} says {row[column]}"
+                )
     return labels, classes
 
 
@@ -120,14 +161,19 @@ def _by_stem(directory: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     found = collections.defaultdict(list)
     for path in sorted(directory.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            # macOS writes decomposed letters into file names, spreadsheets composed ones.
-            found[unicodedata.normalize("NFC", path.stem)].append(path)
+            found[_nfc(path.stem)].append(path)
     return found
 
 
-def _file_of(found: dict[str, list[pathlib.Path]], name: str, manifest: pathlib.Path) -> pathlib.Path:
+def _nfc(name: str) -> str:
+    """A name in composed letters: macOS writes decomposed ones into file names, spreadsheets composed ones."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _file_of(found: dict[str, list[pathlib.Path]], row: dict[str, str], manifest: pathlib.Path) -> pathlib.Path:
     """The one file of a slice."""
-    paths = found.get(unicodedata.normalize("NFC", name), [])
+    name = row["id"]
+    paths = found.get(_nfc(name), [])
     if len(paths) != 1:
         kind = "image or mask" if not paths else f"single file (found {', '.join(path.name for path in paths)})"
         raise InputError(f"{manifest}: row {name!r} has no {kind} in images/ or masks/, expected one file of that name")
@@ -142,8 +188,14 @@ def _read_row(row: _Row) -> RawSlice:
         raise InputError(f"{row.where}: found {_COLUMNS['fold']} {fold!r}, expected a fold from 1 to 5")
     if plane is not None and plane not in PLANES:
         raise InputError(f"{row.where}: found {_COLUMNS['plane']} {plane!r}, expected one of {', '.join(PLANES)}")
-    pixels = read_image(row.image).pixels
-    outline = None if row.mask is None else read_mask(row.mask)
+    picture = read_image(row.image)
+    pixels, side = picture.pixels, cells.get("side")
+    if side is not None and side.lower() not in _SIDE_NAMES:
+        raise InputError(f"{row.where}: found {_COLUMNS['side']} {side!r}, expected train, validation or test")
+    if row.mask is not None:
+        outline = read_mask(row.mask)
+    else:
+        outline = np.zeros(pixels.shape, bool) if "mask" in row.known else None
     if outline is not None and outline.shape != pixels.shape:
         raise InputError(f"{row.mask}: the mask is {outline.shape}, expected the image's shape {pixels.shape}")
     return RawSlice(
@@ -155,4 +207,6 @@ def _read_row(row: _Row) -> RawSlice:
         mask=outline,
         fold=None if fold is None else int(fold),
         plane=plane,
+        side=None if side is None else _SIDE_NAMES[side.lower()],
+        remarks=picture.remarks,
     )

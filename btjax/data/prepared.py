@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from btjax.base.errors import InputError
-from btjax.base.files import only_process
+from btjax.base.errors import foreign
+from btjax.base.files import CACHE_EXPECTED, nameless_owners, only_process
+from btjax.data.contents import contents_fingerprint
 from btjax.data.raw import RawSlice, SlicesBuffer, Source, check_image_size, plain_fields, prepare
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from btjax.base.progress import ProgressCallback
     from btjax.data.slices import Slices
 
-READER_VERSION = "1.0.0"
+READER_VERSION = "1.1.0"
 """Part of the cache's path: raise it when a reader or `btjax.data.raw` gives other bytes than before."""
 
 SPLIT = "slices"
@@ -35,9 +36,9 @@ _SHARD_BYTES = 64 << 20
 class BrainTumours(tfds.core.ShardBasedBuilder):
     """The slices of a source at one size, in the order of their ids, as one split named "slices".
 
-    Each record holds `image` uint8 [S, S], `id`, `size` (height and width before resizing) and whichever of `label`,
-    `patient`, `mask` (bits packed along rows), `fold`, `plane` the source knows. Shards are written one after another:
-    TFDS's `GeneratorBasedBuilder` would hold all records in memory, and beyond 1 GB needs TensorFlow.
+    Each record holds `image` uint8 [S, S], `id`, `size` (height and width before resizing), `remarks` and whichever of
+    `label`, `patient`, `mask` (bits packed along rows), `fold`, `plane`, `side` the source knows. Shards are written
+    one after another: TFDS's `GeneratorBasedBuilder` would hold all records in memory, and needs TensorFlow above 1 GB.
     """
 
     VERSION = tfds.core.Version(READER_VERSION)
@@ -46,13 +47,24 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
     url_infos: ClassVar[dict[str, Any] | None] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(
-        self, *, source: Source, image_size: int, data_dir: str | os.PathLike, progress: ProgressCallback | None = None
+        self,
+        *,
+        source: Source,
+        fingerprint: str,
+        image_size: int,
+        data_dir: str | os.PathLike,
+        progress: ProgressCallback | None = None,
+        intensity_range: str = "minmax",
+        head_mask: bool = False,
     ) -> None:
-        """Makes the builder of `source` at `image_size`; nothing is read until `download_and_prepare`."""
+        """Makes the builder of `source`, of known contents, at `image_size`; `download_and_prepare` reads it."""
         self.source = source
         self.image_size = check_image_size(image_size)
         self.progress = progress
-        self.config_name = f"{image_size}px_{source.fingerprint[:24]}"
+        self.intensity_range, self.head_mask = intensity_range, head_mask
+        # Slices that are prepared by the defaults keep the names that they had before there were options.
+        options = f"_{intensity_range}" * (intensity_range != "minmax") + "_head" * head_mask
+        self.config_name = f"{image_size}px_{fingerprint}{options}"
         config = tfds.core.BuilderConfig(name=self.config_name)
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
 
@@ -68,8 +80,10 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
             "patient": features.Text(),
             "fold": features.Scalar(dtype=np.int32),
             "plane": features.Text(),
+            "side": features.Text(),
+            "remarks": features.Text(),
         }
-        always = ("image", "id", "size")
+        always = ("image", "id", "size", "remarks")
         return tfds.core.DatasetInfo(
             builder=self,
             description=f"MRI slices of the brain, from {self.source.description}.",
@@ -94,7 +108,7 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
         return examples
 
     def _example(self, raw: RawSlice) -> dict:
-        image, mask = prepare(raw, self.image_size)
+        image, mask = prepare(raw, self.image_size, self.intensity_range, self.head_mask)
         example: dict[str, Any] = {"image": image, "size": np.array(raw.image.shape, np.int32)}
         if mask is not None:
             example["mask"] = np.packbits(mask, axis=-1)
@@ -109,16 +123,33 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
 
 
 def read_prepared(
-    source: Source, image_size: int, cache: pathlib.Path, progress: ProgressCallback | None = None
+    source: Source, image_size: int, cache: pathlib.Path, progress: ProgressCallback | None = None, **options: Any
 ) -> Slices:
     """The slices of a source at one size, from their copy in the cache, which is prepared first where it is missing.
+
+    Args:
+      source: see `btjax.data.builder.load`.
+      image_size: side of the images in pixels.
+      cache: where copies are kept.
+      progress: see `btjax.data.builder.load`.
+      **options: intensity_range and head_mask, see `btjax.data.raw.prepare`; each has copies of its own.
 
     Raises:
       InputError: a file of the source cannot be read, or the copy is damaged.
     """
-    with _quiet_absl():
-        builder = BrainTumours(source=source, image_size=image_size, data_dir=cache, progress=progress)
-        if not builder.is_prepared():
+    with _quiet_absl(), nameless_owners():
+        fingerprint = contents_fingerprint(source, cache, progress)
+        with foreign(f"{cache}: slices cannot be prepared there", CACHE_EXPECTED):
+            builder = BrainTumours(
+                source=source,
+                fingerprint=fingerprint,
+                image_size=image_size,
+                data_dir=cache,
+                progress=progress,
+                **options,
+            )
+            prepared = builder.is_prepared()
+        if not prepared:
             with only_process(cache / f"{builder.config_name}.lock"):
                 _prepare(builder)
         return _read_back(builder, progress)
@@ -127,18 +158,19 @@ def read_prepared(
 def _prepare(builder: BrainTumours) -> None:
     """Prepares the copy unless another process has just done so, and removes what a killed process left."""
     place = builder.data_path
-    for left_over in place.parent.glob("incomplete.*") if place.parent.is_dir() else ():
-        shutil.rmtree(left_over)
-    if not builder.is_prepared():
-        # TFDS writes into a folder "incomplete.*" and renames it at the end.
-        builder.download_and_prepare()
+    with foreign(f"{place}: slices cannot be prepared there", CACHE_EXPECTED):
+        for left_over in place.parent.glob("incomplete.*") if place.parent.is_dir() else ():
+            shutil.rmtree(left_over)
+        if not builder.is_prepared():
+            # TFDS writes into a folder "incomplete.*" and renames it at the end.
+            builder.download_and_prepare()
 
 
 def _read_back(builder: BrainTumours, progress: ProgressCallback | None) -> Slices:
     """Reads the records of a prepared builder into arrays."""
     side, known, total = builder.image_size, builder.source.known, len(builder.source)
     buffer = SlicesBuffer(total, side, known, builder.source.classes)
-    try:
+    with foreign(f"{builder.data_dir}: this prepared copy is damaged", "a whole one; delete it"):
         # The info was read at construction, which may have been before another process prepared the copy.
         builder.info.read_from_directory(builder.data_dir)
         # TFDS's decorator hides the method's arguments from the type checker.
@@ -153,9 +185,6 @@ def _read_back(builder: BrainTumours, progress: ProgressCallback | None) -> Slic
             buffer.put(row, record["image"], mask, record["size"], **values)
             if progress is not None:
                 progress("read", row + 1, total)
-    except (RuntimeError, ValueError, KeyError, IndexError, FileNotFoundError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{builder.data_dir}: this prepared copy is damaged ({reason}), delete it") from error
     return buffer.slices()
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from btjax.base.drawing import import_matplotlib
 from btjax.base.errors import InputError
 from btjax.base.options import option
 
@@ -110,6 +111,7 @@ def scale_inputs(inputs: jax.Array, scale: str, whole: jax.Array | None = None) 
 @functools.cache
 def viridis_table() -> np.ndarray:
     """uint8 [256, 3]: the colours of matplotlib's viridis; 104 and 105 share one, and so do 137 and 138."""
+    import_matplotlib()
     import matplotlib
 
     return matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3].copy()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -18,15 +17,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
+from btjax.data import head
 from btjax.data.classes import CLASSES
 from btjax.data.slices import Slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-OPTIONAL_FIELDS = {"label": "labels", "patient": "patients", "mask": "masks", "fold": "folds", "plane": "planes"}
+OPTIONAL_FIELDS = {
+    "label": "labels",
+    "patient": "patients",
+    "mask": "masks",
+    "fold": "folds",
+    "plane": "planes",
+    "side": "sides",
+}
 """What a source may or may not know of a slice: field of `RawSlice` -> field of `Slices`."""
+
+INTENSITY_RANGES = ("minmax", "percentile")
+"""What a slice's own grey levels are scaled from; see `scale_to_uint8`."""
+
+PERCENTILES = (1, 99)
+"""The ends of the range `percentile`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,6 +55,8 @@ class RawSlice:
       mask: bool [H, W], tumour mask, or None.
       fold: the dataset authors' fold, 1 to 5, or None.
       plane: axial, coronal or sagittal, or None.
+      side: the side of the data set's own division, of `btjax.data.slices.SIDES`, or None.
+      remarks: what reading had to change, in words that are the same for every slice of the kind.
     """
 
     image: np.ndarray
@@ -52,6 +67,8 @@ class RawSlice:
     mask: np.ndarray | None = None
     fold: int | None = None
     plane: str | None = None
+    side: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def known(self) -> frozenset[str]:
         """Names of the optional fields that this slice has."""
@@ -69,6 +86,8 @@ class Source:
       known: the optional fields of `RawSlice` that every slice has here; `label` is one of them.
       entries: the slices' ids with a function that reads each, in the order of `id_order`.
       classes: the names of the classes that the labels count.
+      aside: files that this form knows and does not read; `notes` says why.
+      notes: what a user should be told about the folder, such as which files are ignored, and why.
     """
 
     folder: pathlib.Path
@@ -77,6 +96,8 @@ class Source:
     known: frozenset[str]
     entries: tuple[tuple[str, Callable[[], RawSlice]], ...]
     classes: tuple[str, ...] = CLASSES
+    aside: tuple[pathlib.Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         ids = [name for name, _ in self.entries]
@@ -93,24 +114,6 @@ class Source:
     def __len__(self) -> int:
         return len(self.entries)
 
-    @property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits from the files' names, sizes and modification times, the classes and what is known.
-
-        Contents are not read.
-        """
-        digest = hashlib.sha256(repr((self.description, sorted(self.known - {"label"}))).encode())
-        if self.classes != CLASSES or "label" not in self.known:
-            digest.update(repr((self.classes, "label" in self.known)).encode())
-        for path in sorted(self.files):
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file") from error
-            name = os.path.relpath(path, self.folder)
-            digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode())
-        return digest.hexdigest()
-
     def read(
         self, then: Callable[[RawSlice], Any] = lambda raw: raw, first: int = 0, last: int | None = None
     ) -> Iterator[Any]:
@@ -121,7 +124,8 @@ class Source:
         """
 
         def read_one(entry):
-            raw = entry[1]()
+            with foreign(f"{self.folder}: slice {entry[0]} cannot be read"):
+                raw = entry[1]()
             missing = self.known ^ raw.known()
             if missing:
                 raise InputError(f"{raw.where}: slice {raw.id} has no {sorted(missing)[0]}, other slices have one")
@@ -157,14 +161,18 @@ def id_order(ids: Iterable[str]) -> list[int]:
     return sorted(range(len(ids)), key=lambda row: (int(ids[row]), ids[row]) if numeric else ids[row])
 
 
-def scale_to_uint8(image: np.ndarray, where: str = "image") -> np.ndarray:
-    """Scales a slice by its own minimum and maximum: round((x - min) / (max - min) * 255).
+def scale_to_uint8(image: np.ndarray, where: str = "image", intensity_range: str = "minmax") -> np.ndarray:
+    """Scales a slice by its own lowest and highest level: round((x - low) / (high - low) * 255), clipped to 0..255.
 
-    Computed in float64, where pixel * gain gives exactly the bytes of pixel. A constant image becomes zeros.
+    They are its minimum and maximum or, for `percentile`, the 1st and 99th percentile of all its pixels, background
+    included, interpolated linearly (NumPy's default); where these two coincide, minimum and maximum again.
+    Computed in float64, where by minimum and maximum pixel * gain gives exactly the bytes of pixel. Halves are rounded
+    to the even level. A constant image becomes zeros.
 
     Args:
       image: [H, W] of any integer or floating dtype.
       where: the file, for the error message.
+      intensity_range: one of `INTENSITY_RANGES`.
 
     Returns:
       uint8 [H, W].
@@ -176,16 +184,38 @@ def scale_to_uint8(image: np.ndarray, where: str = "image") -> np.ndarray:
         raise InputError(f"{where}: found an image of {image.dtype} {image.shape}, expected numbers in two dimensions")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise InputError(f"{where}: the image holds NaN or infinity, expected finite pixels")
-    low, high = float(image.min()), float(image.max())
+    low, high = _levels(image, intensity_range)
     if low == high:
         return np.zeros(image.shape, np.uint8)
     if image.dtype == np.uint8 and low == 0 and high == 255:
         return image
     scaled = image.astype(np.float64)
+    if intensity_range != "minmax":
+        np.clip(scaled, low, high, out=scaled)
     scaled -= low
     scaled /= high - low
     scaled *= 255
     return np.rint(scaled, out=scaled).astype(np.uint8)
+
+
+def _levels(image: np.ndarray, intensity_range: str) -> tuple[float, float]:
+    """The levels of an image that become 0 and 255; equal for a constant image."""
+    if check_intensity_range(intensity_range) == "percentile":
+        low, high = map(float, np.percentile(image.astype(np.float64), PERCENTILES))
+        if low < high:
+            return low, high
+    return float(image.min()), float(image.max())
+
+
+def scale_slice(
+    image: np.ndarray, where: str = "image", intensity_range: str = "minmax", head_mask: bool = False
+) -> np.ndarray:
+    """`scale_to_uint8`, then 0 outside the head (`btjax.data.head.head_mask`) where that is asked for: uint8 [H, W].
+
+    The levels are those of the whole slice, so what is inside the head is the same with and without the mask.
+    """
+    scaled = scale_to_uint8(image, where, intensity_range)
+    return head.black_outside(scaled, head.head_mask(image)) if head_mask else scaled
 
 
 def pad_to_square(image: np.ndarray) -> np.ndarray:
@@ -224,13 +254,21 @@ def resize_mask(mask: np.ndarray, image_size: int) -> np.ndarray:
     return resized
 
 
-def prepare(raw: RawSlice, image_size: int) -> tuple[np.ndarray, np.ndarray | None]:
+def prepare(
+    raw: RawSlice, image_size: int, intensity_range: str = "minmax", head_mask: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
     """The image, uint8 [image_size, image_size], and the mask, bool of that shape or None, of one slice.
+
+    Args:
+      raw: the slice.
+      image_size: side of the result in pixels.
+      intensity_range: see `scale_to_uint8`.
+      head_mask: whether what is outside the head is blacked, at the slice's own size; the tumour's mask stays whole.
 
     Raises:
       InputError: the pixels are not finite numbers in two dimensions, or the mask is of another shape than the image.
     """
-    image = resize_image(scale_to_uint8(raw.image, raw.where), image_size)
+    image = resize_image(scale_slice(raw.image, raw.where, intensity_range, head_mask), image_size)
     if raw.mask is None:
         return image, None
     if raw.mask.shape != raw.image.shape:
@@ -249,10 +287,10 @@ class SlicesBuffer:
         self.images = np.empty((rows, image_size, image_size), np.uint8)
         self.masks = np.empty(self.images.shape, bool) if "mask" in self.known else None
         self.sizes = np.empty((rows, 2), np.int32)
-        self.values: dict[str, list] = {name: [] for name in ("id", *sorted(self.known - {"mask"}))}
+        self.values: dict[str, list] = {name: [] for name in ("id", "remarks", *sorted(self.known - {"mask"}))}
 
     def put(self, row: int, image: np.ndarray, mask: np.ndarray | None, size: Sequence[int], **values: Any) -> None:
-        """Fills one row; rows come in order. `values` are the id and whichever of label, patient, fold, plane is known.
+        """Fills one row; rows come in order. `values` are the id, the remarks, and whichever other fields are known.
 
         Args:
           row: the row's number.
@@ -271,14 +309,24 @@ class SlicesBuffer:
     def slices(self) -> Slices:
         """The finished record."""
         arrays: dict[str, Any] = {"labels": None, "ids": np.array(self.values["id"], str)}
+        if any(self.values["remarks"]):
+            arrays["remarks"] = np.array(self.values["remarks"], str)
         for name in self.known - {"mask"}:
             arrays[OPTIONAL_FIELDS[name]] = np.array(self.values[name], np.int32 if name in ("label", "fold") else str)
         return Slices(images=self.images, sizes=self.sizes, masks=self.masks, classes=self.classes, **arrays)
 
 
 def plain_fields(raw: RawSlice) -> dict[str, Any]:
-    """The fields of a slice that are not arrays, by name: id, label, patient, fold, plane; None where unknown."""
-    return {"id": raw.id, "label": raw.label, "patient": raw.patient, "fold": raw.fold, "plane": raw.plane}
+    """The fields of a slice that are not arrays, by name; None where unknown, and the remarks as one text."""
+    plain = {name: getattr(raw, name) for name in OPTIONAL_FIELDS if name != "mask"}
+    return {"id": raw.id, "remarks": "; ".join(raw.remarks), **plain}
+
+
+def check_intensity_range(intensity_range: str) -> str:
+    """Returns intensity_range; raises InputError unless it is one of `INTENSITY_RANGES`."""
+    if intensity_range not in INTENSITY_RANGES:
+        raise InputError(f"intensity_range: found {intensity_range!r}, expected one of {', '.join(INTENSITY_RANGES)}")
+    return intensity_range
 
 
 def check_image_size(image_size: int) -> int:

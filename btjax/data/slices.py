@@ -12,6 +12,9 @@ import numpy as np
 
 from btjax.data.classes import CLASSES
 
+SIDES = ("train", "validation", "test")
+"""The sides of a split."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Slices:
@@ -31,7 +34,7 @@ class Slices:
       ['no_tumor']
 
     Attributes:
-      images: uint8 [N, S, S], grey, each slice scaled to its own minimum and maximum.
+      images: uint8 [N, S, S], grey, each slice scaled by its own levels (`btjax.data.raw.scale_to_uint8`).
       labels: int32 [N], index into `classes`, or None.
       ids: str [N], the slice's name in its source, unique.
       sizes: int32 [N, 2], height and width in pixels before resizing to S.
@@ -39,6 +42,9 @@ class Slices:
       masks: bool [N, S, S], tumour masks, or None.
       folds: int32 [N], the dataset authors' fold 1 to 5, or None.
       planes: str [N], axial, coronal or sagittal, or None.
+      sides: str [N], of `SIDES`, the data set's own division, or None.
+      links: int32 [N], number of the group of slices that belong together by their pixels, or None.
+      remarks: str [N], what reading had to change of a slice, empty for nothing, or None.
       classes: the classes' names in the order of their labels.
 
     Raises:
@@ -53,6 +59,9 @@ class Slices:
     masks: np.ndarray | None = None
     folds: np.ndarray | None = None
     planes: np.ndarray | None = None
+    sides: np.ndarray | None = None
+    links: np.ndarray | None = None
+    remarks: np.ndarray | None = None
     classes: tuple[str, ...] = dataclasses.field(default=CLASSES, kw_only=True)
 
     def __post_init__(self):
@@ -99,6 +108,11 @@ class Slices:
         digest.update(b"" if self.labels is None else self.labels.astype(np.int32).tobytes())
         digest.update(np.ravel(self.images).data)
         return digest.hexdigest()[:16]
+
+    @functools.cached_property
+    def digests(self) -> np.ndarray:
+        """Strings [N] of 32 hexadecimal digits, equal where two slices have the same pixels."""
+        return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in self.images], str)
 
     @property
     def families(self) -> np.ndarray | None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 from btjax.data import figshare, folders, manifest
+from btjax.data.account import account_for
 from btjax.data.classes import ACCEPTED_CLASSES
-from btjax.data.walk import list_files
+from btjax.data.walk import walk
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +29,8 @@ def find_source(data_dir: str | os.PathLike, labelled: bool = True) -> Source:
     """Finds which form of the data a folder holds. No pixels are read.
 
     The first of these that is there counts: manifest.csv with images/, zips with N.mat, loose N.mat, class folders.
-    Hidden files and what macOS adds are passed over.
+    Every file is then read, named in `Source.notes` as ignored, or refused; see `btjax.data.walk` for what is passed
+    over.
 
     Args:
       data_dir: the folder.
@@ -46,15 +48,17 @@ def find_source(data_dir: str | os.PathLike, labelled: bool = True) -> Source:
         raise InputError(f"{folder}: no such folder, expected {ACCEPTED_FORMS}")
     if not folder.is_dir():
         raise InputError(f"{folder}: found a file, expected a folder with {ACCEPTED_FORMS}")
-    files = list_files(folder)
+    found = walk(folder)
+    files = found.files
     if not files:
-        raise InputError(f"{folder}: found an empty folder, expected {ACCEPTED_FORMS}")
+        beside = f", but for {', '.join(found.passed)}" if found.passed else ""
+        raise InputError(f"{folder}: found an empty folder{beside}, expected {ACCEPTED_FORMS}")
     find_manifest = functools.partial(manifest.find_manifest, labelled=labelled)
     find_images = folders.find_classes if labelled else folders.find_unlabelled
     for find in (find_manifest, figshare.find_zips, figshare.find_loose, find_images):
         source = find(folder, files)
         if source is not None:
-            return source
+            return account_for(source, found)
     names = [path.relative_to(folder).as_posix() for path in files[:3]]
     listed = ", ".join(names) + (", ..." if len(files) > 3 else "")
     raise InputError(f"{folder}: found {len(files)} files ({listed}), expected {ACCEPTED_FORMS}")

@@ -2,7 +2,9 @@
 
 `slice` is the paper's protocol: slices are assigned at random. Neighbouring slices of a patient look alike, and it
 puts them on both sides. `patient` keeps a patient's slices on one side, and `family` those of ids that differ in a
-letter alone (see `Slices.families`); `official` takes the data set authors' five folds.
+letter alone (see `Slices.families`); `linked` keeps slices together that belong together by their pixels (see
+`btjax.data.links`), for data sets without patient ids; `official` takes the data set authors' five folds; `given` takes
+the data set's own division into training and test, as of folders Training/ and Testing/.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from btjax.base.errors import InputError
+from btjax.data.slices import SIDES
 
 if TYPE_CHECKING:
     from btjax.data.slices import Slices
 
-PROTOCOLS = ("slice", "patient", "family", "official")
+PROTOCOLS = ("slice", "patient", "family", "linked", "official", "given")
 
 _PAPER_TEST_SHARE = 192 / 612  # the paper holds out 20 batches and tests on the first 6
 _INNER_FOLDS = 8  # one eighth of what is not tested chooses the checkpoint
@@ -38,6 +41,7 @@ class Split:
       test: int32 rows, ascending; nothing is chosen on these.
       patients: str [N], the patient of every row, or None.
       families: str [N], the family of every row (see `Slices.families`), or None.
+      links: int32 [N], the group of every row by pixels (see `Slices.links`), or None.
 
     Raises:
       ValueError: rows that do not cover the data set once, or a group on two sides that the protocol keeps on one.
@@ -52,12 +56,18 @@ class Split:
     test: np.ndarray
     patients: np.ndarray | None
     families: np.ndarray | None
+    links: np.ndarray | None = None
 
     def __post_init__(self):
         rows = np.concatenate([self.train, self.validation, self.test])
         if not np.array_equal(np.sort(rows), np.arange(len(rows))):
             raise ValueError("a split must hold every row exactly once")
-        guarded = {"patient": self.leaked_patients, "official": self.leaked_patients, "family": self.leaked_families}
+        guarded = {
+            "patient": self.leaked_patients,
+            "official": self.leaked_patients,
+            "family": self.leaked_families,
+            "linked": self.leaked_links,
+        }
         if guarded.get(self.protocol, 0) != 0:
             raise ValueError(f"protocol {self.protocol} with {guarded[self.protocol]} groups on more than one side")
 
@@ -70,6 +80,16 @@ class Split:
     def leaked_families(self) -> int | None:
         """Families with slices on more than one side; None where ids are unknown."""
         return _count_leaks(self.families, tuple(self.sides().values()))
+
+    @property
+    def leaked_links(self) -> int | None:
+        """Groups of linked slices on more than one side; None where links were not looked for."""
+        return _count_leaks(self.links, tuple(self.sides().values()))
+
+    def copied(self, digests: np.ndarray) -> np.ndarray:
+        """Test rows, int32, that equal a training or validation row; `digests` is `Slices.digests`."""
+        seen = digests[np.concatenate([self.train, self.validation])]
+        return self.test[np.isin(digests[self.test], seen)]
 
     @property
     def fingerprint(self) -> str:
@@ -87,12 +107,14 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
 
     Under `slice` a fold's held-out fifth is divided as in the paper: 192 of 612 are the test rows, the others
     validation (2452 / 420 / 192 of 3064 at fold 0; see `share_tested`). Under the other protocols the whole held-out
-    fold is the test set, and an eighth of the remaining groups is the validation set.
+    fold is the test set, and an eighth of the remaining groups is the validation set. Under `given` the data set's own
+    sides are kept; where it has no validation side, an eighth of the training groups becomes one: families, or linked
+    slices where patients are not known.
 
     Args:
       slices: the data set.
       protocol: one of `PROTOCOLS`.
-      fold: the held-out fold, 0 to folds - 1; under `official` the authors' fold minus 1.
+      fold: the held-out fold, 0 to folds - 1; under `official` the authors' fold minus 1; under `given` 0.
       folds: number of folds, at least 2; `official` has the authors' five.
       seed: seed of the shuffle.
 
@@ -110,25 +132,25 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
         raise InputError(f"--protocol={protocol}: expected one of {', '.join(PROTOCOLS)}")
     if folds < 2 or not 0 <= fold < folds:
         raise InputError(f"--fold={fold} --folds={folds}: expected at least 2 folds and 0 <= fold < folds")
-    if protocol != "slice" and slices.patients is None:
-        raise InputError(f"--protocol={protocol}: this data set has no patient ids; only --protocol=slice can be used")
-    labels, names = slices.labels, slices.patients if protocol == "patient" else slices.families
+    labels = slices.labels
     if labels is None:
         raise InputError("the data set's labels are not known, expected class folders or a column label to split by")
     if len(np.unique(labels)) < 2:
         found = "no slices" if not len(labels) else f"slices of {slices.classes[labels[0]]} alone"
         raise InputError(f"the data set has {found}, expected at least two classes")
-    if protocol == "slice" or names is None:
+    if protocol == "slice":
         sides = _slice_sides(labels, fold, folds, seed)
     else:
-        groups = _Groups(labels, names, slices.classes, f"--protocol={protocol}")
+        groups = _Groups(labels, _names(slices, protocol), slices.classes, f"--protocol={protocol}")
         if protocol == "official":
             # Even here a family is kept out of either training or validation: the authors' folds divide families.
-            held_out = _official_fold(slices, fold, folds)
+            sides = _inner_sides(groups, _official_fold(slices, fold, folds), seed)
+        elif protocol == "given":
+            sides = _given_sides(groups, slices, fold, seed)
         else:
             flag = f"{groups.flag} --folds={folds}"
             held_out = _grouped_fold(dataclasses.replace(groups, flag=flag), fold, folds, seed)
-        sides = _inner_sides(groups, held_out, seed)
+            sides = _inner_sides(groups, held_out, seed)
     train, validation, test = (np.sort(side).astype(np.int32) for side in sides)
     return Split(
         protocol=protocol,
@@ -140,7 +162,29 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
         test=test,
         patients=slices.patients,
         families=slices.families,
+        links=slices.links,
     )
+
+
+def _names(slices: Slices, protocol: str) -> np.ndarray:
+    """What a protocol other than `slice` keeps together: the name of each slice's group."""
+    if protocol in ("linked", "given"):
+        names = slices.links if protocol == "linked" or slices.patients is None else slices.families
+        if names is None:
+            raise InputError(f"--protocol={protocol}: links between slices are not known, expected Slices.links")
+        return names
+    names = slices.patients if protocol == "patient" else slices.families
+    if names is None:
+        others = ["slice", "linked"] + (["given"] if slices.sides is not None else [])
+        raise InputError(
+            f"--protocol={protocol}: this data set has no patient ids; expected --protocol={' or '.join(others)}"
+        )
+    return names
+
+
+def needs_links(slices: Slices, protocol: str) -> bool:
+    """Whether a protocol splits slices by `Slices.links`, which `btjax.data.links` finds."""
+    return protocol == "linked" or (protocol == "given" and slices.patients is None)
 
 
 def _slice_sides(labels: np.ndarray, fold: int, folds: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -242,13 +286,28 @@ def _official_fold(slices: Slices, fold: int, folds: int) -> np.ndarray:
     return np.flatnonzero(slices.folds == known[fold])
 
 
+def _given_sides(groups: _Groups, slices: Slices, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The data set's own sides; where it names but two, the validation rows are taken from its training rows."""
+    told = slices.sides
+    rows = {} if told is None else {side: np.flatnonzero(told == side) for side in SIDES}
+    named = [side for side in SIDES if len(rows.get(side, ()))]
+    if told is None or "train" not in named or len(named) < 2:
+        found = "has no division of its own" if told is None else f"has {' and '.join(named)} slices alone"
+        raise InputError(f"{groups.flag}: the data set {found}, expected folders such as Training/ and Testing/")
+    if fold != 0:
+        raise InputError(f"{groups.flag}: the data set has one division of its own, found --fold={fold}, expected 0")
+    if len(named) == 3:
+        return rows["train"], rows["validation"], rows["test"]
+    return _inner_sides(groups, rows[named[1]], seed)
+
+
 def _inner_sides(groups: _Groups, held_out: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Train, validation and test rows: what is not held out is divided into train and validation, by group."""
     rest = np.setdiff1d(np.arange(len(groups.labels)), held_out)
     inner = groups.take(rest)
     folds = min([_INNER_FOLDS, *(inner.count(label) for label in np.unique(groups.labels))])
     if folds < 2:
-        raise InputError(f"{groups.flag}: too few patients outside the test fold to hold out a validation set")
+        raise InputError(f"{groups.flag}: too few groups outside the test fold to hold out a validation set")
     chosen = rest[_grouped_fold(inner, 0, folds, seed)]
     return np.setdiff1d(rest, chosen), chosen, held_out
 

@@ -1,28 +1,59 @@
-"""Walking through a data folder: every file and every folder but hidden ones and what macOS adds to zips."""
+"""Walking through a data folder: its files and folders, and what is passed over."""
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import os
 import pathlib
+import re
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
+
+_SYSTEM = re.compile(
+    r"__MACOSX|\$RECYCLE\.BIN|RECYCLER|System Volume Information|lost\+found|#recycle|@eaDir|#snapshot|~snapshot|"
+    r"Network Trash Folder|Temporary Items|__pycache__|Icon\r?",
+    re.IGNORECASE,
+)
+"""Names that operating systems and network drives put beside people's files: caches, recycle bins, snapshots."""
+
+_LITTER = re.compile(
+    r"thumbs\.db|ehthumbs(_vista)?\.db|desktop\.ini|.*~|~\$.*|.*\.(crdownload|part|partial|download)", re.IGNORECASE
+)
+"""Files that file managers, editors and unfinished downloads leave."""
 
 
-def list_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Every file below a folder, sorted; links to folders are followed once, hidden names are left out."""
-    return sorted(parent / name for parent, names in _walk(folder) for name in names)
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """What stands in a folder.
+
+    Attributes:
+      files: every file, sorted.
+      folders: every folder below the folder itself, sorted.
+      passed: what is passed over, in words: how many things, and why.
+    """
+
+    files: tuple[pathlib.Path, ...]
+    folders: tuple[pathlib.Path, ...]
+    passed: tuple[str, ...] = ()
 
 
-def list_folders(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Every folder below a folder, sorted, by the same rules as `list_files`."""
-    return sorted(parent for parent, _ in _walk(folder) if parent != folder)
+def walk(folder: pathlib.Path) -> Walk:
+    """Walks through a folder; links to folders are followed once.
 
+    Hidden names, what operating systems keep beside files (`__MACOSX`, recycle bins) and what programs leave behind
+    are passed over and counted.
 
-def _walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
+    Raises:
+      InputError: a folder below cannot be read.
+    """
+    files: list[pathlib.Path] = []
+    folders: list[pathlib.Path] = []
+    passed: dict[str, list[str]] = collections.defaultdict(list)
     seen = set()
     for parent, directories, names in os.walk(folder, followlinks=True, onerror=_refuse):
         real = os.path.realpath(parent)
@@ -30,13 +61,37 @@ def _walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
             directories.clear()
             continue
         seen.add(real)
-        directories[:] = sorted(name for name in directories if not _hidden(name))
-        yield pathlib.Path(parent), [name for name in names if not _hidden(name)]
+        place = pathlib.Path(parent)
+        if place != folder:
+            folders.append(place)
+        for name in (*directories, *names):
+            if why := _why_passed(name):
+                passed[why].append((place / name).relative_to(folder).as_posix())
+        directories[:] = sorted(name for name in directories if not _why_passed(name))
+        files += [place / name for name in names if not _why_passed(name)]
+    return Walk(tuple(sorted(files)), tuple(sorted(folders)), tuple(listed(why, passed[why]) for why in sorted(passed)))
+
+
+def listed(what: str, names: Sequence[str]) -> str:
+    """A count with the first names; "(s)" in `what` becomes "s" where there are several.
+
+    Example:
+      >>> listed("note(s)", ["c.txt", "a.txt", "b.txt"]), listed("note(s)", ["a.txt"])
+      ('3 notes (a.txt, b.txt, ...)', '1 note (a.txt)')
+    """
+    what = what.replace("(s)", "" if len(names) == 1 else "s")
+    more = ", ..." if len(names) > 2 else ""
+    return f"{len(names)} {what} ({', '.join(sorted(names)[:2])}{more})"
 
 
 def _refuse(error: OSError) -> None:
     raise InputError(f"{error.filename}: cannot be read ({error.strerror}), expected a readable folder") from error
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+def _why_passed(name: str) -> str | None:
+    """Why a name is passed over, or None."""
+    if name.startswith("."):
+        return "hidden"
+    if _SYSTEM.fullmatch(name):
+        return "of the operating system"
+    return "left by other programs" if _LITTER.fullmatch(name) else None

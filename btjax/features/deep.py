@@ -20,7 +20,8 @@ from flax import traverse_util
 
 from btjax.base import options
 from btjax.base.batches import padded_batches
-from btjax.base.files import only_process, readable_errors, write_whole
+from btjax.base.errors import foreign
+from btjax.base.files import make_cache, only_process, write_whole
 from btjax.nn.network import Network, Variables
 
 if TYPE_CHECKING:
@@ -138,14 +139,15 @@ def compute_features(
     if part.layer not in names:
         raise ValueError(f"the output of {part.layer} is a tuple, expected a stage with a single array: {list(names)}")
     folder = cache_dir / names[part.layer]
-    with readable_errors(cache_dir):
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with only_process(cache_dir / f"{folder.name}.lock"):
-            if not folder.is_dir():
-                start = next((name for name in reversed(names) if (cache_dir / names[name]).is_dir()), None)
-                source = images if start is None else _read(cache_dir / names[start])
-                run = _program(part, preprocessing, changes, start)
-                _compute(folder, run, source, progress)
+    if folder.is_dir():  # of a cache that is shared and may not be written, too
+        return _read(folder)
+    make_cache(cache_dir)
+    with only_process(cache_dir / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            start = next((name for name in reversed(names) if (cache_dir / names[name]).is_dir()), None)
+            source = images if start is None else _read(cache_dir / names[start])
+            run = _program(part, preprocessing, changes, start)
+            _compute(folder, run, source, progress)
     return _read(folder)
 
 
@@ -201,7 +203,7 @@ def _compute(
 ) -> None:
     """Writes files of `_SHARD_ROWS` rows into a folder beside `folder`, which gets its name when all are there."""
     beside, outputs = folder.with_name(folder.name + ".part"), []
-    beside.mkdir(exist_ok=True)
+    make_cache(beside)
     for rows, batch in padded_batches(_BATCH_ROWS, source):
         first, done = int(rows[0]), min(int(rows[0]) + _BATCH_ROWS, len(source))
         path = beside / f"{first - first % _SHARD_ROWS:08d}.npy"
@@ -213,7 +215,8 @@ def _compute(
         if done % _SHARD_ROWS == 0 or done == len(source):
             write_whole(path, partial(_save, np.concatenate(outputs)))
             outputs = []
-    beside.replace(folder)
+    with foreign(f"{folder}: cannot be written"):
+        beside.replace(folder)
 
 
 def _save(array: np.ndarray, path: pathlib.Path) -> None:
@@ -222,4 +225,5 @@ def _save(array: np.ndarray, path: pathlib.Path) -> None:
 
 
 def _read(folder: pathlib.Path) -> np.ndarray:
-    return np.concatenate([np.load(path) for path in sorted(folder.glob("*.npy"))])
+    with foreign(f"{folder}: these kept features are damaged", "whole files; delete the folder"):
+        return np.concatenate([np.load(path) for path in sorted(folder.glob("*.npy"))])

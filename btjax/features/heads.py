@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
 from btjax.base.files import write_whole
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ HEADS: dict[str, tuple[Callable[[float], Any], tuple[float, ...]]] = {
 neighbours, weighted by distance; its setting is their number. `svm` is a support vector machine with a radial kernel;
 its setting is C.
 """
+
+WEIGHTED = ("linear_probe", "svm")
+"""The classifiers whose loss can weigh classes: a nearest neighbour has none."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,18 +97,29 @@ def load_head(path: pathlib.Path) -> Head:
 
     if not path.is_file():
         raise InputError(f"{path}: not found, expected a fitted head")
-    try:
+    with foreign(f"{path}: damaged, or not written by btjax"):
         content = skops.io.load(path)
         head = Head(content["name"], float(content["setting"]), content["pipeline"])
-    except Exception as error:  # a damaged file fails in as many ways as there are types in it
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path}: damaged, or not written by btjax: {reason}") from error
     if head.name not in HEADS:
         raise InputError(f"{path}: head {head.name!r}, expected one of {', '.join(HEADS)}")
     return head
 
 
-def fit_head(name: str, features: np.ndarray, labels: np.ndarray, train: np.ndarray, validation: np.ndarray) -> Head:
+def check_weights(name: str, class_weights: str) -> None:
+    """Raises InputError where a classifier of this name cannot weigh classes."""
+    if class_weights != "none" and name in HEADS and name not in WEIGHTED:
+        raise InputError(f"--class_weights={class_weights}: --head={name} has no loss to weigh, expected none")
+
+
+def fit_head(
+    name: str,
+    features: np.ndarray,
+    labels: np.ndarray,
+    train: np.ndarray,
+    validation: np.ndarray,
+    *,
+    class_weights: str = "none",
+) -> Head:
     """Fits a classifier on standardised features; its setting is chosen by accuracy on the validation rows.
 
     Args:
@@ -113,7 +127,11 @@ def fit_head(name: str, features: np.ndarray, labels: np.ndarray, train: np.ndar
       features: float32 [N, ...].
       labels: int32 [N]; every class has training rows.
       train: int32 [n], rows to fit.
-      validation: int32 [m], rows that choose the setting; of equal ones the first.
+      validation: int32 [m], rows that choose the setting, by plain accuracy; of equal ones the first.
+      class_weights: none, or balanced: scikit-learn's weights of the training rows' classes.
+
+    Raises:
+      InputError: weights for a classifier without a loss.
 
     Example:
       >>> features = np.eye(3, dtype=np.float32)[np.arange(30) % 3]
@@ -124,9 +142,12 @@ def fit_head(name: str, features: np.ndarray, labels: np.ndarray, train: np.ndar
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    check_weights(name, class_weights)
     make, settings = HEADS[name]
     flat = features.reshape(len(features), -1)
-    fitted = [make_pipeline(StandardScaler(), make(setting)).fit(flat[train], labels[train]) for setting in settings]
+    weights = {} if class_weights == "none" else {"class_weight": class_weights}
+    classifiers = [make(setting).set_params(**weights) for setting in settings]
+    fitted = [make_pipeline(StandardScaler(), one).fit(flat[train], labels[train]) for one in classifiers]
     scores = [pipeline.score(flat[validation], labels[validation]) for pipeline in fitted]
     best = int(np.argmax(scores))
     return Head(name, float(settings[best]), fitted[best])

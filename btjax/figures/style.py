@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import textwrap
 from typing import TYPE_CHECKING, ParamSpec
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure  # noqa: TC002, pages take it from here, after Matplotlib was imported safely
 from matplotlib.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import pathlib
+    from collections.abc import Callable, Iterator, Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
 _Arguments = ParamSpec("_Arguments")
@@ -31,12 +35,47 @@ LETTER = 0.085
 """Width in inches of a letter of 10 points."""
 
 
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """Within it Matplotlib has its own settings, not those of a matplotlibrc or a notebook (LaTeX, dark styles)."""
+    kept = ("backend", "backend_fallback", "interactive", "toolbar", "timezone", "date.epoch")
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if k not in kept})
+        yield
+
+
+def save_png(figure: Figure, path: pathlib.Path, dpi: int) -> None:
+    """Writes a figure as a PNG, drawn by Agg."""
+    with own_settings():
+        figure.savefig(path, format="png", dpi=dpi, backend="agg")
+
+
+def png_bytes(figure: Figure, dpi: int) -> bytes:
+    """The figure as a PNG, drawn by Agg."""
+    buffer = io.BytesIO()
+    with own_settings():
+        figure.savefig(buffer, format="png", dpi=dpi, backend="agg")
+    return buffer.getvalue()
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """The figure as an SVG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with own_settings(), matplotlib.rc_context({"svg.hashsalt": "btjax"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
 def plain_text(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:
-    """Decorates a function that draws a figure: a `$` in a title, label or id is drawn, not read as mathematics."""
+    """Decorates a function that draws a figure: under `own_settings`, and every text as it is.
+
+    A `$` in a title, label or id is drawn, not read as mathematics.
+    """
 
     @functools.wraps(draw)
     def drawn(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Figure:
-        figure = draw(*args, **kwargs)
+        with own_settings():
+            figure = draw(*args, **kwargs)
         for text in figure.findobj(Text):
             if isinstance(text, Text):
                 text.set_parse_math(False)

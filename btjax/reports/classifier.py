@@ -38,6 +38,8 @@ _PROTOCOLS = {
     "patient": "Patients were divided at random: all slices of one patient id are on one side.",
     "family": "Patients were divided at random; ids that differ only in a letter suffix were kept together.",
     "official": "The test rows are a fold that the dataset's authors made, divided by patient id.",
+    "linked": "Slices that belong together by their pixels are on one side; who the patients are is not known.",
+    "given": "The test rows are those of the data set's own division into folders.",
 }
 
 _BASELINES = {"linear_model": "Linear model on 32x32 pixels", "class_prior": "Class frequencies alone"}
@@ -189,14 +191,14 @@ def _leak_sentences(protocol: str, patients: int | None, families: int | None) -
         ]
     if patients == 0:
         return ["No patient is on two sides of the split."]
-    if protocol == "slice":
+    if protocol in ("slice", "linked", "given"):
         return ["How many patients are on two sides is not known: this form of the data has no patient ids."]
     return []
 
 
 def _notes(report: ClassifierReport) -> list[Note]:
     """What the numbers cannot say."""
-    test, notes = report.test, []
+    test, notes = report.test, [Note(f"{note[0].upper()}{note[1:]}.", "Data:") for note in report.data.notes]
     unit, units = test.interval.unit, test.interval.units
     if report.data.synthetic:
         notes.append(

@@ -6,12 +6,11 @@ import base64
 import dataclasses
 import functools
 import importlib.resources
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
+from btjax.base.errors import foreign
+from btjax.figures.style import Figure, png_bytes, svg_bytes
 from btjax.reports.numbers import UNDEFINED
 
 if TYPE_CHECKING:
@@ -210,17 +209,12 @@ def _environment() -> jinja2.Environment:
 
 def data_uri(figure: Figure) -> str:
     """The figure as a data URI: PNG where it holds images, else SVG; the same figure gives the same bytes."""
-    import matplotlib
-
-    buffer = io.BytesIO()
-    if any(axes.images for axes in figure.axes):
-        figure.savefig(buffer, format="png", dpi=150)
-        kind = "image/png"
-    else:
-        with matplotlib.rc_context({"svg.hashsalt": "btjax"}):
-            figure.savefig(buffer, format="svg", metadata={"Date": None})
-        kind = "image/svg+xml"
-    return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    with foreign("a figure of the page"):
+        if any(axes.images for axes in figure.axes):
+            kind, content = "image/png", png_bytes(figure, 150)
+        else:
+            kind, content = "image/svg+xml", svg_bytes(figure)
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

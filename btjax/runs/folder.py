@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
-from btjax.base.files import read_json, write_json, write_whole
+from btjax.base.files import check_writable, expanded, make_folder, read_json, strangers, write_json, write_whole
+from btjax.figures.style import save_png
+from btjax.runs.extension import check_epochs
 from btjax.systems.config import Config
 from btjax.training.hosts import leads
 
 if TYPE_CHECKING:
     import os
+    import pathlib
     from collections.abc import Callable, Sequence
 
     from matplotlib.figure import Figure
@@ -34,8 +36,8 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
-        """Names the folder; nothing is read or made."""
-        self.path = pathlib.Path(path)
+        """Names the folder, whose leading ~ is the home folder; nothing is read or made."""
+        self.path = expanded(path)
         self.checkpoints = Checkpoints(self.path / "checkpoints")
 
     @property
@@ -43,23 +45,29 @@ class RunFolder:
         """Whether there is a checkpoint to lose; a classical head has "best" alone."""
         return self.checkpoints.exists("last") or self.checkpoints.exists("best")
 
-    def check(self, config: Config, resume: bool) -> None:
+    def check(self, config: Config, resume: bool, *, more_epochs: bool = True) -> None:
         """Checks that the folder can hold this run; writes nothing.
 
+        Args:
+          config: the run's options.
+          resume: whether the run in the folder goes on.
+          more_epochs: whether it may go on to another number of epochs than it was started with.
+
         Raises:
-          InputError: the folder holds another config, something else, or a run that is not to be resumed.
+          InputError: the folder holds another config, something else, or a run that is not to be resumed; or it
+            cannot be written.
         """
         path = self.path / "config.json"
+        check_writable(self.path, "--workdir=")
         if path.exists():
             if not self.begun:
                 return  # stopped before its first checkpoint: there is nothing to lose
-            self._check_config(path, config)
+            self._check_config(path, config, more_epochs)
             if not resume:
                 raise InputError(f"--workdir={self.path}: holds a run already; add --resume, or name another folder")
-        elif self.path.exists() and not self.path.is_dir():
-            raise InputError(f"--workdir={self.path}: found a file, expected a folder")
-        elif self.path.exists() and any(entry.suffix != ".part" for entry in self.path.iterdir()):
-            raise InputError(f"--workdir={self.path}: not empty, and not a btjax run; expected a new folder")
+        elif others := strangers(self.path):
+            found = f"found {others[0].name}, which is no log"
+            raise InputError(f"--workdir={self.path}: not a btjax run and not empty ({found}), expected a new folder")
         elif resume:
             raise InputError(f"--workdir={self.path}: no run to resume or evaluate")
 
@@ -76,7 +84,7 @@ class RunFolder:
         """
         if (self.path / "config.json").exists() and self.begun:
             self.check_data(config, split, slices, f"--data_dir={config.data.data_dir}")
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path, "--workdir=")
         self.write_json("config.json", config.to_json() | {"split": split.fingerprint, "slices": slices})
 
     def check_data(self, config: Config, split: Split, slices: str, flag: str) -> None:
@@ -127,21 +135,26 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file, complete or not at all."""
-        self.write(name, lambda path: path.write_text(text, encoding="utf-8"))
+        # The name of a file that is not UTF-8 must not cost the page on which it stands.
+        self.write(name, lambda path: path.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
     def write_figure(self, name: str, figure: Figure) -> None:
         """Writes figures/<name>.png, complete or not at all."""
         if leads():
-            (self.path / "figures").mkdir(exist_ok=True)
-        self.write(f"figures/{name}.png", lambda path: figure.savefig(path, format="png", dpi=120))
+            make_folder(self.path / "figures")
+        self.write(f"figures/{name}.png", lambda path: save_png(figure, path, 120))
 
     def write(self, name: str, write: Callable[[pathlib.Path], Any]) -> None:
         """Writes a file by `write`, complete or not at all; the first of several processes does it."""
         if leads():
             write_whole(self.path / name, write)
 
-    def _check_config(self, path: pathlib.Path, config: Config) -> None:
-        found, expected = Config.from_json(read_json(path), str(path)).to_json(), config.to_json()
+    def _check_config(self, path: pathlib.Path, config: Config, more_epochs: bool) -> None:
+        started = Config.from_json(read_json(path), str(path))
+        found, expected = started.to_json(), config.to_json()
+        free = set(_FREE)
+        if more_epochs and self.checkpoints.exists("last") and config.training.epochs != started.training.epochs:
+            free.add(("training", "epochs"))
         if found["system"] != expected["system"]:
             raise InputError(f"--workdir={self.path}: holds a run of {found['system']}, now {expected['system']}")
         for group, values in expected.items():
@@ -150,11 +163,13 @@ class RunFolder:
             pairs = values.items() if isinstance(values, dict) else [(group, values)]
             for name, value in pairs:
                 held = found[group][name] if isinstance(values, dict) else found[group]
-                if held != value and (group, name) not in _FREE:
+                if held != value and (group, name) not in free:
                     raise InputError(
                         f"--workdir={self.path}: holds a run with {name}={held!r}, now {name}={value!r}; "
                         "resume with its own flags, or name another folder"
                     )
+        if ("training", "epochs") in free:
+            check_epochs(self.path, started.training, config.training.epochs, self.checkpoints.progress("last"))
 
 
 def check_classes(known: tuple[str, ...], found: tuple[str, ...], flag: str, run: pathlib.Path) -> None:

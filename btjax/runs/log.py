@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
+from btjax.base.errors import foreign
+from btjax.base.files import make_folder
 from btjax.base.progress import Observer
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from btjax.base.progress import Standing
@@ -30,17 +35,24 @@ class RunLog(Observer):
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(Exception):  # what failed before has been told
+                self._writer.close()
         self._observer.on_end()
 
     def on_start(self, progress: Standing, steps_per_epoch: int, epochs: int) -> None:
         """Opens the logs."""
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
 
         self._folder.write_metrics(progress.history)
         # What a killed run logged past its last checkpoint will be logged again.
         last_step = progress.history[-1]["step"] if progress.history else 0
-        self._writer = SummaryWriter(str(self._folder.path / "tensorboard"), purge_step=int(last_step) + 1)
+        place = self._folder.path / "tensorboard"
+        make_folder(place)
+        with self._writing():
+            # Not its SummaryWriter, whose thread dies of a full disk and lets the run wait for it for ever.
+            self._writer = EventsWriter(str(place / "events"))
+            self._add(int(last_step) + 1, session_log=_messages().SessionLog(status=_START))
+            self._writer.flush()
         self._observer.on_start(progress, steps_per_epoch, epochs)
 
     def on_steps(self, progress: Standing, means: dict[str, float]) -> None:
@@ -52,6 +64,27 @@ class RunLog(Observer):
         row = progress.history[-1]
         self._folder.write_metrics(progress.history)
         if self._writer is not None:
-            for name in row.keys() - {"epoch", "step"}:
-                self._writer.add_scalar(name, row[name], int(row["step"]))
+            from tensorboardX.summary import scalar
+
+            with self._writing():
+                for name in row.keys() - {"epoch", "step"}:
+                    self._add(int(row["step"]), summary=scalar(name, row[name]))
+                self._writer.flush()
         self._observer.on_epoch(progress)
+
+    def _add(self, step: int, **content: Any) -> None:
+        """Writes an event of TensorBoard."""
+        self._writer.write_event(_messages().Event(wall_time=time.time(), step=step, **content))
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return foreign(f"{self._folder.path / 'tensorboard'}: cannot be written")
+
+
+_START = 1  # SessionLog.START: what was logged at this step or later, before, no longer counts
+
+
+def _messages() -> Any:
+    """TensorBoard's messages, classes that protobuf makes when they are imported."""
+    from tensorboardX.proto import event_pb2
+
+    return event_pb2

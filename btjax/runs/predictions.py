@@ -10,6 +10,7 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.files import write_whole
+from btjax.data.slices import SIDES
 
 if TYPE_CHECKING:
     import pathlib
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """The version of predictions.npz."""
-
-SIDES = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

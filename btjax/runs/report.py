@@ -30,6 +30,8 @@ class SplitInfo:
       leaked_patients: patients with slices on more than one side, or None where ids are unknown.
       leaked_families: the same of families of ids.
       fingerprint: hash of the rows of the three sides.
+      leaked_links: groups of linked slices on more than one side, or None where links were not looked for.
+      copies: test slices whose pixels equal those of a training or validation slice; None in early reports.
     """
 
     fold: int
@@ -38,6 +40,8 @@ class SplitInfo:
     leaked_patients: int | None
     leaked_families: int | None
     fingerprint: str
+    leaked_links: int | None = None
+    copies: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +54,12 @@ class Count:
 
 @dataclasses.dataclass(frozen=True)
 class DataInfo:
-    """The data set: its form in words, its folder, and whether it was drawn by a program."""
+    """The data set: its form in words, its folder, whether it was drawn by a program, and what to know of it."""
 
     form: str
     dir: str
     synthetic: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from btjax.base.batches import in_batches
+from btjax.base.devices import require_devices
 from btjax.base.errors import InputError
+from btjax.base.files import expanded
 from btjax.features.heads import Head, load_head
 from btjax.runs.folder import RunFolder
 from btjax.runs.predictions import Predictions
@@ -39,7 +40,7 @@ class Run:
 
     def __init__(self, folder: str | os.PathLike) -> None:
         """Names the folder; nothing is read yet."""
-        self.folder = pathlib.Path(folder)
+        self.folder = expanded(folder)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -71,6 +72,7 @@ class Run:
         Raises:
           InputError: no checkpoint, or one that does not fit the config.
         """
+        require_devices()
         config = self.config
         shapes = jax.eval_shape(lambda key: config.task().initialise(key, config.data.image_size), jax.random.key(0))
         return self.checkpoints.load("best", shapes)[0]

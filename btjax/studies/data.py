@@ -6,9 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from btjax.base.progress import Observer
-from btjax.data.dataset import load_data
+from btjax.data.dataset import DataSet, load_data
+from btjax.data.notes import split_notes
 from btjax.data.slices import Slices
-from btjax.data.splits import Split, make_split
+from btjax.data.splits import Split, make_split, needs_links
 
 if TYPE_CHECKING:
     import os
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Divided:
-    """Slices, their split, and the data set's form in words."""
+    """Slices, their split, the data set's form in words, and what people should know of slices and split."""
 
     slices: Slices
     split: Split
     form: str
+    notes: tuple[str, ...] = ()
 
     @property
     def labels(self) -> np.ndarray:
@@ -50,28 +52,38 @@ class Divided:
 
 def load_slices(
     config: Config, observer: Observer | None = None, cache_dir: str | os.PathLike | None = None
-) -> tuple[Slices, str]:
-    """The slices of a config, checked to be large enough for its network, and the data set's form in words.
+) -> DataSet:
+    """The data set of a config, checked to be large enough for its network; with links where its split needs them.
 
     Raises:
       InputError: slices too small for the network, or data that cannot be read.
     """
     config.model.check(config.data.image_size)
     observer = observer or Observer()
-    slices, form = load_data(config.data, None if cache_dir is None else str(cache_dir), observer.on_data)
-    observer.on_message(f"data: {form}: {len(slices)} slices at {config.data.image_size} px")
-    return slices, form
+    data = load_data(config.data, None if cache_dir is None else str(cache_dir), observer.on_data)
+    observer.on_message(f"data: {data.form}: {len(data.slices)} slices at {config.data.image_size} px")
+    for note in data.notes:
+        observer.on_message(f"note: {note}")
+    if needs_links(data.slices, config.data.protocol):
+        from btjax.data.links import load_links
+
+        links = load_links(data.slices, cache_dir, observer.on_data)
+        data = dataclasses.replace(data, slices=dataclasses.replace(data.slices, links=links.groups))
+    return data
 
 
-def divide(config: Config, slices: Slices, form: str, observer: Observer | None = None) -> Divided:
+def divide(config: Config, data: DataSet, observer: Observer | None = None) -> Divided:
     """Splits slices by a config's protocol.
 
     Raises:
       InputError: a protocol that does not fit the data set.
     """
-    data = config.data
-    split = make_split(slices, data.protocol, data.fold, data.folds, config.split_seed)
+    options = config.data
+    split = make_split(data.slices, options.protocol, options.fold, options.folds, config.split_seed)
+    notes = split_notes(data.slices, split)
     if observer is not None:
         sides = ", ".join(f"{len(rows)} {side}" for side, rows in split.sides().items())
-        observer.on_message(f"split: {data.protocol}: {sides}")
-    return Divided(slices, split, form)
+        observer.on_message(f"split: {options.protocol}: {sides}")
+        for note in notes:
+            observer.on_message(f"note: {note}")
+    return Divided(data.slices, split, data.form, data.notes + notes)

@@ -77,9 +77,9 @@ def open_job(
       InputError: a mistake in the options or the data.
     """
     observer = observer or Observer()
-    slices, form = load_slices(config, observer, cache_dir)
-    config = config.with_classes(slices.classes)
-    data = divide(config, slices, form, observer)
+    loaded = load_slices(config, observer, cache_dir)
+    config = config.with_classes(loaded.slices.classes)
+    data = divide(config, loaded, observer)
     return prepare_job(config, folder, data, Place(cache_folder(cache_dir), observer.on_data), prepare)
 
 
@@ -221,7 +221,8 @@ def _fit_head(job: Job, resume: bool) -> None:
     if config.training.permuted_labels:
         examples = examples.with_permuted_labels(config.seed)
     rows: Any = np.concatenate(list(examples.train))
-    head = fit_head(str(name), examples.images, examples.labels, rows, job.data.split.validation)
+    validation, weights = job.data.split.validation, config.training.class_weights
+    head = fit_head(str(name), examples.images, examples.labels, rows, validation, class_weights=weights)
     if leads():
         head.save(folder.path / HEAD)
     about = {

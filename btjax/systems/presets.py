@@ -6,7 +6,8 @@ import pathlib
 from importlib import resources
 from typing import Any
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
+from btjax.base.files import expanded
 from btjax.base.options import check_option, option_type, options
 from btjax.systems.config import Config, config_groups
 
@@ -24,7 +25,7 @@ def preset(name: str) -> Config:
       >>> preset("cnn_cpu").training.epochs
       24
     """
-    path = pathlib.Path(name)
+    path = expanded(name)
     if path.suffix != ".flags":
         path = pathlib.Path(str(resources.files("experiments").joinpath("flags", f"{name}.flags")))
     if not path.is_file():
@@ -45,7 +46,9 @@ def preset_names() -> tuple[str, ...]:
 def _read_flags(path: pathlib.Path) -> dict[str, str]:
     """Name -> text of every line `--name=value`; `--name` and `--noname` of switches are told by the option."""
     texts = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    with foreign(str(path), "a text file with flags, one a line"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
         line = line.strip()
         if not line or line.startswith(("#", "//")):
             continue

@@ -11,7 +11,7 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.features.deep import FrozenPart, compute_features, highest_cut, highest_frozen
-from btjax.features.heads import HEADS
+from btjax.features.heads import HEADS, check_weights
 from btjax.systems.system import Place, Prepared
 from btjax.training.freezing import split_frozen
 from btjax.training.loop import Examples
@@ -79,9 +79,10 @@ def prepare_transfer(config: Config, slices: Slices, split: Split, place: Place)
 
     Raises:
       InputError: see `load_pretrained`, `split_frozen`; a cache that cannot be written; a classical head without
-        frozen features.
+        frozen features, or one that cannot weigh classes.
     """
     transfer: TransferConfig = config.extra
+    check_weights(transfer.head, config.training.class_weights)
     task: Any = config.task()
     pretrained = load_pretrained(transfer, config.preprocessing.scale)
     size = slices.images.shape[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.data.preprocess import Augmentation
 from btjax.models.unet import UNet
@@ -42,7 +43,14 @@ class StageConfig:
 
 
 def autoencoder_config(config: Config) -> Config:
-    """The config that the autoencoder is trained under: it is chosen by its loss and sees slices as they are."""
+    """The config that the autoencoder is trained under: it is chosen by its loss and sees slices as they are.
+
+    Raises:
+      InputError: class weights, before any data are read.
+    """
+    weights = config.training.class_weights
+    if weights != "none":
+        raise InputError(f"--class_weights={weights}: an autoencoder has no classes, expected none")
     training = dataclasses.replace(config.training, select="validation_loss")
     return dataclasses.replace(config, training=training, augmentation=Augmentation())
 

@@ -7,6 +7,8 @@ import dataclasses
 from btjax.base.errors import InputError
 from btjax.base.options import option
 
+CLASS_WEIGHTS = ("none", "balanced")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
@@ -34,6 +36,12 @@ class TrainingConfig:
         "validation_loss",
         "what the best checkpoint is chosen by, on validation rows; last_epoch takes the last whatever it is",
         choices=("validation_loss", "validation_accuracy", "last_epoch"),
+    )
+    class_weights: str = option(
+        "none",
+        "weights of the classes in the training loss: none, or balanced (N / (classes * the class's slices), of the "
+        "training rows)",
+        choices=CLASS_WEIGHTS,
     )
     permuted_labels: bool = option(
         False,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
 
 if TYPE_CHECKING:
     from jax.sharding import NamedSharding
@@ -41,11 +41,9 @@ def join(coordinator: str, processes: int = 0, process: int = 0, *, timeout: int
                 f"--processes={processes}, --process={process}: expected --process from 0 to processes - 1"
             )
         known = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
-    try:
+    with foreign(f"--coordinator={coordinator}: could not join"):
         # A process that fails waits for the others when it ends, and they wait for it: keep that short.
         jax.distributed.initialize(**known, initialization_timeout=timeout, shutdown_timeout_seconds=30)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"--coordinator={coordinator}: could not join: {' '.join(str(error).split())}") from error
 
 
 def leads() -> bool:

@@ -18,6 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from btjax.base.errors import InputError, Stop
 from btjax.base.progress import Observer
 from btjax.training import step as compiled
+from btjax.training.balance import balanced_weights
 from btjax.training.hosts import agree, replicate
 from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
 from btjax.training.state import create_state
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from btjax.data.slices import Slices
     from btjax.data.splits import Split
     from btjax.training.config import TrainingConfig
-    from btjax.training.step import Batches
+    from btjax.training.step import Batches, WeightedBatches
     from btjax.training.tasks import Task
 
 UNKNOWN = -1
@@ -103,6 +104,8 @@ def _check_task(task: Task, config: TrainingConfig, examples: Examples) -> None:
     if config.select != "last_epoch" and chosen not in task.metrics:
         known = ", ".join(f"validation_{name}" for name in task.metrics)
         raise InputError(f"--select={config.select}: a {task.name} has no {chosen}, expected one of {known}")
+    if config.class_weights != "none" and not task.needs_labels:
+        raise InputError(f"--class_weights={config.class_weights}: a {task.name} has no classes, expected none")
     rows = np.concatenate([examples.train.ravel(), examples.validation])
     unknown = int(np.sum(examples.labels[rows] == UNKNOWN))
     if task.needs_labels and unknown:
@@ -212,6 +215,8 @@ class Trainer:
         put = partial(replicate, sharding=whole)
         self.dataset = like.dataset if like else put({"images": examples.images, "labels": examples.labels})
         self.train_rows = [put(rows) for rows in examples.train]
+        balanced = config.class_weights == "balanced"
+        self.class_weights = put(balanced_weights(examples.labels[examples.train])) if balanced else None
         self.validation = put(compiled.batch_table(examples.validation, config.batch_size))
         self.schedule = make_schedule(config, self.steps_per_epoch)
         optimizer = make_optimizer(config, self.steps_per_epoch)
@@ -274,10 +279,14 @@ class Trainer:
         waited = progress.epoch - (progress.best["epoch"] if progress.best else 0)
         return progress.epoch >= self.config.epochs or 0 < patience <= waited
 
-    def batches(self) -> Batches:
-        """The batches of the epoch that the run is in, as `step.shuffled_batches` gives them."""
+    def batches(self) -> Batches | WeightedBatches:
+        """The batches of the epoch that the run is in, as `step.shuffled_batches` gives them, with weights if any."""
         rows = self.train_rows[self.progress.epoch % len(self.train_rows)]
-        return compiled.shuffled_batches(self.state.key, jnp.int32(self.progress.epoch), rows, self.config.batch_size)
+        key, epoch = self.state.key, jnp.int32(self.progress.epoch)
+        batches = compiled.shuffled_batches(key, epoch, rows, self.config.batch_size)
+        if self.class_weights is None:
+            return batches
+        return compiled.weighted_batches(batches, self.dataset["labels"], self.class_weights)
 
     def _train_epoch(self, observer: Observer, stop: StopRequest) -> None:
         """Takes the remaining steps of the epoch in chunks of a few seconds."""

@@ -28,7 +28,6 @@ from btjax.base.progress import Observer
 from btjax.training import step as compiled
 from btjax.training.loop import Examples, Interrupted, NotFinite, Progress, StopRequest, Trainer, next_chunk
 from btjax.training.optimizers import make_optimizer
-from btjax.training.step import Batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -271,11 +270,11 @@ def _unstack(tree: Any, count: int) -> list:
 
 
 @jax.jit
-def _stack_batches(batches: list[Batches]) -> Batches:
+def _stack_batches(batches: list) -> Any:
     """Batches of several runs as one, [runs, most steps, batch_size]; what is added is row 0, which does not count."""
-    steps = max(len(table) for table, _ in batches)
-    padded = [[jnp.pad(part, ((0, steps - len(part)), (0, 0))) for part in pair] for pair in batches]
-    return Batches(*(jnp.stack(parts) for parts in zip(*padded, strict=True)))
+    steps = max(len(one.table) for one in batches)
+    padded = jax.tree.map(lambda part: jnp.pad(part, ((0, steps - len(part)), (0, 0))), batches)
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *padded)
 
 
 def _rows(stacked: dict[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:

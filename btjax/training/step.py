@@ -48,6 +48,14 @@ class Batches(NamedTuple):
     counted: jax.Array
 
 
+class WeightedBatches(NamedTuple):
+    """Batches with `weights`, float32 [steps, batch_size]: what each row weighs in the training loss."""
+
+    table: jax.Array
+    counted: jax.Array
+    weights: jax.Array
+
+
 def steps_per_pass(rows: int, batch_size: int) -> int:
     """Batches in a pass over `rows` rows, the short last one included."""
     return -(-rows // batch_size)
@@ -77,9 +85,16 @@ def shuffled_batches(key: jax.Array, epoch: jax.Array, rows: jax.Array, batch_si
     return batch_table(jax.random.permutation(random_key(key, "shuffle", epoch), rows), batch_size)
 
 
+@jax.jit
+def weighted_batches(batches: Batches, labels: jax.Array, class_weights: jax.Array) -> WeightedBatches:
+    """The same batches with the weight of each row's class: labels int32 [N], class_weights float32 [classes]."""
+    return WeightedBatches(*batches, jnp.take(class_weights, jnp.take(labels, batches.table)))
+
+
 def zero_sums(task: Task, dataset: Dataset, state: TrainState) -> Sums:
     """The sums at the start of an epoch: zeros, and no step at which a loss or gradient was not finite."""
-    batch = jax.eval_shape(lambda data: _gather(data, jnp.zeros(1, jnp.int32), jnp.ones(1, bool)), dataset)
+    one = Batches(jnp.zeros(1, jnp.int32), jnp.ones(1, bool))
+    batch = jax.eval_shape(lambda data: _gather(data, one), dataset)
     shapes = jax.eval_shape(task.evaluate, state.variables, batch)
     zeros = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
     return zeros | {"not_finite_loss": jnp.int32(_NEVER), "not_finite_gradient": jnp.int32(_NEVER)}
@@ -134,8 +149,8 @@ def make_take_steps(train_step: Callable, sharding: Sharding | None = None) -> C
     def take_steps(carry, dataset, batches, start, stop):
         def body(index, carry):
             state, sums = carry
-            rows, counted = (part[index] for part in batches)
-            state, added = train_step(state, _gather(dataset, rows, counted, sharding=sharding))
+            now = jax.tree.map(lambda part: part[index], batches)
+            state, added = train_step(state, _gather(dataset, now, sharding=sharding))
             return state, _add(sums, added)
 
         return lax.fori_loop(start, stop, body, carry)
@@ -149,9 +164,9 @@ def make_evaluate(task: Task, sharding: Sharding | None = None) -> Callable:
     @jax.jit
     def evaluate(variables, dataset, table, counted):
         def body(sums, batch):
-            return _add(sums, task.evaluate(variables, _gather(dataset, *batch, sharding=sharding))), None
+            return _add(sums, task.evaluate(variables, _gather(dataset, batch, sharding=sharding))), None
 
-        shapes = jax.eval_shape(lambda: task.evaluate(variables, _gather(dataset, table[0], counted[0])))
+        shapes = jax.eval_shape(lambda: task.evaluate(variables, _gather(dataset, Batches(table[0], counted[0]))))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         return lax.scan(body, zeros, (table, counted))[0]
 
@@ -172,12 +187,14 @@ def make_predict(task: Task) -> Callable[[dict[str, Any], np.ndarray, int], np.n
 
 
 def _gather(
-    dataset: Dataset, rows: jax.Array, counted: jax.Array, *, sharding: Sharding | None = None
+    dataset: Dataset, batch: Batches | WeightedBatches, *, sharding: Sharding | None = None
 ) -> dict[str, jax.Array]:
-    """A batch: the rows of every array of the data set, and which of them count."""
+    """One of the batches: the rows of every array of the data set, which of them count, and their weights if any."""
     if sharding is not None:
-        rows, counted = lax.with_sharding_constraint((rows, counted), sharding)
-    return {name: jnp.take(array, rows, axis=0) for name, array in dataset.items()} | {"counted": counted}
+        batch = lax.with_sharding_constraint(batch, sharding)
+    names = ("counted", "weights")[: len(batch) - 1]
+    arrays = {name: jnp.take(array, batch[0], axis=0) for name, array in dataset.items()}
+    return arrays | dict(zip(names, batch[1:], strict=True))
 
 
 def _add(sums: Sums, added: Sums) -> Sums:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from btjax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
-"""images uint8 [B, S, S] (or features float32 [B, ...]), labels int32 [B], counted bool [B], False for padding."""
+"""images uint8 [B, S, S] (or features float32 [B, ...]), labels int32 [B], counted bool [B], False for padding; weights
+float32 [B] of the rows in the training loss, where they are not all the same."""
 
 Loss = tuple[jax.Array, tuple[dict[str, jax.Array], Any]]
 """The mean loss over the counted rows, float32 scalar; the sums of metrics and the new batch_stats."""
@@ -66,7 +67,7 @@ class Task(Protocol):
         Args:
           params: what the loss is differentiated with respect to; takes the place of `state.params`.
           state: the state before the step; its step and key determine the augmentation and the dropout.
-          batch: see `Batch`.
+          batch: see `Batch`; a task without labels is never given weights.
         """
         ...
 
@@ -82,6 +83,11 @@ class Task(Protocol):
 @dataclasses.dataclass(frozen=True)
 class Classification:
     """Softmax cross-entropy plus the model's own penalty.
+
+    In training a batch may bring weights w of its rows: the cross-entropy is then sum(w * ce) / rows, as in Keras. It
+    is not divided by sum(w), as torch.nn.CrossEntropyLoss does, which would weigh a slice by what else is in its batch.
+    Balanced weights have mean 1 over the training rows, so the mean over an epoch is what sum(w * ce) / sum(w) is for
+    all rows at once. Metrics other than the training loss, and all of validation, do not know weights.
 
     Attributes:
       model: a network (see `btjax.nn.network`) from inputs to logits [B, classes].
@@ -129,7 +135,7 @@ class Classification:
             mutable=["batch_stats"],
             rngs={"dropout": random_key(state.key, "dropout", state.step)},
         )
-        sums = self._sums(logits, batch, variables["params"])
+        sums = self._sums(logits, batch, variables["params"], batch.get("weights"))
         return sums["loss"] / sums["count"], (sums, updated.get("batch_stats", {}))
 
     def outputs(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
@@ -147,9 +153,12 @@ class Classification:
         """How many stages end with this one."""
         return 0 if stage is None else self.model.layers.index(stage) + 1
 
-    def _sums(self, logits: jax.Array, batch: Batch, params: Any) -> dict[str, jax.Array]:
+    def _sums(
+        self, logits: jax.Array, batch: Batch, params: Any, weights: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
         counted = batch["counted"].astype(jnp.float32)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"])
+        losses = losses if weights is None else losses * weights
         correct = (jnp.argmax(logits, axis=-1) == batch["labels"]).astype(jnp.float32)
         count = jnp.sum(counted)
         return {

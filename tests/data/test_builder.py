@@ -15,6 +15,8 @@ from btjax.base.errors import InputError
 from btjax.base.files import cache_folder
 from btjax.data import builder, prepared
 from btjax.data.builder import load
+from btjax.data.contents import contents_fingerprint
+from btjax.data.raw import prepare
 from btjax.data.sources import find_source
 from tests.data import forms
 from tests.data.forms import assemble
@@ -70,11 +72,12 @@ def test_slices_without_labels_are_kept(folder, cache):
     assert_equal_slices(load(source, 8, cache), first)
 
 
-def test_classes_and_whether_labels_are_known_are_part_of_the_copy(folder):
+def test_classes_and_whether_labels_are_known_are_part_of_the_copy(folder, cache):
     source = find_source(folder)
     other = dataclasses.replace(source, classes=("a", "b", "c"))
     unlabelled = dataclasses.replace(source, known=source.known - {"label"})
-    assert len({source.fingerprint, other.fingerprint, unlabelled.fingerprint}) == 3
+    cache.mkdir()
+    assert len({contents_fingerprint(each, cache) for each in (source, other, unlabelled)}) == 3
 
 
 def test_many_shards_keep_the_order(folder, cache, monkeypatch):
@@ -110,6 +113,23 @@ def test_size_and_reader_version_are_part_of_the_copy(folder, cache, monkeypatch
     assert len(list((cache / "brain_tumours").glob("*/1.0.1"))) == 1
 
 
+def test_each_way_of_preparing_has_a_copy_of_its_own_and_the_default_keeps_its_name(folder, cache):
+    source, ways = find_source(folder), [{}, {"intensity_range": "percentile"}, {"head_mask": True}]
+    ways.append({"intensity_range": "percentile", "head_mask": True})
+    for way in ways * 2:  # prepared, then read back
+        found = load(folder, 16, cache, **way).images
+        np.testing.assert_array_equal(found, [prepare(raw, 16, **way)[0] for raw in source.read()])
+    stem = f"16px_{contents_fingerprint(source, cache)}"
+    names = [stem, f"{stem}_head", f"{stem}_percentile", f"{stem}_percentile_head"]
+    assert [copy.parent.name for copy in copies(cache)] == names
+
+
+def test_an_unknown_range_is_refused_before_the_cache_is_made(folder, cache):
+    with pytest.raises(InputError, match="intensity_range: found 'quantile', expected one of minmax, percentile"):
+        load(folder, 16, cache, intensity_range="quantile")
+    assert not cache.exists()
+
+
 def test_a_bad_file_is_named_and_leaves_no_copy(folder, cache):
     (folder / "images" / "5.png").write_bytes(b"no image")
     for _ in range(2):
@@ -128,7 +148,7 @@ KILLED = """
 import os, signal, sys
 from btjax.data.builder import load
 def progress(what, done, total):
-    if done == 5:
+    if what == "prepare" and done == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 load(sys.argv[1], 16, sys.argv[2], progress)
 """
@@ -155,6 +175,7 @@ def test_two_loads_at_once_prepare_once(folder, cache):
     for thread in threads:
         thread.join()
     assert calls.count(("prepare", 12)) == 1
+    assert calls.count(("hash", 1)) == 1
     assert calls.count(("read", 12)) == 2
     assert_equal_slices(results[0], results[1])
 
@@ -170,7 +191,9 @@ def test_a_damaged_copy_is_named(folder, cache):
 def test_progress_counts_slices(folder, cache):
     calls = []
     load(folder, 16, cache, progress=lambda *call: calls.append(call))
-    assert calls == [(what, row, 12) for what in ("prepare", "read") for row in range(1, 13)]
+    files = len(find_source(folder).files)
+    hashed = [("hash", done, files) for done in range(1, files + 1)]
+    assert calls == hashed + [(what, row, 12) for what in ("prepare", "read") for row in range(1, 13)]
 
 
 LIGHT = """

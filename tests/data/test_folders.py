@@ -33,7 +33,7 @@ def test_class_folders_may_be_named_in_many_ways(tmp_path, names):
     raws = read_all(forms.write_classes(tmp_path, tiny, names))
     assert [raw.label for raw in raws] == [slice_.label for slice_ in tiny]
     assert [raw.id for raw in raws] == ["1", "2", "3", "4", "5", "6"]
-    assert all(raw.known() == {"label"} for raw in raws)
+    assert all(raw.known() - {"side"} == {"label"} for raw in raws)
 
 
 def test_class_folders_are_upright(tmp_path):
@@ -124,7 +124,7 @@ def test_a_path_that_names_two_classes_is_refused(tmp_path, name):
 def test_the_classes_are_those_of_the_folders_below_the_structure(tmp_path, names, classes):
     source = find_source(forms.write_classes(tmp_path, forms.make_slices(6), names))
     assert source.classes == classes
-    assert source.known == {"label"}
+    assert source.known - {"side"} == {"label"}
     labels = [raw.label for raw in source.read()]
     assert len({(labels[row], names[row % 3]) for row in range(6)}) == len(set(names))
     assert set(labels) <= set(range(len(classes)))
@@ -158,7 +158,9 @@ def test_one_class_may_have_a_folder_on_each_side_of_the_sets_own_division(tmp_p
     forms.write_classes(tmp_path / "Testing", tiny[6:], ("meningioma_tumor", "glioma_tumor", "pituitary_tumor"))
     source = find_source(tmp_path)
     assert [raw.label for raw in source.read()] == [slice_.label for slice_ in tiny]
-    assert "Testing and Training together" in source.description
+    assert "6 in Training" in source.description
+    assert "3 in Testing" in source.description
+    assert [raw.side for raw in source.read()] == ["train"] * 6 + ["test"] * 3
 
 
 @pytest.mark.parametrize("names", [("glioma",) * 3, ("1",) * 3, ("Training/a", "Testing/a", "Testing/a"), ("x",) * 3])

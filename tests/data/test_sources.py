@@ -12,6 +12,8 @@ from PIL import Image
 
 from btjax.base.errors import InputError
 from btjax.data import raw
+from btjax.data.builder import load
+from btjax.data.contents import contents_fingerprint
 from btjax.data.raw import RawSlice
 from btjax.data.slices import CLASSES
 from btjax.data.sources import find_source
@@ -75,19 +77,39 @@ def test_the_form_is_described(tmp_path, form, words):
 
 
 @pytest.mark.parametrize("form", WRITERS)
-def test_the_fingerprint_follows_the_files(tmp_path, form):
-    folder = WRITERS[form](tmp_path / "data", forms.make_slices(6))
-    source = find_source(folder)
-    before = source.fingerprint
-    assert find_source(folder).fingerprint == before
-    for path in source.files:
-        status = path.stat()
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
-        assert find_source(folder).fingerprint != before
+def test_the_fingerprint_follows_names_and_bytes_but_neither_place_nor_time(tmp_path, form):
+    folder, cache = WRITERS[form](tmp_path / "data", forms.make_slices(6)), tmp_path / "cache"
+    cache.mkdir()
+
+    def fingerprint(place):
+        return contents_fingerprint(find_source(place), cache)
+
+    before = fingerprint(folder)
+    path = next(path for path in find_source(folder).files if path.name not in ("cvind.mat", "manifest.csv"))
+    status, held = path.stat(), path.read_bytes()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+    assert fingerprint(folder) == before
+    changed = held[:-1] + bytes([held[-1] ^ 1])
+    if path.suffix != ".zip":  # a zip whose last byte is wrong is refused
+        path.write_bytes(changed)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert find_source(folder).fingerprint == before
-    moved = folder.rename(tmp_path / "moved")
-    assert find_source(moved).fingerprint == before
+        assert fingerprint(folder) != before
+        path.write_bytes(held)
+    assert fingerprint(folder) == before
+    assert fingerprint(folder.rename(tmp_path / "moved")) == before
+
+
+def test_a_label_that_was_corrected_is_seen_under_the_same_size_and_time(tmp_path):
+    folder = forms.write_manifest(tmp_path / "data", forms.make_slices(6))
+    table = folder / "manifest.csv"
+    before, status = load(folder, 8, tmp_path / "cache"), table.stat()
+    rows = table.read_text().splitlines()
+    assert rows[1].split(",")[:2] == ["1", "1"]
+    table.write_text("\n".join([rows[0], rows[1].replace("1,1", "1,2", 1), *rows[2:]]) + "\n")
+    os.utime(table, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = load(folder, 8, tmp_path / "cache")
+    assert before.labels[0] == 0
+    assert after.labels[0] == 1
 
 
 def test_figshares_forms_have_the_papers_classes_even_where_one_is_absent(tmp_path):
@@ -140,6 +162,40 @@ def test_scaling_rounds_and_does_not_overflow():
     assert raw.scale_to_uint8(image).tolist() == [[0, 128, 255]]
     assert raw.scale_to_uint8(np.array([[0, 1, 3]], np.uint16)).tolist() == [[0, 85, 255]]
     assert raw.scale_to_uint8(np.full((2, 2), 9, np.int16)).tolist() == [[0, 0], [0, 0]]
+
+
+@given(grey_images)
+def test_the_percentile_range_is_that_of_an_independent_formula(image):
+    from skimage.exposure import rescale_intensity
+
+    low, high = np.percentile(image, [1, 99])
+    if low == high:
+        expected = raw.scale_to_uint8(image)
+    else:
+        expected = np.rint(rescale_intensity(image.astype(np.float64), (low, high), (0, 255))).astype(np.uint8)
+    np.testing.assert_array_equal(raw.scale_to_uint8(image, intensity_range="percentile"), expected)
+
+
+def test_the_percentile_range_clips_what_is_beyond_it_and_counts_the_background():
+    image = np.zeros((100, 100), np.int16)
+    image[:30] = np.arange(1, 3001).reshape(30, 100)  # a background of 70 %
+    image[0, 0], image[29, 99] = -500, 30000
+    scaled = raw.scale_to_uint8(image, intensity_range="percentile")
+    high = np.percentile(image, 99)
+    assert high == pytest.approx(2900, abs=2) and np.percentile(image, 1) == 0
+    assert scaled[0, 0] == 0 and (scaled[30:] == 0).all()
+    assert (scaled == 255).sum() == (image >= high * 254.5 / 255).sum() > 100
+    assert scaled[10, 0] == round(1001 / high * 255)
+    assert raw.scale_to_uint8(image)[10, 0] == round(1501 / 30500 * 255)
+
+
+def test_a_slice_whose_percentiles_coincide_is_scaled_by_minimum_and_maximum():
+    image = np.zeros((64, 64), np.uint16)
+    image[0, :5] = [10, 20, 30, 40, 50]
+    scaled = raw.scale_to_uint8(image, intensity_range="percentile")
+    assert scaled[0, :6].tolist() == [51, 102, 153, 204, 255, 0]
+    blank = np.full((8, 8), 7, np.uint16)
+    assert not raw.scale_to_uint8(blank, intensity_range="percentile").any()
 
 
 def test_images_are_resized_with_antialiasing():

@@ -23,25 +23,33 @@ def fake_slices(labels, patients=None, folds=None, **fields) -> Slices:
     )
 
 
+FOLDED = tuple(protocol for protocol in PROTOCOLS if protocol != "given")
+"""The protocols of several folds."""
+
+
 @pytest.fixture(scope="module")
 def cohort() -> Slices:
-    """600 slices of 120 patients; every fourth patient has a second id with a letter, in another official fold."""
+    """600 slices of 120 patients; every fourth patient has a second id with a letter, in another official fold.
+
+    Linked groups are pairs of patients of one class. A fifth of the slices is the data set's own test side.
+    """
     random = np.random.default_rng(0)
     numbers = np.repeat(np.arange(120), 5)
     letters = np.where((numbers % 4 == 0) & (random.random(600) < 0.5), "B", "")
     patients = np.array([f"MR{number:06d}{letter}" for number, letter in zip(numbers, letters, strict=True)])
     folds = (numbers + (letters == "B")) % 5 + 1
-    return fake_slices(numbers % 3, patients, folds)
+    sides = np.where(numbers % 5 == 0, "test", "train")
+    return fake_slices(numbers % 3, patients, folds, sides=sides, links=(numbers % 60).astype(np.int32))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", FOLDED)
 def test_every_row_is_held_out_in_exactly_one_fold(cohort, protocol):
     splits = [make_split(cohort, protocol, fold) for fold in range(5)]
     held_out = [split.test if protocol != "slice" else np.union1d(split.test, split.validation) for split in splits]
     assert np.array_equal(np.sort(np.concatenate(held_out)), np.arange(len(cohort)))
 
 
-@pytest.mark.parametrize(("protocol", "groups"), [("patient", "patients"), ("family", "families")])
+@pytest.mark.parametrize(("protocol", "groups"), [("patient", "patients"), ("family", "families"), ("linked", "links")])
 def test_no_group_stands_on_two_sides(cohort, protocol, groups):
     split = make_split(cohort, protocol, fold=2, seed=3)
     sides = [set(getattr(cohort, groups)[rows]) for rows in split.sides().values()]
@@ -55,6 +63,45 @@ def test_official_folds_are_the_authors_and_report_divided_families(cohort):
     families = cohort.families
     divided = {family for family in families[split.test]} & set(families[np.union1d(split.train, split.validation)])
     assert split.leaked_families >= len(divided) > 0
+
+
+def test_the_given_protocol_keeps_the_data_sets_own_test_side(cohort):
+    split = make_split(cohort, "given", seed=1)
+    assert np.array_equal(split.test, np.flatnonzero(cohort.sides == "test"))
+    held_out = len(split.validation) / np.sum(cohort.sides == "train")
+    assert held_out == pytest.approx(1 / 8, abs=0.03)
+    assert not set(cohort.families[split.validation]) & set(cohort.families[split.train])
+
+
+def test_the_given_protocol_groups_validation_rows_by_links_where_patients_are_unknown(cohort):
+    split = make_split(dataclasses.replace(cohort, patients=None), "given")
+    assert not set(cohort.links[split.validation]) & set(cohort.links[split.train])
+    with pytest.raises(InputError, match=r"links between slices are not known"):
+        make_split(dataclasses.replace(cohort, patients=None, links=None), "given")
+
+
+def test_the_given_protocol_keeps_a_validation_side(cohort):
+    sides = np.array(["train", "validation", "test"])[np.arange(600) // 5 % 3]
+    split = make_split(dataclasses.replace(cohort, sides=sides), "given")
+    for side, rows in split.sides().items():
+        assert set(sides[rows]) == {side}
+
+
+def test_a_data_set_with_training_and_validation_sides_is_tested_on_the_latter(cohort):
+    sides = np.where(cohort.sides == "test", "validation", "train")
+    split = make_split(dataclasses.replace(cohort, sides=sides), "given")
+    assert set(sides[split.test]) == {"validation"}
+    assert set(sides[split.validation]) == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("sides", "fold", "words"),
+    [(None, 0, "has no division of its own"), ("train", 0, "has train slices alone"), ("both", 1, "expected 0")],
+)
+def test_the_given_protocol_needs_two_sides(cohort, sides, fold, words):
+    told = {"both": cohort.sides, "train": np.full(600, "train"), None: None}[sides]
+    with pytest.raises(InputError, match=words):
+        make_split(dataclasses.replace(cohort, sides=told), "given", fold)
 
 
 def test_slice_protocol_counts_the_patients_it_leaks():
@@ -153,7 +200,7 @@ def test_slices_without_labels_cannot_be_split():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", FOLDED)
 def test_the_share_tested_is_what_all_folds_test(cohort, protocol):
     tested = [make_split(cohort, protocol, fold).test for fold in range(5)]
     rows = np.concatenate(tested)

@@ -51,7 +51,7 @@ def final_bits(folder: pathlib.Path) -> list[bytes]:
     """The bytes of the best variables, and with them those of the last state."""
     run = btjax.Run(folder)
     config = run.config
-    slices, _ = load_data(config.data)
+    slices = load_data(config.data).slices
     split = btjax.make_split(slices, config.data.protocol, config.data.fold, config.data.folds, config.split_seed)
     from btjax.training.loop import Examples, Trainer
 
@@ -97,7 +97,7 @@ def test_the_report_holds_its_numbers_with_protocol_counts_and_interval(finished
 
 def test_the_restored_model_predicts_what_the_report_says(finished):
     restored = btjax.restore(finished)
-    slices, _ = load_data(restored.config.data)
+    slices = load_data(restored.config.data).slices
     split = btjax.make_split(slices, "patient", seed=1)
     probabilities = restored.probabilities(slices.images[split.test])
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)

@@ -18,6 +18,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
     ("command", "flags"),
     [
         ("cnn", ["--widths", "--epochs", "--[no]resume", "--data_dir", "--split_seed"]),
+        ("cnn", ["--intensity_range", "--[no]head_mask", "--class_weights", "--intensity"]),
         ("vgg16", ["--weights", "--head", "--layer_rates"]),
         ("unet", ["--stage", "--skip_dropout", "--classifier_epochs"]),
         ("saliency", ["--methods", "--baseline", "--checkpoint"]),

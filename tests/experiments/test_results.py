@@ -158,10 +158,10 @@ def test_runs_of_a_protocol_fold_and_seed_take_the_place_of_earlier_ones(monkeyp
     ]
 
 
-def test_a_folder_without_a_report_is_named(tmp_path, capsys, monkeypatch):
+def test_a_folder_without_a_report_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["results", "--name=x", str(tmp_path)])
-    assert results.main() == 2
-    assert f"{tmp_path}/report.json: not found" in capsys.readouterr().err
+    with pytest.raises(InputError, match=f"{tmp_path}/report.json: not found"):
+        results.main()
 
 
 def test_results_files_name_no_folder_of_the_machine_that_wrote_them():

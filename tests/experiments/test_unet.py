@@ -120,6 +120,7 @@ def test_the_classifier_can_begin_with_the_autoencoders_encoder(environment, fin
         (["--stage=figures"], "no autoencoder in {folder}; run --stage=autoencoder first"),
         (["--stage=classifier", "--classifier_start=autoencoder"], "no autoencoder in {folder}"),
         (["--image_size=48"], "--image_size=48: the U-Net expects a power of two"),
+        (["--class_weights=balanced"], "--class_weights=balanced: an autoencoder has no classes, expected none"),
         (["--eval_only"], "--eval_only: the U-Net's is --stage=figures"),
     ],
 )

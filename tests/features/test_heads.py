@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from btjax.base.errors import InputError
-from btjax.features.heads import HEADS, Head, fit_head, load_head
+from btjax.features.heads import HEADS, WEIGHTED, Head, fit_head, load_head
 
 RANDOM = np.random.default_rng(0)
 
@@ -62,3 +62,28 @@ def test_what_is_no_head_is_one_clear_line(damage, tmp_path):
     with pytest.raises(InputError, match=r"head\.skops") as caught:
         load_head(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_balanced_weights_are_scikit_learns_and_help_the_smallest_class(name):
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    random = np.random.default_rng(1)
+    labels = np.repeat(np.arange(3, dtype=np.int32), (20, 150, 150))
+    features = (random.standard_normal((320, 3)) + 1.2 * np.eye(3)[labels]).astype(np.float32)
+    rows = random.permutation(320)
+    train, validation = rows[:240], rows[240:]
+    plain = fit_head(name, features, labels, train, validation)
+    head = fit_head(name, features, labels, train, validation, class_weights="balanced")
+    single = HEADS[name][0](head.setting).set_params(class_weight="balanced")
+    expected = make_pipeline(StandardScaler(), single).fit(features[train], labels[train])
+    np.testing.assert_array_equal(head.logits(features).argmax(axis=1), expected.predict(features))
+    found, before = ((one.logits(features)[labels == 0].argmax(axis=1) == 0).mean() for one in (head, plain))
+    assert found > before
+
+
+def test_nearest_neighbours_have_no_loss_to_weigh():
+    features, labels = separable()
+    with pytest.raises(InputError, match="--class_weights=balanced: --head=knn has no loss to weigh, expected none"):
+        fit_head("knn", features, labels, np.arange(60), np.arange(60, 90), class_weights="balanced")

@@ -111,7 +111,7 @@ def test_it_reports_with_intervals_and_keeps_its_predictions(trained):
 
 def test_it_is_restored_and_predicts_what_it_kept(trained):
     config, run = trained
-    slices, _ = load(config)
+    slices = load(config)
     again = btjax.restore(run.folder)
     np.testing.assert_allclose(again.logits(slices.images), run.predictions.logits, rtol=1e-4, atol=1e-5)
     assert again.variables["batch_stats"]["conv"]
@@ -145,14 +145,14 @@ def test_it_is_evaluated_again_with_the_same_numbers(trained):
 @pytest.mark.parametrize("method", ["gradient", "grad_cam", "integrated_gradients", "occlusion", "guided_backprop"])
 def test_it_is_explained(trained, method):
     config, run = trained
-    slices, _ = load(config)
+    slices = load(config)
     maps = btjax.explain(run, slices.images[:2], method)
     assert maps.shape == (2, 32, 32) and np.isfinite(maps).all() and np.any(maps)
 
 
 def test_relevance_propagation_refuses_it_and_names_the_stage(trained):
     config, run = trained
-    slices, _ = load(config)
+    slices = load(config)
     with pytest.raises(InputError, match="'conv'"):
         btjax.explain(run, slices.images[:1], "lrp_epsilon")
 
@@ -182,4 +182,4 @@ def test_the_command_line_trains_a_system_of_another_file(tmp_path):
 def load(config):
     from btjax.data.dataset import load_data
 
-    return load_data(config.data)
+    return load_data(config.data).slices

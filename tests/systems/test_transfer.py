@@ -12,6 +12,7 @@ from btjax.models.vgg16 import CONVOLUTIONS, VGG16
 from btjax.systems.config import Config
 from btjax.systems.system import Place
 from btjax.systems.transfer import TransferConfig, prepare_transfer
+from btjax.training.balance import balanced_weights
 from btjax.training.config import TrainingConfig
 from btjax.training.loop import Trainer
 from btjax.training.step import make_predict
@@ -131,3 +132,23 @@ def test_a_classical_head_needs_features(tmp_path, weights):
     with pytest.raises(InputError, match="--head=svm: needs features"):
         prepare("random", tmp_path, head="svm")
     assert prepare(weights, tmp_path, head="svm").head == "svm"
+
+
+def test_a_head_that_cannot_weigh_classes_is_refused_before_features_are_computed(tmp_path, weights):
+    config = make_config(weights, FROZEN, head="knn").replace("training.class_weights", "balanced")
+    with pytest.raises(InputError, match="--class_weights=balanced: --head=knn has no loss to weigh, expected none"):
+        prepare_transfer(config, SLICES, blob_split(SLICES), Place(tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_classes_are_weighed_on_features_as_on_slices(weights, cache):
+    prepared = prepare(weights, cache)
+    trainer = Trainer(
+        prepared.task,
+        TrainingConfig(epochs=1, layer_rates=FROZEN, class_weights="balanced"),
+        prepared.examples,
+        0,
+        pretrained=prepared.pretrained,
+    )
+    labels = SLICES.labels[blob_split(SLICES).train]
+    np.testing.assert_array_equal(trainer.class_weights, balanced_weights(labels))

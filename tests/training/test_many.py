@@ -233,7 +233,7 @@ def test_all_folds_leaves_a_complete_run_for_each_fold(cnn, tmp_path):
         restored = btjax.restore(folder / f"fold_{fold}")
         assert restored.config.data.fold == fold
         report = json.loads((folder / f"fold_{fold}" / "report.json").read_text())
-        slices, _ = load_data(restored.config.data)
+        slices = load_data(restored.config.data).slices
         split = btjax.make_split(slices, "patient", fold, 3)
         predictions = restored.probabilities(slices.images[split.test]).argmax(1)
         assert report["test"]["accuracy"] == pytest.approx((predictions == slices.labels[split.test]).mean())

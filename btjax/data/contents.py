@@ -1,0 +1,82 @@
+"""What the files of a source hold, in one hash: the key of its prepared copies.
+
+Files are read and hashed once. As long as their names, sizes, inodes, and times of modification and of change are the
+same, the hash is remembered; the time of change is the system's own and cannot be set back as a modification time can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from btjax.base.errors import InputError
+from btjax.base.files import only_process, write_whole
+from btjax.data.classes import CLASSES
+from btjax.data.raw import in_order
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from btjax.base.progress import ProgressCallback
+    from btjax.data.raw import Source
+
+_FOLDER = "contents"
+
+
+def contents_fingerprint(source: Source, cache: pathlib.Path, progress: ProgressCallback | None = None) -> str:
+    """24 hexadecimal digits of everything that decides what is read from a source.
+
+    These are its files' names and bytes, its classes, and what it knows of a slice. Where the folder stands and when
+    its files were written does not count.
+
+    Args:
+      source: the source.
+      cache: an existing folder; what was hashed is remembered there.
+      progress: called as `progress("hash", done, total)`.
+
+    Raises:
+      InputError: a file cannot be read.
+    """
+    known = cache / _FOLDER / _state(source)
+    if known.exists():
+        return known.read_text(encoding="ascii")
+    known.parent.mkdir(exist_ok=True)
+    with only_process(known.parent / "lock"):
+        if not known.exists():  # another process may have hashed the same files meanwhile
+            fingerprint = _fingerprint(source, progress)
+            write_whole(known, lambda beside: beside.write_text(fingerprint, encoding="ascii"))
+    return known.read_text(encoding="ascii")
+
+
+def _fingerprint(source: Source, progress: ProgressCallback | None) -> str:
+    digest = hashlib.sha256(repr((source.description, sorted(source.known))).encode())
+    if source.classes != CLASSES:
+        digest.update(repr(source.classes).encode())
+    files = sorted(set(source.files))
+    for done, (path, contents) in enumerate(zip(files, in_order(_hash, files), strict=True), start=1):
+        digest.update(repr((os.path.relpath(path, source.folder), contents)).encode("utf-8", "surrogateescape"))
+        if progress is not None:
+            progress("hash", done, len(files))
+    return digest.hexdigest()[:24]
+
+
+def _hash(path: pathlib.Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file") from error
+
+
+def _state(source: Source) -> str:
+    """A hash of what the file system says of the files, and of how they are read."""
+    entries = []
+    for path in source.files:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file") from error
+        entries.append((str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+    what = repr((source.description, sorted(source.known), source.classes, sorted(entries)))
+    return hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest()[:32]

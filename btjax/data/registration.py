@@ -1,0 +1,124 @@
+"""Laying pairs of slices over each other: whether two are the same slice, cropped, rescaled or flipped."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from btjax.data.views import SIDE, even_contrast
+
+STAGES = ((32, 1.0, 8), (64, 0.5, 4))
+"""Side in pixels, smoothing, and number of steps of the registration's stages."""
+
+
+def flipped(images: np.ndarray, flip: np.ndarray) -> np.ndarray:
+    """Images [N, H, W], each flipped by its own number: 0 none, 1 left to right, 2 top to bottom, 3 both."""
+    turned = images.copy()
+    turned[flip == 1] = images[flip == 1][:, :, ::-1]
+    turned[flip == 2] = images[flip == 2][:, ::-1]
+    turned[flip == 3] = images[flip == 3][:, ::-1, ::-1]
+    return turned
+
+
+def box_map(from_box: np.ndarray, to_box: np.ndarray) -> np.ndarray:
+    """Affine maps, float32 [P, 2, 3], that take boxes (top, bottom, left, right) [P, 4] to others."""
+    maps = np.zeros((len(from_box), 2, 3), np.float32)
+    for axis, (first, last) in enumerate(((0, 1), (2, 3))):
+        scale = (to_box[:, last] - to_box[:, first]) / (from_box[:, last] - from_box[:, first])
+        maps[:, axis, axis] = scale
+        maps[:, axis, 2] = to_box[:, first] - scale * from_box[:, first]
+    return maps
+
+
+def register(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Refines affine maps and says how well the images then agree (inverse compositional Lucas-Kanade).
+
+    Args:
+      fixed: uint8 [P, SIDE, SIDE].
+      moving: uint8 [P, SIDE, SIDE].
+      maps: float32 [P, 2, 3], places (down, across) in `fixed`, in shares of its side, to places in `moving`.
+
+    Returns:
+      float32 [P], the correlation of the images' fine contrast where both show something, 0 where the maps went
+      astray; and the refined maps.
+
+    Source:
+      S. Baker and I. Matthews, "Lucas-Kanade 20 years on", IJCV 56(3), 2004.
+    """
+    for side, blur, steps in STAGES:
+        one, other = (even_contrast(_halved(images, side), side / 16, blur) for images in (fixed, moving))
+        maps = _refine(one, other, maps, steps)
+    one, other = (even_contrast(images, 2.5) for images in (fixed, moving))
+    sampled, inside = _sample(other, maps)
+    weight = inside * (_busy(fixed).reshape(len(fixed), -1) > 0)
+    share = weight.sum(axis=1) / np.maximum((_busy(fixed) > 0).sum(axis=(1, 2)), 1)
+    scores = _correlation(one.reshape(len(one), -1), sampled, weight)
+    size = maps[:, 0, 0] * maps[:, 1, 1] - maps[:, 0, 1] * maps[:, 1, 0]
+    astray = (share < 0.5) | (size < 0.25) | (size > 4) | ~np.isfinite(scores)
+    return np.where(astray, 0, scores).astype(np.float32), maps
+
+
+def _halved(images: np.ndarray, side: int) -> np.ndarray:
+    """Images [P, SIDE, SIDE] at a side that divides SIDE, by means."""
+    step = SIDE // side
+    return images.reshape(len(images), side, step, side, step).astype(np.float32).mean(axis=(2, 4))
+
+
+def _busy(images: np.ndarray) -> np.ndarray:
+    """Where an image shows more than background: float32 [P, H, W], 1 or 0."""
+    levels = images.astype(np.float32)
+    return (levels > 0.15 * np.percentile(levels, 90, axis=(1, 2), keepdims=True)).astype(np.float32)
+
+
+def _grid(side: int) -> np.ndarray:
+    """The pixels' middles, float32 [2, side * side], in shares of the side."""
+    return (np.indices((side, side)).reshape(2, -1).astype(np.float32) + np.float32(0.5)) / np.float32(side)
+
+
+def _sample(images: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images [P, H, H] at the places that maps take the grid to, bilinear [P, H * H]; and 1 where that is inside."""
+    count, side = len(images), images.shape[1]
+    places = (maps[:, :, :2] @ _grid(side) + maps[:, :, 2:]) * np.float32(side) - np.float32(0.5)
+    inside = ((places >= 0) & (places <= side - 1)).all(axis=1)
+    places = np.clip(np.nan_to_num(places), 0, side - 1.001)
+    low = places.astype(np.int32)
+    down, across = np.moveaxis(places - low, 1, 0)
+    index = low[:, 0] * side + low[:, 1] + (np.arange(count, dtype=np.int32) * side * side)[:, None]
+    flat = images.reshape(-1)
+    upper = flat[index] * (1 - across) + flat[index + 1] * across
+    lower = flat[index + side] * (1 - across) + flat[index + side + 1] * across
+    return upper * (1 - down) + lower * down, inside.astype(np.float32)
+
+
+def _refine(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray, steps: int) -> np.ndarray:
+    """Takes `steps` steps of the registration at the images' own size."""
+    count, side = len(fixed), fixed.shape[1]
+    down, across = (np.gradient(fixed, axis=axis).reshape(count, -1) * np.float32(side) for axis in (1, 2))
+    row, column = _grid(side) - np.float32(0.5)
+    steepest = np.stack([down * row, down * column, down, across * row, across * column, across], axis=1)
+    flat = fixed.reshape(count, -1)
+    last = np.broadcast_to(np.array([0, 0, 1], np.float32), (count, 1, 3))
+    centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]], np.float32)
+    back = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]], np.float32)
+    for _ in range(steps):
+        sampled, inside = _sample(moving, maps)
+        weighted = steepest * inside[:, None]
+        hessian = weighted @ steepest.transpose(0, 2, 1)
+        # A little of the trace keeps images without contrast solvable.
+        ridge = 1e-4 * np.trace(hessian, axis1=1, axis2=2)[:, None, None] + np.float32(1e-3)
+        slope = weighted @ (sampled - flat)[..., None]
+        change = np.linalg.solve(hessian + ridge * np.eye(6, dtype=np.float32), slope)[..., 0]
+        change = np.clip(change, -0.15, 0.15).reshape(count, 2, 3)
+        change = np.concatenate([change + np.eye(2, 3, dtype=np.float32), last], axis=1)
+        whole = np.concatenate([maps, last], axis=1)
+        maps = (whole @ centre @ np.linalg.inv(change) @ back)[:, :2].astype(np.float32)
+    return maps
+
+
+def _correlation(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted correlation of rows [P, n]."""
+    total = np.maximum(weight.sum(axis=1, keepdims=True), 1)
+    one = one - (one * weight).sum(axis=1, keepdims=True) / total
+    other = other - (other * weight).sum(axis=1, keepdims=True) / total
+    product = (one * other * weight).sum(axis=1)
+    lengths = np.sqrt((one * one * weight).sum(axis=1) * (other * other * weight).sum(axis=1))
+    return product / np.maximum(lengths, 1e-6)
