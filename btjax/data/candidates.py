@@ -154,7 +154,9 @@ def _laid_over(views: Views, pairs: np.ndarray, ways: np.ndarray) -> np.ndarray:
     across, up = np.isin(table[:, 0], (1, 3)), table[:, 0] >= 2
     boxes[across, 2:] = 1 - boxes[across][:, [3, 2]]
     boxes[up, :2] = 1 - boxes[up][:, [1, 0]]
-    windows = np.stack([window_of(views.boxes[row], WINDOWS[way]) for row, way in zip(answering, table[:, 1], strict=True)])
+    windows = np.stack(
+        [window_of(views.boxes[row], WINDOWS[way]) for row, way in zip(answering, table[:, 1], strict=True)]
+    )
     return register(views.frame[answering], moving, box_map(windows, boxes))[0]
 
 

@@ -61,7 +61,7 @@ def colour_maps() -> dict[str, ColourMap]:
     for name in matplotlib.colormaps:
         colours = matplotlib.colormaps[name]
         if colours.N >= 64 and not name.endswith("_r"):
-            tables[name] = colours(np.linspace(0, 1, 256), bytes=True)[:, :3].copy()
+            tables[name] = colours(np.arange(256) / 255, bytes=True)[:, :3].copy()
     names = [*_COMMON, *sorted(tables.keys() - set(_COMMON))]
     found = {}
     for name in names:

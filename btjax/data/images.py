@@ -124,8 +124,8 @@ def _at_the_ends(pixels: np.ndarray) -> bool:
     """Whether nearly all pixels lie at the lowest or the highest level, and some at each: a mask saved with loss."""
     low, high = float(pixels.min()), float(pixels.max())
     margin = 0.02 * (high - low)
-    top = np.count_nonzero(pixels >= high - margin) / pixels.size
-    bottom = np.count_nonzero(pixels <= low + margin) / pixels.size
+    top = int(np.count_nonzero(pixels >= high - margin)) / pixels.size
+    bottom = int(np.count_nonzero(pixels <= low + margin)) / pixels.size
     return top + bottom > 0.96 and min(top, bottom) > 0.002
 
 
@@ -134,4 +134,4 @@ def _has_white_border(pixels: np.ndarray) -> bool:
     if pixels.dtype != np.uint8 or pixels[0, 0] < 200:
         return False
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return bool(border.min() >= 200 and np.ptp(border) <= 16)
+    return int(border.min()) >= 200 and int(np.ptp(border)) <= 16

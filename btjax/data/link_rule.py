@@ -84,9 +84,7 @@ def neighbour_scores(features: np.ndarray, pairs: np.ndarray, rows: int) -> np.n
     return 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
 
 
-def join(
-    rows: int, pairs: np.ndarray, scores: np.ndarray, kinds: np.ndarray, strict: float = STRICT
-) -> np.ndarray:
+def join(rows: int, pairs: np.ndarray, scores: np.ndarray, kinds: np.ndarray, strict: float = STRICT) -> np.ndarray:
     """The groups of linked slices, int32 [rows], numbered in the order of their first slices.
 
     Copies and near-duplicates always join. Links between neighbours are taken from the strongest to the weakest; one

@@ -9,7 +9,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from btjax.base.errors import InputError, foreign
 
@@ -207,7 +207,7 @@ def _are_copies(path: pathlib.Path, count: int) -> bool:
     return True
 
 
-def _deep_png(path: pathlib.Path, image: Image.Image) -> Raster:
+def _deep_png(path: pathlib.Path, image: ImageFile.ImageFile) -> Raster:
     """A PNG of 16-bit colours: Pillow gives the upper bytes, or the lower ones when it is told the other byte order."""
     tile = image.tile[0]
     if tile[3] not in ("RGB;16B", "RGBA;16B"):
@@ -221,7 +221,7 @@ def _deep_png(path: pathlib.Path, image: Image.Image) -> Raster:
     return Raster(bands) if bands.shape[-1] == 3 else _split(bands)
 
 
-def _most(image: Image.Image) -> int:
+def _most(image: ImageFile.ImageFile) -> int:
     """The largest value of a PPM."""
     args = image.tile[0][3]
     return args[-1] if isinstance(args, tuple) and isinstance(args[-1], int) else 255

@@ -207,7 +207,9 @@ def flip_signs() -> np.ndarray:
 
 def _coarse(images: np.ndarray) -> np.ndarray:
     even = even_contrast(images, 4.0, 1.0)
-    return unit(np.stack([np.asarray(Image.fromarray(one).resize((_COARSE,) * 2, Image.Resampling.BOX)) for one in even]))
+    return unit(
+        np.stack([np.asarray(Image.fromarray(one).resize((_COARSE,) * 2, Image.Resampling.BOX)) for one in even])
+    )
 
 
 def _tones(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
