@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from btjax.base.errors import InputError, foreign
-from btjax.base.files import cache_folder, readable_errors, write_json
+from btjax.base.files import CACHE_EXPECTED, cache_folder, make_cache, write_json
 from btjax.data.orientation import AXES, RESAMPLED, are_square, check_spacing, square_pixels
 from btjax.data.parts import Found, Part, recent
 from btjax.data.pseudonyms import pseudonym
@@ -221,8 +221,9 @@ def _look_once(
     except (OSError, ValueError, TypeError, KeyError):
         pass  # not there, or written by another version: looked at again
     look = _look(path, mask, load)
-    with readable_errors(cache):
-        kept.parent.mkdir(parents=True, exist_ok=True)
+    make_cache(cache)
+    with foreign(f"{cache}: nothing can be kept there", CACHE_EXPECTED):
+        kept.parent.mkdir(exist_ok=True)
         write_json(kept, dataclasses.asdict(look))
     return look
 

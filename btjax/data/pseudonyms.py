@@ -14,8 +14,8 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from btjax.base.errors import InputError
-from btjax.base.files import cache_folder, only_process, readable_errors, write_whole
+from btjax.base.errors import InputError, foreign
+from btjax.base.files import CACHE_EXPECTED, cache_folder, make_cache, only_process, write_whole
 
 if TYPE_CHECKING:
     import pathlib
@@ -41,9 +41,9 @@ def read_salt(cache_dir: str | os.PathLike | None = None) -> bytes:
         return _long_enough(given.encode(), f"${SALT_VARIABLE}")
     cache = cache_folder(cache_dir)
     path = cache / SALT_FILE
-    with readable_errors(cache):
+    make_cache(cache)
+    with foreign(f"{cache}: the secret of patients' pseudonyms cannot be kept there", CACHE_EXPECTED):
         if not path.exists():
-            cache.mkdir(parents=True, exist_ok=True)
             with only_process(cache / f"{SALT_FILE}.lock"):
                 if not path.exists():
                     write_whole(path, _write_secret)
