@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import pathlib
 import re
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ _TAGS = (
     "TemporalPositionIdentifier ImagePositionPatient ImageOrientationPatient PixelSpacing PixelAspectRatio "
     "NumberOfFrames Rows Columns SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
 ).split()
+_ORDERS = ("TemporalPositionIdentifier", "EchoNumbers", "AcquisitionNumber", "InstanceNumber")
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _IMAGES = re.compile(r"\bImage Storage\b")
 _LOCALIZER = re.compile(r"locali[sz]er|topogram|(?<![a-z])(scouts?|survey|loc)(?![a-z])", re.IGNORECASE)
@@ -118,10 +120,7 @@ def _kind(dataset: Dataset, path: pathlib.Path) -> tuple[str, str]:
 
 def _frame(dataset: Dataset, path: pathlib.Path, kind: str, index: int | None) -> Frame:
     """The frame of this number, from what the file says of it, of all frames, and at its top, in this order."""
-    places = []
-    if index is not None or dataset.get("PerFrameFunctionalGroupsSequence"):
-        places += [item for item in [_item(dataset, "PerFrameFunctionalGroupsSequence", index or 0)] if item]
-        places += [item for item in [_item(dataset, "SharedFunctionalGroupsSequence", 0)] if item]
+    places = _groups(dataset, index or 0)
 
     def told(group: str, name: str, length: int) -> tuple[float, ...] | None:
         for place in places:
@@ -135,9 +134,7 @@ def _frame(dataset: Dataset, path: pathlib.Path, kind: str, index: int | None) -
     if index is not None and not places:
         point = None  # one position at the top cannot be that of every frame
     turn = turn_of(directions[:3], directions[3:]) if directions else None
-    position = None
-    if turn and point:
-        position = round(math.fsum(a * b for a, b in zip(point, turn.normal, strict=True)), 3)
+    position = round(math.fsum(map(operator.mul, point, turn.normal)), 3) if turn and point else None
     spacing = told("PixelMeasuresSequence", "PixelSpacing", 2) or _numbers(dataset.get("PixelAspectRatio"), 2)
     if spacing is not None:
         check_spacing(spacing, str(path))
@@ -145,7 +142,6 @@ def _frame(dataset: Dataset, path: pathlib.Path, kind: str, index: int | None) -
     slope, intercept = told(values, "RescaleSlope", 1), told(values, "RescaleIntercept", 1)
     centre, width = told("FrameVOILUTSequence", "WindowCenter", 1), told("FrameVOILUTSequence", "WindowWidth", 1)
     instance = _whole(dataset.get("InstanceNumber"))
-    orders = ("TemporalPositionIdentifier", "EchoNumbers", "AcquisitionNumber", "InstanceNumber")
     identifier = str(dataset.get("PatientID") or "").strip()
     uid = str(dataset.get("SOPInstanceUID") or "")
     return Frame(
@@ -158,12 +154,21 @@ def _frame(dataset: Dataset, path: pathlib.Path, kind: str, index: int | None) -
         same=(uid, index, instance, point, path.stat().st_size) if uid else None,
         turn=turn,
         position=position,
-        order=(*(_whole(dataset.get(name)) or 0 for name in orders), index or 0),
+        order=(*(_whole(dataset.get(name)) or 0 for name in _ORDERS), index or 0),
         number=None if instance is None and index is None else (instance or 0, index or 0),
         spacing=None if spacing is None else (spacing[0], spacing[1]),
         rescale=None if slope is None else (slope[0], intercept[0] if intercept else 0.0),
         window=None if centre is None or width is None else (centre[0], width[0]),
     )
+
+
+def _groups(dataset: Dataset, index: int) -> list[Dataset]:
+    """What a file of several frames says of one of them, then of all; nothing where it has no such groups."""
+    found = (
+        _item(dataset, "PerFrameFunctionalGroupsSequence", index),
+        _item(dataset, "SharedFunctionalGroupsSequence", 0),
+    )
+    return [item for item in found if item is not None]
 
 
 def _item(dataset: Dataset, name: str, index: int) -> Dataset | None:

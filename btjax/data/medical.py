@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PLANES = tuple(AXES)
 
+_ONE = {"image": "an image", "DICOM": "a DICOM file", "NIfTI": "a NIfTI volume"}
+
 
 @dataclasses.dataclass(frozen=True)
 class MedicalOptions:
@@ -171,5 +173,7 @@ def _check_alone(folder: pathlib.Path, forms: Mapping[str, Sequence[pathlib.Path
     """
     counts = {form: len(paths) for form, paths in forms.items() if paths}
     if len(counts) > 1 and (labelled or "image" in counts):
-        found = " and ".join(f"{count} {form} files" for form, count in counts.items())
-        raise InputError(f"{folder}: found {found}, expected files of one form")
+        rare, common = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        common = common if common != rare else next(form for form in counts if form != rare)
+        found = f"is one of {counts[rare]} {rare} files among {counts[common]} {common} files"
+        raise InputError(f"{forms[rare][0]}: {found} in {folder}, expected {_ONE[common]} like them")

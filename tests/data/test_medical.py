@@ -112,11 +112,11 @@ def test_one_slice_in_two_classes_is_refused(tmp_path, forms):
 def test_several_forms_in_one_folder_are_refused_but_for_scans_without_labels(tmp_path, forms):
     write_patients(forms, tmp_path, [("glioma", "1"), ("no_tumor", "2")])
     forms.write_nifti(tmp_path / "glioma" / "x.nii", forms.head((8, 9, 3)))
-    assert "4 DICOM files and 1 NIfTI files" in refusal(tmp_path)
+    assert "x.nii: is one of 1 NIfTI files among 4 DICOM files" in refusal(tmp_path)
     source = find_source(tmp_path, labelled=False)
     assert len(source) == 7 and source.description.startswith("DICOM files and NIfTI volumes")
     Image.new("L", (4, 4)).save(tmp_path / "screen.png")
-    assert "1 image files" in refusal(tmp_path, labelled=False)
+    assert "screen.png: is one of 1 image files" in refusal(tmp_path, labelled=False)
 
 
 @pytest.mark.parametrize(("name", "package"), [("a.dcm", "pydicom"), ("a.nii.gz", "nibabel")])
@@ -131,7 +131,7 @@ def test_nothing_of_the_extra_is_imported_where_it_is_not_needed(tmp_path):
     (tmp_path / "glioma").mkdir()
     (tmp_path / "no_tumor").mkdir()
     for name in ("glioma/1.png", "no_tumor/2.png"):
-        Image.new("L", (4, 4)).save(tmp_path / name)
+        Image.linear_gradient("L").save(tmp_path / name)
     program = (
         "import sys; import btjax; from btjax.data.sources import find_source; "
         f"list(find_source({str(tmp_path)!r}).read()); "
