@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from btjax.base.errors import InputError
-from btjax.base.files import expanded, write_json
+from btjax.base.files import check_writable, expanded, make_folder, strangers, write_json
 from btjax.base.progress import Observer, told
 from btjax.data.dataset import PHANTOM, DataSet, load_data
 from btjax.reports.external import external_figures, external_page
@@ -56,8 +56,9 @@ def evaluate_on(
     """
     run = run if isinstance(run, Run) else restore(run)
     place = RunFolder(expanded(folder))
-    if place.path.exists() and (not place.path.is_dir() or any(place.path.iterdir())):
-        raise InputError(f"--workdir={folder}: not empty, expected a new folder")
+    check_writable(place.path, "--workdir=")
+    if others := strangers(place.path):
+        raise InputError(f"--workdir={folder}: not empty (found {others[0].name}), expected a new folder")
     with told(observer) as watching:
         own = _load_own(run, own_dir, watching, cache_dir) if links else None
         config = run.config.replace("data.data_dir", data_dir)
@@ -65,7 +66,7 @@ def evaluate_on(
         external = open_external(run, None if own is None else own.slices, other.slices, watching, cache_dir)
         info = DataInfo(other.form, data_dir, data_dir == PHANTOM, other.notes)
         report = external_report(run, own, info, external)
-        place.path.mkdir(parents=True, exist_ok=True)
+        make_folder(place.path, "--workdir=")
         figures = external_figures(report, external)
         for name, figure in figures.items():
             place.write_figure(name, figure)
