@@ -36,6 +36,7 @@ def viridis(grey):
 @given(grey_images)
 def test_viridis_is_undone_to_the_same_colours(grey):
     found = colour.undo_viridis(viridis(grey))
+    assert found is not None
     np.testing.assert_array_equal(viridis(found), viridis(grey))
     assert np.abs(found.astype(int) - grey).max() <= 1
 
