@@ -9,9 +9,14 @@ which prints them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from btjax.data.similarity import FEATURES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NEAR = 0.85
 """Correlation after registration from which two slices are near-duplicates."""
@@ -41,19 +46,28 @@ COEFFICIENTS = (0.0,) * (len(FEATURES) + 2 * len(LEVELS))
 INTERCEPT = 0.0
 
 
-def level_features(features: np.ndarray, pairs: np.ndarray, rows: int) -> np.ndarray:
+def level_features(
+    features: np.ndarray,
+    pairs: np.ndarray,
+    rows: int,
+    *,
+    usual: Sequence[float] = USUAL,
+    highest: Sequence[float] = HIGHEST,
+) -> np.ndarray:
     """How alike the two slices of a pair are to candidates that are no neighbours, float32 [P, 2 * len(LEVELS)].
 
     Args:
       features: of `pair_features`, float32 [P, F].
       pairs: int [P, 2], every candidate pair.
       rows: number of slices.
+      usual: see `USUAL`.
+      highest: see `HIGHEST`.
     """
     columns = []
-    for name, usual, highest in zip(LEVELS, USUAL, HIGHEST, strict=True):
+    for name, middle, most in zip(LEVELS, usual, highest, strict=True):
         values = np.tile(features[:, FEATURES.index(name)].astype(np.float64), 2)
-        level = _levels(pairs.T.ravel(), values, rows, usual)
-        both = np.minimum(level[pairs], highest)
+        level = _levels(pairs.T.ravel(), values, rows, middle)
+        both = np.minimum(level[pairs], most)
         columns += [both.max(axis=1), both.min(axis=1)]
     return np.stack(columns, axis=1).astype(np.float32)
 

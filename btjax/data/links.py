@@ -8,12 +8,11 @@ Three kinds of pairs: `copy`, the same pixels; `near`, one slice under crop, res
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from btjax.base.files import cache_folder, readable_errors, write_whole
+from btjax.base.files import cache_folder, make_cache, write_whole
 from btjax.data.candidates import Sides, copy_pairs, near_pairs, neighbour_candidates
 from btjax.data.link_rule import NEAR, NEIGHBOUR, join, neighbour_scores
 from btjax.data.similarity import pair_features
@@ -21,6 +20,7 @@ from btjax.data.views import Views, joined, make_views
 
 if TYPE_CHECKING:
     import os
+    import pathlib
 
     from btjax.base.progress import ProgressCallback
     from btjax.data.slices import Slices
@@ -172,11 +172,9 @@ def load_links(
     kept = _read(path, len(slices))
     if kept is not None:
         return kept
-    with readable_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_cache(folder)
     links = link_slices(slices, progress)
-    with readable_errors(folder):
-        write_whole(path, lambda beside: _write(beside, links))
+    write_whole(path, lambda beside: _write(beside, links))
     return links
 
 

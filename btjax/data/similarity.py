@@ -25,11 +25,12 @@ FEATURES = (
 )  # fmt: skip
 """Names of the features of a pair, in their order.
 
-Of each view (the whole frame; the head's box): `still`, mean correlation of 8 x 8 patches at the same place; `moved`, the
-same for the best common shift of all; `best`, each patch at its own best shift; `wander`, how much these shifts differ;
-`grey`, `even` and `wide`, correlations of the whole image: of its grey levels, of its contrast at a fine and a wide scale.
-Then differences, as square roots: of the heads' boxes, of their edges (the two that agree best), of the grey levels of the
-head and the background, of the noise, of the histograms; `overlap` is the heads' intersection over union.
+Of each view (the whole frame; the head's box): `still`, mean correlation of 8 x 8 patches at the same place; `moved`,
+the same for the best common shift of all; `best`, each patch at its own best shift; `wander`, how much these shifts
+differ; `grey`, `even` and `wide`, correlations of the whole image: of its grey levels, of its contrast at a fine and a
+wide scale. `overlap` is the heads' intersection over union. Then differences, as square roots: of the heads' sizes and
+middles, of the two edges of their boxes that agree best, of the grey levels of the head and of the background, of the
+noise, of the histograms.
 """
 
 
@@ -95,7 +96,7 @@ def _wholes_of(images: np.ndarray) -> list[np.ndarray]:
 
 
 def _patch_features(image: np.ndarray, others: np.ndarray, heads: np.ndarray | None) -> np.ndarray:
-    """float32 [K, 4] of one image [SIDE, SIDE] and the patches of K others; `heads` bool [K, SIDE, SIDE] are weights."""
+    """float32 [K, 4] of an image [SIDE, SIDE] and the patches of K others; weights `heads` bool [K, SIDE, SIDE]."""
     count, width = len(others), 2 * SHIFT + 1
     padded = np.pad(image, SHIFT, mode="edge")
     views = np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE)).reshape(-1, SIDE, SIDE)
@@ -123,7 +124,7 @@ def _plain_features(views: Views, pairs: np.ndarray) -> np.ndarray:
         heads = views.masks.reshape(len(views), -1)
         both, either = (heads[one] & heads[other]).sum(axis=1), (heads[one] | heads[other]).sum(axis=1)
         first, second = views.boxes[one].astype(np.float64), views.boxes[other].astype(np.float64)
-        sizes = [np.abs(np.log((a[:, 1::2] - a[:, ::2]) / (b[:, 1::2] - b[:, ::2]))) for a, b in [(first, second)]][0]
+        sizes = np.abs(np.log((first[:, 1::2] - first[:, ::2]) / (second[:, 1::2] - second[:, ::2])))
         middles = np.abs((first[:, 1::2] + first[:, ::2]) - (second[:, 1::2] + second[:, ::2])) / 2
         edges = np.sort(np.abs(first - second), axis=1)[:, :2]
         tones = np.abs(views.tones[one] - views.tones[other])

@@ -92,7 +92,9 @@ def saliency_report(
       The report; and the scores of every slice, empty where there are no masks.
     """
     subject, tested = explained.subject, explained.subject.tested
-    scorable = tested.masks is not None and bool(_scorable(tested.masks).any())
+    # The controls and the area that a map selects need tumours among the training slices too.
+    sides = (tested.masks, subject.trained.masks)
+    scorable = all(masks is not None and _scorable(masks).any() for masks in sides)
     localised, values = localisation(explained, progress) if scorable else (None, {})
     zeros = {name: count_zero_maps(found) for name, (_, found) in explained.maps.items()}
     report = SaliencyReport(
@@ -143,6 +145,8 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
     places = np.cumsum(scored) - 1  # a test slice's place among the scored ones
     for name, (rows, found) in _counted(explained.maps.items(), "scores", progress):
         kept = scored[rows]
+        if not kept.any():  # of the few slices that a costly method explains none need have a tumour
+            continue
         part = places[rows[kept]]
         values[name] = score_maps(found[kept], masks[rows[kept]], area_share=area_share)
         patients, columns = subject.clusters[rows[kept]], {group: column[part] for group, column in groups.items()}
