@@ -29,8 +29,10 @@ slices at 0.84 and 0.95 when saved with quality 30."""
 
 _FEW_COLOURS = 16
 _FOLD = 64
-_CANDIDATES = 3
+_CANDIDATES = 6
 _SAMPLE = 256
+_RIVAL, _DISAGREE = 1.4, 12.0
+"""A second map whose mean squared distance is at most so many times the best one's must give nearly the same levels."""
 
 _FAINT, _PLAIN, _STRONG = 12, 32, 64
 """Differences between the largest and the smallest of red, green and blue. Up to `_FAINT` is rounding; up to `_PLAIN`
@@ -143,8 +145,6 @@ def _nearest(colours: np.ndarray, name: str) -> tuple[np.ndarray, float] | None:
     other = map_codes[grey] != codes
     if not other.any():
         return grey, 0.0
-    if colour_maps()[name].folded:
-        return None
     unique, inverse, counts = np.unique(codes[other], return_inverse=True, return_counts=True)
     if len(unique) < _FEW_COLOURS and 2 * np.count_nonzero(other) > other.size:
         return None
@@ -177,17 +177,22 @@ def find_map(colours: np.ndarray) -> tuple[np.ndarray, str] | None:
     Returns:
       uint8 [H, W] and the name, or None if the image lies on none of the maps.
     """
-    fits, likely = [], _likely(colours)
-    for name in likely:
-        found = _nearest(colours, name)
-        if found is not None:
-            fits.append((found[1], name, found[0]))
-        if found is not None and found[1] == 0:
-            break
-    # Where a map that comes near itself again fits best without being exact, another would give wrong levels.
-    if not fits or (colour_maps()[likely[0]].folded and fits[-1][0] > 0):
+    fits = sorted(
+        (
+            (found[1], order, name, found[0])
+            for order, name in enumerate(_likely(colours))
+            if (found := _nearest(colours, name))
+        ),
+        key=lambda fit: fit[:2],
+    )
+    if not fits:
         return None
-    _, name, grey = min(fits, key=lambda fit: fit[0])
+    square, _, name, grey = fits[0]
+    if square > 0 and colour_maps()[name].folded:
+        return None
+    for other, _, _, levels in fits[1:]:
+        if other <= _RIVAL * square and np.abs(levels.astype(np.int16) - grey).mean() > _DISAGREE:
+            return None  # whichever is taken may be wrong, and luma says so
     # White all around is a figure's margin, which is the bright end of hot and its like.
     if _border(grey).mean() > 191 and _border(colours).min() < 250:
         return 255 - grey, f"{name}_r"

@@ -123,12 +123,11 @@ def _has_shades(line: np.ndarray) -> bool:
     """Whether a line holds several shades between dark and bright: then the picture is no mask, which is soon seen."""
     if line.dtype != np.uint8:
         return False
-    low, high = int(line.min()), int(line.max())
-    if high - low < 32:
-        return False
+    levels = line[:: 1 + line.size // 128].tobytes()
+    low, high = min(levels), max(levels)
     margin = (high - low) // 12
-    between = line[(line > low + margin) & (line < high - margin)]
-    return 10 * between.size > line.size and len(set(between[:: 1 + between.size // 64].tolist())) > _FEW_LEVELS
+    between = [level for level in levels if low + margin < level < high - margin]
+    return high - low >= 32 and 10 * len(between) > len(levels) and len(set(between)) > _FEW_LEVELS
 
 
 def _at_the_ends(pixels: np.ndarray) -> bool:

@@ -41,7 +41,7 @@ def test_grey_files_of_every_mode_give_the_same_pixels_without_a_remark(tmp_path
 
 def test_a_picture_is_frozen():
     with pytest.raises(AttributeError):
-        Picture(GREY).remarks = ("x",)
+        setattr(Picture(GREY), "remarks", ("x",))  # noqa: B010
 
 
 def test_viridis_with_an_opaque_alpha_is_undone(tmp_path):
