@@ -9,15 +9,30 @@ import sys
 import msgspec
 import numpy as np
 import pytest
+import scipy.ndimage
 from PIL import Image
 
 import btjax
 from btjax.base.errors import InputError
 from btjax.data.phantom import make_phantom
+from btjax.data.slices import Slices
 from btjax.studies.external import ExternalReport, match_classes
 
 SIZE = 64
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def pictures(count, seed):
+    """Slices of three classes in turn, uint8 [count, SIZE, SIZE]: smooth noise, so that no two are alike."""
+    noise = np.random.default_rng(seed).random((count, SIZE, SIZE))
+    smooth = scipy.ndimage.gaussian_filter(noise, (0, 3, 3), mode="wrap")
+    low, high = smooth.min((1, 2), keepdims=True), smooth.max((1, 2), keepdims=True)
+    return Slices(
+        images=np.rint((smooth - low) / (high - low) * 255).astype(np.uint8),
+        labels=(np.arange(count) % 3).astype(np.int32),
+        ids=np.arange(count).astype(str),
+        sizes=np.full((count, 2), SIZE, np.int32),
+    )
 
 
 def write(folder, slices, rows, names):
@@ -36,14 +51,14 @@ def places(tmp_path_factory):
     The other has 12 new slices of each class under other spellings, 5 copies of the run's own, and 4 without a tumour.
     """
     folder = tmp_path_factory.mktemp("evaluate")
-    own, new = make_phantom(12, 3, SIZE, seed=1), make_phantom(12, 1, SIZE, seed=2)
-    write(folder / "own", own, range(len(own)), btjax.CLASSES)
-    other = write(folder / "other", new, range(len(new)), ("Meningioma", "glioma_tumor", "pituitary tumour"))
+    own, new = pictures(108, seed=1), pictures(40, seed=2)
+    write(folder / "own", own, range(108), btjax.CLASSES)
+    other = write(folder / "other", new, range(36), ("Meningioma", "glioma_tumor", "pituitary tumour"))
     for row in range(5):
         Image.fromarray(own.images[row]).save(other / "Meningioma" / f"copy_{row}.png")
     (other / "notumor").mkdir()
-    for row in range(4):
-        Image.fromarray(np.rot90(new.images[row]).copy()).save(other / "notumor" / f"none_{row}.png")
+    for row in range(36, 40):
+        Image.fromarray(new.images[row]).save(other / "notumor" / f"none_{row}.png")
     config = btjax.preset("cnn_demo").replace("data.data_dir", str(folder / "own"))
     for name, value in {"data.protocol": "slice", "data.image_size": SIZE, "training.epochs": 1}.items():
         config = config.replace(name, value)
