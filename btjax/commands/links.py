@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +19,7 @@ from btjax.studies.links import LinksReport, against_classes, links_report
 
 if TYPE_CHECKING:
     import os
+    import pathlib
     from collections.abc import Iterable, Sequence
 
     from btjax.data.slices import Slices
