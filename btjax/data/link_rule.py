@@ -4,8 +4,8 @@ The numbers were found on half of the families of Cheng's 3064 slices and measur
 
     python -m experiments.measure_links --data_dir=DATA --fit
 
-which prints them. `NEIGHBOUR` is where 97% of the links are of one family; `NEAR` and `STRICT` were read from the tables
-that the command prints: near-duplicates found beside wrong ones, large groups beside divided families.
+which prints them. `NEIGHBOUR` is where 97% of the links are of one family; `NEAR` and `STRICT` were read from the
+tables that the command prints: near-duplicates found beside wrong ones, large groups beside divided families.
 """
 
 from __future__ import annotations
