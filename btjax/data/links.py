@@ -128,7 +128,7 @@ def find_pairs(
     if sides.second is None:
         first[copies[:, 1]] = False
     # A slice without contrast looks like every other one.
-    shown = first & (views.frame.reshape(len(views), -1).std(axis=1) > 2)
+    shown = first & (views.frame.std(axis=(1, 2)) > 2)
     near, near_scores = near_pairs(views, sides.kept(shown), progress)
     near, near_scores = near[near_scores >= NEAR], near_scores[near_scores >= NEAR]
     near, near_scores = _without(near, near_scores, copies)
@@ -186,7 +186,7 @@ def _write(path: pathlib.Path, links: Links) -> None:
 def _read(path: pathlib.Path, rows: int) -> Links | None:
     """What was kept; None where there is nothing, or it is damaged and has to be found again."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
             links = Links(kept["pairs"], kept["scores"], kept["kinds"], kept["groups"])
     except (OSError, ValueError, KeyError, EOFError):
         return None

@@ -47,7 +47,7 @@ def pair_features(views: Views, pairs: np.ndarray, progress: ProgressCallback | 
     found = np.empty((len(pairs), len(FEATURES)), np.float32)
     per_view = len(_PATCH_FEATURES) + len(_WHOLE_FEATURES)
     rows, starts = np.unique(pairs[:, 0], return_index=True)
-    ends = [*starts[1:], len(pairs)]
+    ends = [*starts[1:], len(pairs)][: len(rows)]
     for done, (row, start, end) in enumerate(zip(rows.tolist(), starts, ends, strict=True), 1):
         others = pairs[start:end, 1]
         for view, images in enumerate((views.frame, views.head)):
@@ -81,7 +81,7 @@ def _even_patches(patches: np.ndarray) -> np.ndarray:
 def _patches_of(images: np.ndarray) -> np.ndarray:
     """float16 [N, patches, PATCH * PATCH]."""
     parts = [_even_patches(_cut(images[rows])).astype(np.float16) for rows in blocks(len(images))]
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.zeros((0, (SIDE // PATCH) ** 2, PATCH**2), np.float16)
 
 
 def _wholes_of(images: np.ndarray) -> list[np.ndarray]:
@@ -92,7 +92,7 @@ def _wholes_of(images: np.ndarray) -> list[np.ndarray]:
         wide = even_contrast(block, 8.0, 2.0)
         for part, values in zip(parts, (block, even_contrast(block, 4.0, 0.7), wide[:, 1::4, 1::4]), strict=True):
             part.append(unit(values).astype(np.float16))
-    return [np.concatenate(part) for part in parts]
+    return [np.concatenate(part) if part else np.zeros((0, 1), np.float16) for part in parts]
 
 
 def _patch_features(image: np.ndarray, others: np.ndarray, heads: np.ndarray | None) -> np.ndarray:
@@ -118,10 +118,9 @@ def _patch_features(image: np.ndarray, others: np.ndarray, heads: np.ndarray | N
 
 def _plain_features(views: Views, pairs: np.ndarray) -> np.ndarray:
     """float32 [P, 11], the features after those of the two views."""
-    parts = []
+    parts, heads = [], views.masks.reshape(len(views), SIDE * SIDE)
     for rows in blocks(len(pairs), 4096):
         one, other = pairs[rows].T
-        heads = views.masks.reshape(len(views), -1)
         both, either = (heads[one] & heads[other]).sum(axis=1), (heads[one] | heads[other]).sum(axis=1)
         first, second = views.boxes[one].astype(np.float64), views.boxes[other].astype(np.float64)
         sizes = np.abs(np.log((first[:, 1::2] - first[:, ::2]) / (second[:, 1::2] - second[:, ::2])))

@@ -13,7 +13,7 @@ from btjax.data import link_rule
 from btjax.data.candidates import Sides, near_pairs, neighbour_candidates
 from btjax.data.links import Links, link_slices
 from btjax.data.similarity import FEATURES, pair_features
-from btjax.data.views import make_views
+from btjax.data.views import joined, make_views
 from btjax.studies.link_truth import CHANGES, GroupScores, both, changed_copies, consecutive, group_scores, halves
 
 if TYPE_CHECKING:
@@ -173,13 +173,37 @@ def fit(slices: Slices, progress: ProgressCallback | None = None) -> dict[str, A
       InputError: see `known_halves`.
     """
     half = slices.take(known_halves(slices)[0])
+    copies, _ = changed_copies(half)
     views, rows = make_views(half.images, progress), Sides(np.arange(len(half)))
-    near, agreement = near_pairs(views, rows, progress)
-    duplicates = {tuple(pair) for pair in near[agreement >= link_rule.NEAR].tolist()}
+    doubled = joined(views, make_views(copies.images, progress))
+    near, agreement = near_pairs(doubled, Sides(np.arange(len(doubled))), progress)
+    own = (agreement >= link_rule.NEAR) & (near < len(half)).all(axis=1)
+    duplicates = {tuple(pair) for pair in near[own].tolist()}
     pairs = neighbour_candidates(views, rows, progress)
     pairs = pairs[[tuple(pair) not in duplicates for pair in pairs.tolist()]]
     features = pair_features(views, pairs, progress)
-    return fit_rule(half, pairs, features)
+    return fit_rule(half, pairs, features) | {"near": near_table(near, agreement, len(half))}
+
+
+def near_table(pairs: np.ndarray, agreement: np.ndarray, count: int) -> list[dict[str, float]]:
+    """Recall and precision of near-duplicates for some values of `NEAR`.
+
+    Args:
+      pairs: int [P, 2] among `count` slices followed by a changed copy of each.
+      agreement: float32 [P].
+      count: number of slices.
+    """
+    right, rows = pairs[:, 0] % count == pairs[:, 1] % count, []
+    for threshold in np.arange(0.80, 0.951, 0.01):
+        linked = agreement >= threshold
+        rows.append(
+            {
+                "NEAR": round(float(threshold), 2),
+                "recall": float(right[linked].sum() / count),
+                "precision": float(right[linked].mean()) if linked.any() else 1.0,
+            }
+        )
+    return rows
 
 
 def fit_rule(slices: Slices, pairs: np.ndarray, features: np.ndarray) -> dict[str, Any]:
