@@ -7,9 +7,29 @@ from typing import Any
 from btjax.base.numbers import percent
 
 
+_ROWS = {
+    "slices": "slices",
+    "pairs": "linked pairs",
+    "true_pairs": "consecutive slices of a patient",
+    "precision": "linked pairs that are of one family",
+    "recall": "consecutive slices that are linked",
+    "groups": "groups",
+    "largest": "slices of the largest group",
+    "families": "families",
+    "mixed": "groups that mix families",
+    "mixed_slices": "slices in these",
+    "pair_precision": "pairs in a group that are of one family",
+    "plane_recall": "pairs of a family and plane in one group",
+    "homogeneity": "homogeneity",
+    "completeness": "completeness",
+}
+_SHARES = ("precision", "recall", "pair_precision", "plane_recall", "homogeneity", "completeness")
+
+
 def links_table(result: dict[str, Any]) -> str:
     """Figures of the measured half of the families beside those of all slices, and of changed copies."""
     half, whole, near = result["neighbours"], result["neighbours_of_all"], result["near"]
+    columns = [half | half["groups"], whole | whole["groups"]]
     lines = [
         f"Chosen on half of the families, measured on the other {result['families_measured']}; all slices beside them "
         "include those that the rule was chosen on.",
@@ -17,33 +37,9 @@ def links_table(result: dict[str, Any]) -> str:
         "| | measured half | all slices |",
         "|---|---|---|",
     ]
-    for name, key in (
-        ("slices", "slices"),
-        ("linked pairs", "pairs"),
-        ("consecutive slices of a patient", "true_pairs"),
-    ):
-        lines.append(f"| {name} | {half[key]} | {whole[key]} |")
-    for name, key in (
-        ("linked pairs that are of one family", "precision"),
-        ("consecutive slices that are linked", "recall"),
-    ):
-        lines.append(f"| {name} | {percent(half[key])} | {percent(whole[key])} |")
-    groups = [one["groups"] for one in (half, whole)]
-    for name, key in (
-        ("groups", "groups"),
-        ("slices of the largest group", "largest"),
-        ("families", "families"),
-        ("groups that mix families", "mixed"),
-        ("slices in these", "mixed_slices"),
-    ):
-        lines.append(f"| {name} | {groups[0][key]} | {groups[1][key]} |")
-    for name, key in (
-        ("pairs in a group that are of one family", "pair_precision"),
-        ("pairs of a family and plane in one group", "plane_recall"),
-        ("homogeneity", "homogeneity"),
-        ("completeness", "completeness"),
-    ):
-        lines.append(f"| {name} | {percent(groups[0][key])} | {percent(groups[1][key])} |")
+    for key, name in _ROWS.items():
+        cells = [percent(column[key]) if key in _SHARES else column[key] for column in columns]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
     changes = ", ".join(f"{name}: {percent(value)}" for name, value in near["recall_by_change"].items())
     lines += [
         "",
