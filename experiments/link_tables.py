@@ -6,7 +6,6 @@ from typing import Any
 
 from btjax.base.numbers import percent
 
-
 _ROWS = {
     "slices": "slices",
     "pairs": "linked pairs",
