@@ -85,7 +85,7 @@ def open_raster(path: pathlib.Path) -> Raster:
         of the first, or more than 8192 x 8192 pixels.
     """
     try:
-        with foreign(str(path), "a whole image"):
+        with foreign(str(path), "an image"):
             return _open(path)
     except InputError as error:
         cause = error.__cause__
