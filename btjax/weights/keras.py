@@ -133,16 +133,14 @@ def _legacy(root: Any) -> KerasWeights:
 def _numbered(root: Any, names: Mapping[str, str] | None) -> KerasWeights:
     """The layers of Keras 3's layout; `names` is the layer's name by the key of its group, where a config tells it."""
     groups = sorted(_groups(root, ""), key=lambda pair: [_number(part) for part in pair[0].split("/")])
-    own = {key: str(group.attrs["name"]) for key, group in groups if group.attrs.get("name")}
-    names = own if own or names is None else names
+    order = list((names or {}).values())
+    names = {key: str(group.attrs["name"]) for key, group in groups if group.attrs.get("name")} or names or {}
     layers: Layers = {}
     for key, group in groups:
-        called = _variables(_kind(key), len(group))
-        for index, variable in enumerate(called):
-            _put(layers, names.get(key, key) if names else key, variable, group[str(index)])
-    if names:
-        order = {name: place for place, name in enumerate(names.values())}
-        layers = dict(sorted(layers.items(), key=lambda pair: order.get(pair[0], len(order)))) if not own else layers
+        for index, variable in enumerate(_variables(_kind(key), len(group))):
+            _put(layers, names.get(key, key), variable, group[str(index)])
+    place = {name: number for number, name in enumerate(order)}
+    layers = dict(sorted(layers.items(), key=lambda pair: place.get(pair[0], len(place))))
     return KerasWeights(layers, bool(names))
 
 
@@ -161,7 +159,7 @@ def _groups(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _names(config: Any, prefix: str = "") -> dict[str, str]:
     """The layers' names by the keys of their groups, from an archive's config, in the order of the model."""
     counts, names = collections.Counter(), {}
-    for layer in config["config"].get("layers", ()):
+    for layer in config.get("config", {}).get("layers", ()):  # of a model of one's own class the config says nothing
         kind = _snake(layer["class_name"])
         key = prefix + (f"{kind}_{counts[kind]}" if counts[kind] else kind)
         counts[kind] += 1
