@@ -30,8 +30,7 @@ def run_guarded(name: str, main: Callable[[], None], description: str) -> None:
 
     def guarded(arguments: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder(FLAGS.cache_dir) / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
+        keep_compiled()
         if arguments[1:]:
             raise InputError(f"{arguments[1]}: is not a flag, expected --name=value")
         main()
@@ -41,6 +40,14 @@ def run_guarded(name: str, main: Callable[[], None], description: str) -> None:
 
     help_wanted = asked_for_help(sys.argv[1:])
     fail_in_one_line(name, (lambda: print(help_text(name, description))) if help_wanted else parsed)
+
+
+def keep_compiled() -> None:
+    """Keeps what takes two seconds to compile in the cache, unless JAX's own variables say where or from when."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder(FLAGS.cache_dir) / "compiled"))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
 
 
 def join_others() -> None:

@@ -24,6 +24,7 @@ from btjax.studies.saliency_rows import SaliencyReport
 from btjax.studies.unet import UNetReport
 from experiments.console import fail_in_one_line
 from experiments.findings import findings, result_lines
+from experiments.link_tables import links_table
 from experiments.tables import classifier_table, saliency_table, speed_table, unet_table, variants_table
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ def tables(results: dict[str, dict[str, Any]]) -> str:
             parts.append(f"## `{name}.flags`\n\n{unet_table(result)}")
         elif "localisation" in result:
             explained[name.removeprefix("saliency_").replace("_", ", ")] = result
+        elif "neighbours_of_all" in result:
+            parts.append(f"## Slices that belong together\n\n{links_table(result)}")
         else:
             parts.append(f"## Speed\n\n{speed_table(result)}")
     if explained:

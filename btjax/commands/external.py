@@ -90,7 +90,7 @@ def _load_own(run: Run, own_dir: str | None, observer: Observer, cache_dir: str 
         data = _load(config, "trained on", observer, cache_dir)
     except InputError as error:
         raise InputError(
-            f"{error}; the run's own data set is needed to leave its slices out: name it with --own_dir, or say --nolinks"
+            f"{error}; the run's own data set is needed to leave its slices out: name it by --own_dir, or use --nolinks"
         ) from error
     RunFolder(run.folder).check_slices(data.slices.fingerprint, f"--own_dir={config.data.data_dir}")
     return data

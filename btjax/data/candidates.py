@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from btjax.data.registration import box_map, flipped, register
+from btjax.data.registration import Sheets, box_map, make_sheets, register
 from btjax.data.views import WINDOWS, Views, blocks, flip_signs, window_of
 
 if TYPE_CHECKING:
@@ -92,23 +92,17 @@ def near_pairs(views: Views, sides: Sides, progress: ProgressCallback | None = N
       int32 [P, 2], and float32 [P], the correlation of fine contrast after registration.
     """
     rows, ways = _wave_candidates(views, sides, progress)
-    pairs, scores = [], []
+    if not len(rows):
+        return np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
+    sheets = make_sheets(views.frame)
+    scores = []
     for block in blocks(len(rows)):
-        pairs.append(rows[block])
-        scores.append(_laid_over(views, rows[block], ways[block]))
+        scores.append(_laid_over(views, sheets, rows[block], ways[block]))
         if progress is not None:
             progress("lay over each other", int(block[-1]) + 1, len(rows))
-    if not pairs:
-        return np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
-    return _best_of_each(np.concatenate(pairs), np.concatenate(scores))
-
-
-def _best_of_each(pairs: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every pair once, smaller row first, with its highest score."""
-    keys, place = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
-    best = np.zeros(len(keys), np.float32)
-    np.maximum.at(best, place.ravel(), scores)
-    return keys.astype(np.int32), best
+    pairs, scores = np.sort(rows, axis=1).astype(np.int32), np.concatenate(scores)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return pairs[order], scores[order]
 
 
 def _ways() -> list[tuple[int, int]]:
@@ -117,8 +111,8 @@ def _ways() -> list[tuple[int, int]]:
 
 
 def _wave_candidates(views: Views, sides: Sides, progress: ProgressCallback | None) -> tuple[np.ndarray, np.ndarray]:
-    """Who asked and who answered, int [M, 2], and by which of `_ways`, int [M]."""
-    signs, found, ways = flip_signs(), [], []
+    """Who asked and who answered, int [M, 2], each two slices once, and by which of `_ways`, int [M]."""
+    signs, found, ways, agreed = flip_signs(), [], [], []
     total, before = sum(len(asking) for asking, _ in sides.searches()), 0
     for asking, answering in sides.searches():
         most = min(NEAR_CANDIDATES, len(answering) - (1 if sides.second is None else 0))
@@ -137,19 +131,22 @@ def _wave_candidates(views: Views, sides: Sides, progress: ProgressCallback | No
             column = top[one, place]
             found.append(np.stack([rows[one], answering[column]], axis=1))
             ways.append(way[one, column])
+            agreed.append(best[one, column])
             if progress is not None:
                 progress("look for duplicates", before + int(block[-1]) + 1, total)
         before += len(asking)
     if not found:
         return np.zeros((0, 2), np.int64), np.zeros(0, np.int8)
-    return np.concatenate(found), np.concatenate(ways)
+    rows, order = np.concatenate(found), np.argsort(-np.concatenate(agreed), kind="stable")
+    # Of the two ways in which two slices found each other the better one is kept.
+    kept = order[np.unique(np.sort(rows[order], axis=1), axis=0, return_index=True)[1]]
+    return rows[kept], np.concatenate(ways)[kept]
 
 
-def _laid_over(views: Views, pairs: np.ndarray, ways: np.ndarray) -> np.ndarray:
+def _laid_over(views: Views, sheets: Sheets, pairs: np.ndarray, ways: np.ndarray) -> np.ndarray:
     """How well pairs (who asked, who answered) agree, float32 [P]."""
     table = np.array(_ways())[ways]
     asking, answering = pairs.T
-    moving = flipped(views.frame[asking], table[:, 0])
     boxes = views.boxes[asking].copy()
     across, up = np.isin(table[:, 0], (1, 3)), table[:, 0] >= 2
     boxes[across, 2:] = 1 - boxes[across][:, [3, 2]]
@@ -157,11 +154,11 @@ def _laid_over(views: Views, pairs: np.ndarray, ways: np.ndarray) -> np.ndarray:
     windows = np.stack(
         [window_of(views.boxes[row], WINDOWS[way]) for row, way in zip(answering, table[:, 1], strict=True)]
     )
-    return register(views.frame[answering], moving, box_map(windows, boxes))[0]
+    return register(sheets.take(answering), sheets.take(asking, table[:, 0]), box_map(windows, boxes))[0]
 
 
 def neighbour_candidates(views: Views, sides: Sides, progress: ProgressCallback | None = None) -> np.ndarray:
-    """Pairs that look alike at low resolution, int32 [P, 2], sorted: the nearest `NEIGHBOUR_CANDIDATES` of each slice."""
+    """Pairs that look alike at low resolution, int32 [P, 2], sorted; see `NEIGHBOUR_CANDIDATES`."""
     from sklearn.neighbors import NearestNeighbors
 
     found = []

@@ -4,19 +4,25 @@ The numbers were found on half of the families of Cheng's 3064 slices and measur
 
     python -m experiments.measure_links --data_dir=DATA --fit
 
-which prints them.
+which prints them. `NEIGHBOUR` is where 97% of the links are of one family; `NEAR` and `STRICT` were read from the
+tables that the command prints: near-duplicates found beside wrong ones, large groups beside divided families.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from btjax.data.similarity import FEATURES
 
-NEAR = 0.85
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NEAR = 0.89
 """Correlation after registration from which two slices are near-duplicates."""
 
-NEIGHBOUR = 0.5
+NEIGHBOUR = 0.666
 """Probability from which two slices are neighbours."""
 
 STRICT = 0.95
@@ -31,29 +37,68 @@ RANKS = (8, 30)
 LINKS_TO_MERGE = 2
 """How many links between neighbours below `STRICT` join two groups that each have several slices."""
 
-USUAL = (0.25, 0.25)
+USUAL = (0.33, 0.385)
 """The level of a slice with fewer candidates than that, and the highest that is taken, for each of `LEVELS`."""
-HIGHEST = (0.5, 0.5)
+HIGHEST = (0.431, 0.47)
 
-COEFFICIENTS = (0.0,) * (len(FEATURES) + 2 * len(LEVELS))
+COEFFICIENTS = (
+    10.83,
+    -14.92,
+    24.37,
+    -1.433,
+    20.82,
+    2.726,
+    -1.364,
+    9.43,
+    0.8849,
+    14.67,
+    -6.778,
+    22.81,
+    -14.08,
+    -8.633,
+    4.79,
+    4.547,
+    5.901,
+    -6.696,
+    -8.099,
+    7.209,
+    2.157,
+    -9.352,
+    -2.438,
+    0.6572,
+    -4.512,
+    -10.39,
+    3.914,
+    -23.49,
+    -18.4,
+)  # fmt: skip
 """Of the logistic regression: the features, then the higher and the lower of the two slices' levels for each level."""
 
-INTERCEPT = 0.0
+INTERCEPT = -19.06
 
 
-def level_features(features: np.ndarray, pairs: np.ndarray, rows: int) -> np.ndarray:
+def level_features(
+    features: np.ndarray,
+    pairs: np.ndarray,
+    rows: int,
+    *,
+    usual: Sequence[float] = USUAL,
+    highest: Sequence[float] = HIGHEST,
+) -> np.ndarray:
     """How alike the two slices of a pair are to candidates that are no neighbours, float32 [P, 2 * len(LEVELS)].
 
     Args:
       features: of `pair_features`, float32 [P, F].
       pairs: int [P, 2], every candidate pair.
       rows: number of slices.
+      usual: see `USUAL`.
+      highest: see `HIGHEST`.
     """
     columns = []
-    for name, usual, highest in zip(LEVELS, USUAL, HIGHEST, strict=True):
+    for name, middle, most in zip(LEVELS, usual, highest, strict=True):
         values = np.tile(features[:, FEATURES.index(name)].astype(np.float64), 2)
-        level = _levels(pairs.T.ravel(), values, rows, usual)
-        both = np.minimum(level[pairs], highest)
+        level = _levels(pairs.T.ravel(), values, rows, middle)
+        both = np.minimum(level[pairs], most)
         columns += [both.max(axis=1), both.min(axis=1)]
     return np.stack(columns, axis=1).astype(np.float32)
 

@@ -8,13 +8,11 @@ Three kinds of pairs: `copy`, the same pixels; `near`, one slice under crop, res
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from btjax.base.errors import foreign
-from btjax.base.files import CACHE_EXPECTED, cache_folder, write_whole
+from btjax.base.files import cache_folder, make_cache, write_whole
 from btjax.data.candidates import Sides, copy_pairs, near_pairs, neighbour_candidates
 from btjax.data.link_rule import NEAR, NEIGHBOUR, join, neighbour_scores
 from btjax.data.similarity import pair_features
@@ -22,6 +20,7 @@ from btjax.data.views import Views, joined, make_views
 
 if TYPE_CHECKING:
     import os
+    import pathlib
 
     from btjax.base.progress import ProgressCallback
     from btjax.data.slices import Slices
@@ -129,7 +128,7 @@ def find_pairs(
     if sides.second is None:
         first[copies[:, 1]] = False
     # A slice without contrast looks like every other one.
-    shown = first & (views.frame.reshape(len(views), -1).std(axis=1) > 2)
+    shown = first & (views.frame.std(axis=(1, 2)) > 2)
     near, near_scores = near_pairs(views, sides.kept(shown), progress)
     near, near_scores = near[near_scores >= NEAR], near_scores[near_scores >= NEAR]
     near, near_scores = _without(near, near_scores, copies)
@@ -173,11 +172,9 @@ def load_links(
     kept = _read(path, len(slices))
     if kept is not None:
         return kept
-    with foreign(f"{folder}: cannot keep anything there", CACHE_EXPECTED):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_cache(folder)
     links = link_slices(slices, progress)
-    with foreign(f"{folder}: cannot keep anything there", CACHE_EXPECTED):
-        write_whole(path, lambda beside: _write(beside, links))
+    write_whole(path, lambda beside: _write(beside, links))
     return links
 
 
@@ -189,7 +186,7 @@ def _write(path: pathlib.Path, links: Links) -> None:
 def _read(path: pathlib.Path, rows: int) -> Links | None:
     """What was kept; None where there is nothing, or it is damaged and has to be found again."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
             links = Links(kept["pairs"], kept["scores"], kept["kinds"], kept["groups"])
     except (OSError, ValueError, KeyError, EOFError):
         return None

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from btjax.data.views import SIDE, even_contrast
+from btjax.data.views import SIDE, blocks, even_contrast
 
-STAGES = ((32, 1.0, 8), (64, 0.5, 4))
-"""Side in pixels, smoothing, and number of steps of the registration's stages."""
+ROUGH = 32
+"""Side in pixels of the rough stage."""
+
+ROUGH_STEPS, FINE_STEPS = 7, 3
+"""Steps of the registration at each of the two stages."""
+
+PROMISING = 0.6
+"""Correlation after the rough stage below which a pair is given up."""
 
 
 def flipped(images: np.ndarray, flip: np.ndarray) -> np.ndarray:
@@ -29,44 +37,78 @@ def box_map(from_box: np.ndarray, to_box: np.ndarray) -> np.ndarray:
     return maps
 
 
-def register(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Refines affine maps and says how well the images then agree (inverse compositional Lucas-Kanade).
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sheets:
+    """What is laid over each other of N slices; all are float16 [N, side, side] but `shown`, which is bool.
+
+    Attributes:
+      rough: even contrast at `ROUGH` pixels a side.
+      fine: even contrast at `SIDE` pixels a side, smoothed.
+      detail: even contrast at `SIDE` pixels a side, narrow: what the final correlation is of.
+      shown: where a slice shows more than background, at `SIDE` pixels a side.
+    """
+
+    rough: np.ndarray
+    fine: np.ndarray
+    detail: np.ndarray
+    shown: np.ndarray
+
+    def take(self, rows: np.ndarray, flip: np.ndarray | None = None) -> Sheets:
+        """Those of some rows, each flipped by its number; see `flipped`."""
+        parts = [getattr(self, field.name)[rows] for field in dataclasses.fields(self)]
+        return Sheets(*(parts if flip is None else [flipped(part, flip) for part in parts]))
+
+
+def make_sheets(frames: np.ndarray) -> Sheets:
+    """The sheets of slices, uint8 [N, SIDE, SIDE]."""
+    parts = []
+    step = SIDE // ROUGH
+    for rows in blocks(len(frames)):
+        levels = frames[rows].astype(np.float32)
+        shown = levels > 0.15 * np.percentile(levels, 90, axis=(1, 2), keepdims=True)
+        rough = levels.reshape(len(levels), ROUGH, step, ROUGH, step).mean(axis=(2, 4))
+        even = (even_contrast(rough, 2.0, 1.0), even_contrast(levels, 4.0, 0.5), even_contrast(levels, 2.5))
+        parts.append([one.astype(np.float16) for one in even] + [shown])
+    return Sheets(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def register(fixed: Sheets, moving: Sheets, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Refines affine maps and says how well the slices then agree (inverse compositional Lucas-Kanade).
+
+    Pairs that hardly agree after the rough stage are given up.
 
     Args:
-      fixed: uint8 [P, SIDE, SIDE].
-      moving: uint8 [P, SIDE, SIDE].
+      fixed: of P slices.
+      moving: of P slices.
       maps: float32 [P, 2, 3], places (down, across) in `fixed`, in shares of its side, to places in `moving`.
 
     Returns:
-      float32 [P], the correlation of the images' fine contrast where both show something, 0 where the maps went
-      astray; and the refined maps.
+      float32 [P], the correlation of the slices' detail where both show something, 0 where the maps went astray; and
+      the refined maps.
 
     Source:
       S. Baker and I. Matthews, "Lucas-Kanade 20 years on", IJCV 56(3), 2004.
     """
-    for side, blur, steps in STAGES:
-        one, other = (even_contrast(_halved(images, side), side / 16, blur) for images in (fixed, moving))
-        maps = _refine(one, other, maps, steps)
-    one, other = (even_contrast(images, 2.5) for images in (fixed, moving))
-    sampled, inside = _sample(other, maps)
-    weight = inside * (_busy(fixed).reshape(len(fixed), -1) > 0)
-    share = weight.sum(axis=1) / np.maximum((_busy(fixed) > 0).sum(axis=(1, 2)), 1)
-    scores = _correlation(one.reshape(len(one), -1), sampled, weight)
+    rough, maps = _refine(fixed.rough, moving.rough, maps, ROUGH_STEPS)
+    scores = np.zeros(len(maps), np.float32)
+    kept = np.flatnonzero(rough >= PROMISING)
+    if len(kept):
+        fixed, moving = fixed.take(kept), moving.take(kept)
+        _, maps[kept] = _refine(fixed.fine, moving.fine, maps[kept], FINE_STEPS)
+        scores[kept] = _agreement(fixed, moving, maps[kept])
+    return scores, maps
+
+
+def _agreement(fixed: Sheets, moving: Sheets, maps: np.ndarray) -> np.ndarray:
+    """The correlation of detail where both slices show something; 0 where too little overlaps or a map is absurd."""
+    sampled, inside = _sample(moving.detail.astype(np.float32), maps)
+    shown = fixed.shown.reshape(len(maps), -1)
+    weight = inside * shown
+    share = weight.sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
+    scores = _correlation(fixed.detail.astype(np.float32).reshape(len(maps), -1), sampled, weight)
     size = maps[:, 0, 0] * maps[:, 1, 1] - maps[:, 0, 1] * maps[:, 1, 0]
     astray = (share < 0.5) | (size < 0.25) | (size > 4) | ~np.isfinite(scores)
-    return np.where(astray, 0, scores).astype(np.float32), maps
-
-
-def _halved(images: np.ndarray, side: int) -> np.ndarray:
-    """Images [P, SIDE, SIDE] at a side that divides SIDE, by means."""
-    step = SIDE // side
-    return images.reshape(len(images), side, step, side, step).astype(np.float32).mean(axis=(2, 4))
-
-
-def _busy(images: np.ndarray) -> np.ndarray:
-    """Where an image shows more than background: float32 [P, H, W], 1 or 0."""
-    levels = images.astype(np.float32)
-    return (levels > 0.15 * np.percentile(levels, 90, axis=(1, 2), keepdims=True)).astype(np.float32)
+    return np.where(astray, 0, scores).astype(np.float32)
 
 
 def _grid(side: int) -> np.ndarray:
@@ -84,14 +126,17 @@ def _sample(images: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarra
     down, across = np.moveaxis(places - low, 1, 0)
     index = low[:, 0] * side + low[:, 1] + (np.arange(count, dtype=np.int32) * side * side)[:, None]
     flat = images.reshape(-1)
-    upper = flat[index] * (1 - across) + flat[index + 1] * across
-    lower = flat[index + side] * (1 - across) + flat[index + side + 1] * across
-    return upper * (1 - down) + lower * down, inside.astype(np.float32)
+    first, third = flat.take(index), flat.take(index + side)
+    upper = first + (flat.take(index + 1) - first) * across
+    lower = third + (flat.take(index + side + 1) - third) * across
+    return upper + (lower - upper) * down, inside.astype(np.float32)
 
 
-def _refine(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray, steps: int) -> np.ndarray:
-    """Takes `steps` steps of the registration at the images' own size."""
+def _refine(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Takes `steps` steps of the registration; the correlation before the last of them, and the maps."""
+    fixed, moving = fixed.astype(np.float32), moving.astype(np.float32)
     count, side = len(fixed), fixed.shape[1]
+    scores = np.zeros(count, np.float32)
     down, across = (np.gradient(fixed, axis=axis).reshape(count, -1) * np.float32(side) for axis in (1, 2))
     row, column = _grid(side) - np.float32(0.5)
     steepest = np.stack([down * row, down * column, down, across * row, across * column, across], axis=1)
@@ -101,6 +146,7 @@ def _refine(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray, steps: int)
     back = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]], np.float32)
     for _ in range(steps):
         sampled, inside = _sample(moving, maps)
+        scores = _correlation(flat, sampled, inside)
         weighted = steepest * inside[:, None]
         hessian = weighted @ steepest.transpose(0, 2, 1)
         # A little of the trace keeps images without contrast solvable.
@@ -111,7 +157,7 @@ def _refine(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray, steps: int)
         change = np.concatenate([change + np.eye(2, 3, dtype=np.float32), last], axis=1)
         whole = np.concatenate([maps, last], axis=1)
         maps = (whole @ centre @ np.linalg.inv(change) @ back)[:, :2].astype(np.float32)
-    return maps
+    return scores, maps
 
 
 def _correlation(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarray:

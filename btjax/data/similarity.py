@@ -25,11 +25,12 @@ FEATURES = (
 )  # fmt: skip
 """Names of the features of a pair, in their order.
 
-Of each view (the whole frame; the head's box): `still`, mean correlation of 8 x 8 patches at the same place; `moved`, the
-same for the best common shift of all; `best`, each patch at its own best shift; `wander`, how much these shifts differ;
-`grey`, `even` and `wide`, correlations of the whole image: of its grey levels, of its contrast at a fine and a wide scale.
-Then differences, as square roots: of the heads' boxes, of their edges (the two that agree best), of the grey levels of the
-head and the background, of the noise, of the histograms; `overlap` is the heads' intersection over union.
+Of each view (the whole frame; the head's box): `still`, mean correlation of 8 x 8 patches at the same place; `moved`,
+the same for the best common shift of all; `best`, each patch at its own best shift; `wander`, how much these shifts
+differ; `grey`, `even` and `wide`, correlations of the whole image: of its grey levels, of its contrast at a fine and a
+wide scale. `overlap` is the heads' intersection over union. Then differences, as square roots: of the heads' sizes and
+middles, of the two edges of their boxes that agree best, of the grey levels of the head and of the background, of the
+noise, of the histograms.
 """
 
 
@@ -46,7 +47,7 @@ def pair_features(views: Views, pairs: np.ndarray, progress: ProgressCallback | 
     found = np.empty((len(pairs), len(FEATURES)), np.float32)
     per_view = len(_PATCH_FEATURES) + len(_WHOLE_FEATURES)
     rows, starts = np.unique(pairs[:, 0], return_index=True)
-    ends = [*starts[1:], len(pairs)]
+    ends = [*starts[1:], len(pairs)][: len(rows)]
     for done, (row, start, end) in enumerate(zip(rows.tolist(), starts, ends, strict=True), 1):
         others = pairs[start:end, 1]
         for view, images in enumerate((views.frame, views.head)):
@@ -80,7 +81,7 @@ def _even_patches(patches: np.ndarray) -> np.ndarray:
 def _patches_of(images: np.ndarray) -> np.ndarray:
     """float16 [N, patches, PATCH * PATCH]."""
     parts = [_even_patches(_cut(images[rows])).astype(np.float16) for rows in blocks(len(images))]
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.zeros((0, (SIDE // PATCH) ** 2, PATCH**2), np.float16)
 
 
 def _wholes_of(images: np.ndarray) -> list[np.ndarray]:
@@ -91,11 +92,11 @@ def _wholes_of(images: np.ndarray) -> list[np.ndarray]:
         wide = even_contrast(block, 8.0, 2.0)
         for part, values in zip(parts, (block, even_contrast(block, 4.0, 0.7), wide[:, 1::4, 1::4]), strict=True):
             part.append(unit(values).astype(np.float16))
-    return [np.concatenate(part) for part in parts]
+    return [np.concatenate(part) if part else np.zeros((0, 1), np.float16) for part in parts]
 
 
 def _patch_features(image: np.ndarray, others: np.ndarray, heads: np.ndarray | None) -> np.ndarray:
-    """float32 [K, 4] of one image [SIDE, SIDE] and the patches of K others; `heads` bool [K, SIDE, SIDE] are weights."""
+    """float32 [K, 4] of an image [SIDE, SIDE] and the patches of K others; weights `heads` bool [K, SIDE, SIDE]."""
     count, width = len(others), 2 * SHIFT + 1
     padded = np.pad(image, SHIFT, mode="edge")
     views = np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE)).reshape(-1, SIDE, SIDE)
@@ -117,13 +118,12 @@ def _patch_features(image: np.ndarray, others: np.ndarray, heads: np.ndarray | N
 
 def _plain_features(views: Views, pairs: np.ndarray) -> np.ndarray:
     """float32 [P, 11], the features after those of the two views."""
-    parts = []
+    parts, heads = [], views.masks.reshape(len(views), SIDE * SIDE)
     for rows in blocks(len(pairs), 4096):
         one, other = pairs[rows].T
-        heads = views.masks.reshape(len(views), -1)
         both, either = (heads[one] & heads[other]).sum(axis=1), (heads[one] | heads[other]).sum(axis=1)
         first, second = views.boxes[one].astype(np.float64), views.boxes[other].astype(np.float64)
-        sizes = [np.abs(np.log((a[:, 1::2] - a[:, ::2]) / (b[:, 1::2] - b[:, ::2]))) for a, b in [(first, second)]][0]
+        sizes = np.abs(np.log((first[:, 1::2] - first[:, ::2]) / (second[:, 1::2] - second[:, ::2])))
         middles = np.abs((first[:, 1::2] + first[:, ::2]) - (second[:, 1::2] + second[:, ::2])) / 2
         edges = np.sort(np.abs(first - second), axis=1)[:, :2]
         tones = np.abs(views.tones[one] - views.tones[other])

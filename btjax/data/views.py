@@ -136,9 +136,10 @@ def head_mask(frame: np.ndarray) -> np.ndarray:
     if not bright.any():
         return np.ones(frame.shape, bool)
     found = smooth > 0.25 * smooth[bright].mean()
-    parts, count = scipy.ndimage.label(found)  # pyright: ignore[reportGeneralTypeIssues]
-    areas = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    return scipy.ndimage.binary_fill_holes(parts == 1 + int(areas.argmax()))  # pyright: ignore[reportReturnType]
+    parts = np.empty(frame.shape, np.int32)
+    scipy.ndimage.label(found, output=parts)
+    largest = 1 + int(np.bincount(parts.ravel())[1:].argmax())
+    return np.asarray(scipy.ndimage.binary_fill_holes(parts == largest))
 
 
 def head_box(mask: np.ndarray) -> np.ndarray:
@@ -207,9 +208,8 @@ def flip_signs() -> np.ndarray:
 
 def _coarse(images: np.ndarray) -> np.ndarray:
     even = even_contrast(images, 4.0, 1.0)
-    return unit(
-        np.stack([np.asarray(Image.fromarray(one).resize((_COARSE,) * 2, Image.Resampling.BOX)) for one in even])
-    )
+    size = (_COARSE, _COARSE)
+    return unit(np.stack([np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BOX)) for one in even]))
 
 
 def _tones(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -217,7 +217,7 @@ def _tones(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
     import scipy.ndimage
 
     inside = np.percentile(frame[mask], [10, 25, 50, 75, 90])
-    outside = ~scipy.ndimage.binary_dilation(mask, iterations=3)
+    outside = ~np.asarray(scipy.ndimage.binary_dilation(mask, iterations=3), bool)
     behind = np.percentile(frame[outside], [10, 50, 90]) if outside.sum() > 25 else np.zeros(3)
     values = frame.astype(np.float32)
     noise = (values - scipy.ndimage.gaussian_filter(values, 0.7))[mask].std()

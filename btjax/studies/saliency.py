@@ -137,8 +137,7 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
     }
     sizes, edges = lesion_sizes(masks[scored].mean(axis=(1, 2)))
     groups = {"class": np.array(subject.run.classes)[subject.labels[scored]], "size": sizes}
-    if tested.planes is not None:
-        groups["plane"] = tested.planes[scored]
+    groups |= {} if tested.planes is None else {"plane": tested.planes[scored]}
     values: dict[str, dict[str, np.ndarray]] = {}
     scores, comparison = [], []
     places = np.cumsum(scored) - 1  # a test slice's place among the scored ones

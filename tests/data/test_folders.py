@@ -79,7 +79,7 @@ def test_a_folder_of_other_files_is_no_class_folder_and_one_of_notes_is_passed_o
     (tmp_path / "notes" / "read.md").write_text("text")
     assert find_source(tmp_path).classes == CLASSES
     (tmp_path / "astrocytoma").mkdir()
-    (tmp_path / "astrocytoma" / "x.dcm").write_bytes(b"")
+    (tmp_path / "astrocytoma" / "x.bin").write_bytes(b"")
     assert_refused(tmp_path, "astrocytoma", "no images")
 
 

@@ -26,7 +26,7 @@ TINY = """
 def environment(tmp_path_factory):
     """Every process of this module shares one cache, so that the network is compiled once."""
     cache = tmp_path_factory.mktemp("cache")
-    return os.environ | {"BTJAX_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return os.environ | {"BTJAX_CACHE": str(cache)}
 
 
 def command(*flags) -> list[str]:

@@ -28,7 +28,7 @@ TINY = """
 def cnn(tmp_path_factory):
     """Runs the CNN's experiment with flags."""
     cache = tmp_path_factory.mktemp("cache")
-    environment = os.environ | {"BTJAX_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = os.environ | {"BTJAX_CACHE": str(cache)}
 
     def run(*flags) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "experiments.cnn", *TINY, *flags]
