@@ -120,13 +120,15 @@ def _legacy(root: Any) -> KerasWeights:
     layers: Layers = {}
     for group in _texts(root, "layer_names"):
         names = _texts(root[group], "weight_names")
-        # Of a nested model's variables the layer stands before the last slash. Keras 1 wrote none, and a layer that was
-        # built twice may have a number there that its group has not.
+        # Of a nested model's variables the layer stands before the last slash, after the models that it lies in. Keras 1
+        # wrote no slash, and a layer that was built twice may have a number there that its group has not.
         nested = len({name.rpartition("/")[0] for name in names}) > 1
+        own: Layers = {}
         for name in names:
             path, _, variable = name.rpartition("/")
-            layer = path.removeprefix(f"{group}/") if nested else group
-            _put(layers, layer, _variable(variable, layer), root[group][name])
+            layer = f"/{path}".rpartition(f"/{group}/")[2].lstrip("/") if nested else group
+            _put(own, layer, _variable(variable, layer), root[group][name])
+        layers |= {f"{group}/{layer}" if layer in layers else layer: held for layer, held in own.items()}
     return KerasWeights({layer: _depthwise(held) for layer, held in layers.items()}, True)
 
 

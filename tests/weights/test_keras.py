@@ -98,10 +98,14 @@ def test_layers_of_nested_models_are_found_in_both_layouts(tmp_path):
     write_numbered(tmp_path / "m.weights.h5", False, prefix="layers/functional/")
     assert_holds(read_keras(tmp_path / "m.weights.h5").layers, [f"functional/{kind}" for kind in KINDS])
     with h5py.File(tmp_path / "m.h5", "w") as file:
-        file.attrs["layer_names0"], file.attrs["layer_names1"] = [b"input"], ["base", "dense"]  # cut, as where long
+        file.attrs["layer_names0"], file.attrs["layer_names1"] = (
+            [b"input"],
+            ["base", "deep", "dense"],
+        )  # cut, as where long
         file.create_group("input").attrs["weight_names"] = []
         names = {
             "base": ["stem/kernel:0", "stem/bias:0", "bn/gamma:0"],
+            "deep": ["whole/deep/stem/kernel", "whole/deep/inner/kernel"],
             "dense": ["dense_3/kernel:0", "dense_3/bias:0"],
         }
         for group, own in names.items():
@@ -112,6 +116,8 @@ def test_layers_of_nested_models_are_found_in_both_layouts(tmp_path):
     assert {layer: list(held) for layer, held in found.items()} == {
         "stem": ["kernel", "bias"],
         "bn": ["gamma"],
+        "deep/stem": ["kernel"],
+        "inner": ["kernel"],
         "dense": ["kernel", "bias"],
     }
 
