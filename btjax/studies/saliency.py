@@ -128,8 +128,7 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
     if masks is None or subject.trained.masks is None:
         raise ValueError("scores need masks, which this form of the data set does not have")
     scored = _scorable(masks)
-    tumours = subject.trained.masks[_scorable(subject.trained.masks)]
-    area_share = float(tumours.mean())
+    area_share = float(subject.trained.masks[_scorable(subject.trained.masks)].mean())
     seed = explained.config.saliency_seed
     trained_labels = subject.data.labels[subject.data.split.train]
     controls = control_maps(tested.images, subject.predicted, subject.trained.masks, trained_labels, seed=seed)

@@ -120,29 +120,29 @@ def _legacy(root: Any) -> KerasWeights:
     layers: Layers = {}
     for group in _texts(root, "layer_names"):
         names = _texts(root[group], "weight_names")
-        # Of a nested model's variables the layer stands before the last slash. Keras 1 wrote none, and a layer that was
-        # built twice may have a number there that its group has not.
+        # Of a nested model's variables the layer stands before the last slash, after the models that it lies in. Keras 1
+        # wrote no slash, and a layer that was built twice may have a number there that its group has not.
         nested = len({name.rpartition("/")[0] for name in names}) > 1
+        own: Layers = {}
         for name in names:
             path, _, variable = name.rpartition("/")
-            layer = path.removeprefix(f"{group}/") if nested else group
-            _put(layers, layer, _variable(variable, layer), root[group][name])
+            layer = f"/{path}".rpartition(f"/{group}/")[2].lstrip("/") if nested else group
+            _put(own, layer, _variable(variable, layer), root[group][name])
+        layers |= {f"{group}/{layer}" if layer in layers else layer: held for layer, held in own.items()}
     return KerasWeights({layer: _depthwise(held) for layer, held in layers.items()}, True)
 
 
 def _numbered(root: Any, names: Mapping[str, str] | None) -> KerasWeights:
     """The layers of Keras 3's layout; `names` is the layer's name by the key of its group, where a config tells it."""
     groups = sorted(_groups(root, ""), key=lambda pair: [_number(part) for part in pair[0].split("/")])
-    own = {key: str(group.attrs["name"]) for key, group in groups if group.attrs.get("name")}
-    names = own if own or names is None else names
+    order = list((names or {}).values())
+    names = {key: str(group.attrs["name"]) for key, group in groups if group.attrs.get("name")} or names or {}
     layers: Layers = {}
     for key, group in groups:
-        called = _variables(_kind(key), len(group))
-        for index, variable in enumerate(called):
-            _put(layers, names.get(key, key) if names else key, variable, group[str(index)])
-    if names:
-        order = {name: place for place, name in enumerate(names.values())}
-        layers = dict(sorted(layers.items(), key=lambda pair: order.get(pair[0], len(order)))) if not own else layers
+        for index, variable in enumerate(_variables(_kind(key), len(group))):
+            _put(layers, names.get(key, key), variable, group[str(index)])
+    place = {name: number for number, name in enumerate(order)}
+    layers = dict(sorted(layers.items(), key=lambda pair: place.get(pair[0], len(place))))
     return KerasWeights(layers, bool(names))
 
 
@@ -161,7 +161,7 @@ def _groups(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _names(config: Any, prefix: str = "") -> dict[str, str]:
     """The layers' names by the keys of their groups, from an archive's config, in the order of the model."""
     counts, names = collections.Counter(), {}
-    for layer in config["config"].get("layers", ()):
+    for layer in config.get("config", {}).get("layers", ()):  # of a model of one's own class the config says nothing
         kind = _snake(layer["class_name"])
         key = prefix + (f"{kind}_{counts[kind]}" if counts[kind] else kind)
         counts[kind] += 1

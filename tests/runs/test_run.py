@@ -64,7 +64,7 @@ def test_a_run_that_never_saved_can_begin_anew_with_other_options(tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(InputError, match="not empty, and not a btjax run"):
+    with pytest.raises(InputError, match=r"not a btjax run and not empty \(found thesis\.tex"):
         RunFolder(tmp_path).check(Config.default("cnn"), False)
     with pytest.raises(InputError, match="found a file"):
         RunFolder(tmp_path / "thesis.tex").check(Config.default("cnn"), False)
@@ -79,13 +79,22 @@ def test_restoring_where_there_is_no_run_or_checkpoint_says_so(started, tmp_path
 
 
 def test_a_write_that_fails_leaves_the_previous_file_and_nothing_beside_it(started):
+    def half(beside):
+        beside.write_text("half")
+        raise RuntimeError("no room")
+
     started.write_json("report.json", {"accuracy": 0.5})
     with pytest.raises(ValueError, match="not JSON compliant"):
         started.write_json("report.json", {"accuracy": np.nan})
-    with pytest.raises(UnicodeEncodeError):
-        started.write_text("report.json", "\ud800")
+    with pytest.raises(InputError, match=r"report\.json: cannot be written: no room"):
+        started.write("report.json", half)
     assert json.loads((started.path / "report.json").read_text()) == {"accuracy": 0.5}
     assert not list(started.path.glob("*.part"))
+
+
+def test_a_name_that_is_no_text_does_not_cost_the_page_on_which_it_stands(started):
+    started.write_text("report.html", "data: T\udce9te")
+    assert (started.path / "report.html").read_text(encoding="utf-8") == r"data: T\udce9te"
 
 
 def test_a_run_of_other_classes_is_refused_with_both(started):

@@ -83,7 +83,7 @@ def test_an_archive_gives_names_and_order_by_its_config(tmp_path, named):
     found = read_keras(write_archive(tmp_path / "m.keras", named))
     assert found.named
     assert_holds(found.layers, NAMES)
-    assert named or list(found.layers) == NAMES
+    assert list(found.layers) == NAMES
 
 
 def test_more_than_ten_layers_of_a_kind_come_in_the_order_of_their_numbers(tmp_path):
@@ -98,10 +98,14 @@ def test_layers_of_nested_models_are_found_in_both_layouts(tmp_path):
     write_numbered(tmp_path / "m.weights.h5", False, prefix="layers/functional/")
     assert_holds(read_keras(tmp_path / "m.weights.h5").layers, [f"functional/{kind}" for kind in KINDS])
     with h5py.File(tmp_path / "m.h5", "w") as file:
-        file.attrs["layer_names0"], file.attrs["layer_names1"] = [b"input"], ["base", "dense"]  # cut, as where long
+        file.attrs["layer_names0"], file.attrs["layer_names1"] = (
+            [b"input"],
+            ["base", "deep", "dense"],
+        )  # cut, as where long
         file.create_group("input").attrs["weight_names"] = []
         names = {
             "base": ["stem/kernel:0", "stem/bias:0", "bn/gamma:0"],
+            "deep": ["whole/deep/stem/kernel", "whole/deep/inner/kernel"],
             "dense": ["dense_3/kernel:0", "dense_3/bias:0"],
         }
         for group, own in names.items():
@@ -112,6 +116,8 @@ def test_layers_of_nested_models_are_found_in_both_layouts(tmp_path):
     assert {layer: list(held) for layer, held in found.items()} == {
         "stem": ["kernel", "bias"],
         "bn": ["gamma"],
+        "deep/stem": ["kernel"],
+        "inner": ["kernel"],
         "dense": ["kernel", "bias"],
     }
 
@@ -135,6 +141,11 @@ def test_what_is_no_weights_is_one_line(tmp_path):
         archive.writestr("config.json", "{}")
     with pytest.raises(InputError, match=r"m\.keras: found a damaged file .*model\.weights\.h5"):
         read_keras(tmp_path / "m.keras")
+    write_numbered(tmp_path / "n.h5", True)
+    with zipfile.ZipFile(tmp_path / "n.keras", "w") as archive:  # without a config that names layers
+        archive.writestr("config.json", "{}")
+        archive.write(tmp_path / "n.h5", "model.weights.h5")
+    assert_holds(read_keras(tmp_path / "n.keras").layers, NAMES)
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file["layers/dense/vars/x"] = np.zeros(2)
     with pytest.raises(InputError, match="found a damaged file or one of another kind"):
