@@ -115,6 +115,7 @@ def test_several_forms_in_one_folder_are_refused_but_for_scans_without_labels(tm
     assert "x.nii: is one of 1 NIfTI files among 4 DICOM files" in refusal(tmp_path)
     source = find_source(tmp_path, labelled=False)
     assert len(source) == 7 and source.description.startswith("DICOM files and NIfTI volumes")
+    (tmp_path / "glioma" / "x.nii").unlink()
     Image.new("L", (4, 4)).save(tmp_path / "screen.png")
     assert "screen.png: is one of 1 image files" in refusal(tmp_path, labelled=False)
 
