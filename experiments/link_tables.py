@@ -6,55 +6,58 @@ from typing import Any
 
 from btjax.base.numbers import percent
 
+_PAIRS = {
+    "slices": "slices",
+    "linked pairs": "pairs",
+    "linked pairs that are of one family": "precision",
+    "consecutive slices of a patient": "true_pairs",
+    "consecutive slices that are linked": "recall",
+}
+_GROUPS = {
+    "groups": "groups",
+    "slices of the largest group": "largest",
+    "families": "families",
+    "groups that mix families": "mixed",
+    "slices in these": "mixed_slices",
+    "pairs in a group that are of one family": "pair_precision",
+    "pairs of a family and plane in one group": "plane_recall",
+    "homogeneity": "homogeneity",
+    "completeness": "completeness",
+}
+
 
 def links_table(result: dict[str, Any]) -> str:
     """Figures of the measured half of the families beside those of all slices, and of changed copies."""
-    half, whole, near = result["neighbours"], result["neighbours_of_all"], result["near"]
+    sets = [result["neighbours"], result["neighbours_of_all"]]
     lines = [
-        f"Chosen on half of the families, measured on the other {result['families_measured']}; all slices beside them "
-        "include those that the rule was chosen on.",
+        f"Chosen on half of the families, measured on the other {result['families_measured']}; all slices, beside "
+        "them, include those that the rule was chosen on.",
         "",
         "| | measured half | all slices |",
         "|---|---|---|",
-    ]
-    for name, key in (
-        ("slices", "slices"),
-        ("linked pairs", "pairs"),
-        ("consecutive slices of a patient", "true_pairs"),
-    ):
-        lines.append(f"| {name} | {half[key]} | {whole[key]} |")
-    for name, key in (
-        ("linked pairs that are of one family", "precision"),
-        ("consecutive slices that are linked", "recall"),
-    ):
-        lines.append(f"| {name} | {percent(half[key])} | {percent(whole[key])} |")
-    groups = [one["groups"] for one in (half, whole)]
-    for name, key in (
-        ("groups", "groups"),
-        ("slices of the largest group", "largest"),
-        ("families", "families"),
-        ("groups that mix families", "mixed"),
-        ("slices in these", "mixed_slices"),
-    ):
-        lines.append(f"| {name} | {groups[0][key]} | {groups[1][key]} |")
-    for name, key in (
-        ("pairs in a group that are of one family", "pair_precision"),
-        ("pairs of a family and plane in one group", "plane_recall"),
-        ("homogeneity", "homogeneity"),
-        ("completeness", "completeness"),
-    ):
-        lines.append(f"| {name} | {percent(groups[0][key])} | {percent(groups[1][key])} |")
-    changes = ", ".join(f"{name}: {percent(value)}" for name, value in near["recall_by_change"].items())
-    lines += [
+        *(_row(name, [one[key] for one in sets]) for name, key in _PAIRS.items()),
+        *(_row(name, [one["groups"][key] for one in sets]) for name, key in _GROUPS.items()),
         "",
-        f"Changed copies of {near['slices']} slices of the measured half: {percent(near['recall'])} found "
-        f"({changes}); {percent(near['precision'])} of the pairs found are of one slice, "
-        f"{percent(near['same_family'])} of one family.",
+        _near_line(result["near"]),
     ]
     if "against" in result:
+        keys = ("name", "slices", "duplicated", "same_class", "linked")
         lines += ["", "| class of the other set | slices | copies or near-duplicates | same class | any link |"]
-        lines += ["|---|---|---|---|---|"]
-        for row in result["against"]:
-            cells = (row["name"], row["slices"], row["duplicated"], row["same_class"], row["linked"])
-            lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines += [
+            "|---|---|---|---|---|",
+            *(f"| {' | '.join(str(row[key]) for key in keys)} |" for row in result["against"]),
+        ]
     return "\n".join(lines)
+
+
+def _row(name: str, values: list[Any]) -> str:
+    shown = [percent(value) if isinstance(value, float) else str(value) for value in values]
+    return f"| {name} | {' | '.join(shown)} |"
+
+
+def _near_line(near: dict[str, Any]) -> str:
+    changes = "; ".join(f"{name} {percent(value)}" for name, value in near["recall_by_change"].items())
+    return (
+        f"Changed copies of {near['slices']} slices of the measured half: {percent(near['recall'])} found ({changes}); "
+        f"{percent(near['precision'])} of the pairs found are of one slice, {percent(near['same_family'])} of one family."
+    )
