@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from btjax.commands.train import evaluate, train, train_several
     from btjax.data.builder import load
     from btjax.data.phantom import make_phantom
-    from btjax.data.slices import CLASSES, Slices
     from btjax.data.splits import PROTOCOLS, Split, make_split
+    from btjax.readers.slices import CLASSES, Slices
     from btjax.runs.predictions import Predictions
     from btjax.runs.run import Run, restore
     from btjax.studies.maps import explain
@@ -65,7 +65,7 @@ _PLACES = {
     "commands.train": ["evaluate", "train", "train_several"],
     "data.builder": ["load"],
     "data.phantom": ["make_phantom"],
-    "data.slices": ["CLASSES", "Slices"],
+    "readers.slices": ["CLASSES", "Slices"],
     "data.splits": ["PROTOCOLS", "Split", "make_split"],
     "runs.predictions": ["Predictions"],
     "runs.run": ["Run", "restore"],

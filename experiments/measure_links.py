@@ -4,7 +4,7 @@ python -m experiments.measure_links --data_dir=DATA [--against=OTHER_DATA] [--ou
 python -m experiments.measure_links --data_dir=DATA --fit
 
 The first writes the figures of the half of the families that nothing was chosen on. The second prints the numbers of
-btjax/data/link_rule.py, found on the other half.
+btjax/links/rule.py, found on the other half.
 """
 
 import json
@@ -15,7 +15,7 @@ from absl import flags
 from btjax.base.bars import ProgressBar
 from btjax.base.files import write_json
 from btjax.data.dataset import DataConfig, load_data
-from btjax.data.links import link_between
+from btjax.links.links import link_between
 from btjax.studies.link_measure import fit, known_halves, measure
 from btjax.studies.links import against_classes
 from experiments.command_line import FLAGS, define_cache_flag, heading

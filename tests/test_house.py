@@ -11,7 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLOORS = (
     ("base",),
     ("nn",),
-    ("data", "saliency"),
+    ("readers",),
+    ("data", "links", "saliency"),
     ("models", "features", "evaluation"),
     ("training",),
     ("weights", "figures"),

@@ -13,7 +13,7 @@ from btjax.base.errors import InputError
 from btjax.base.files import expanded, make_folder, write_json, write_whole
 from btjax.base.progress import Observer, told
 from btjax.data.dataset import DataConfig, load_data
-from btjax.data.links import Links, link_between, load_links
+from btjax.links.links import Links, link_between, load_links
 from btjax.reports.links import links_page
 from btjax.studies.links import LinksReport, against_classes, links_report
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterable, Sequence
 
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
 
 
 def find_links(

@@ -1,1 +1,1 @@
-"""Slices: what they are, reading them in every form that people keep them in, splits, preprocessing, synthetic ones."""
+"""Slices prepared once and read back, splits, preprocessing, synthetic ones."""

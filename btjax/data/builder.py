@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from btjax.base.files import cache_folder, make_cache
 from btjax.data import download
-from btjax.data.raw import Source, check_image_size, check_intensity_range
-from btjax.data.sources import find_source
+from btjax.readers.raw import Source, check_image_size, check_intensity_range
+from btjax.readers.sources import find_source
 
 if TYPE_CHECKING:
     import os
 
     from btjax.base.progress import ProgressCallback
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
 
 
 def load(
@@ -33,15 +33,15 @@ def load(
     that need the same copy prepare it once.
 
     Args:
-      data_dir: the folder, see `btjax.data.sources.find_source`, or the source that it found there. None
+      data_dir: the folder, see `btjax.readers.sources.find_source`, or the source that it found there. None
         is the published data set, which is downloaded to `cache_dir` once (880 MB).
       image_size: S, side of the images in pixels.
       cache_dir: where prepared copies are kept; by default $BTJAX_CACHE, or ~/.cache/btjax.
       progress: called as `progress(what, done, total)`.
       intensity_range: what becomes 0 and 255 of each slice: minmax (its minimum and maximum) or percentile (its 1st and
-        99th percentile, background included); see `btjax.data.raw.scale_to_uint8`. A model takes slices as those that
-        it was trained on: `run.config.data` says which.
-      head_mask: whether what is outside the head is black; see `btjax.data.head.head_mask`.
+        99th percentile, background included); see `btjax.readers.raw.scale_to_uint8`. A model takes slices as those
+        that it was trained on: `run.config.data` says which.
+      head_mask: whether what is outside the head is black; see `btjax.readers.head.head_mask`.
 
     Returns:
       `Slices` of uint8 [N, S, S], sorted by id; `labels` is None where the source has none.

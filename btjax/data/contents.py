@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 from btjax.base.files import only_process, write_whole
-from btjax.data.classes import CLASSES
-from btjax.data.raw import in_order
+from btjax.readers.classes import CLASSES
+from btjax.readers.raw import in_order
 
 if TYPE_CHECKING:
     import pathlib
 
     from btjax.base.progress import ProgressCallback
-    from btjax.data.raw import Source
+    from btjax.readers.raw import Source
 
 _FOLDER = "contents"
 

@@ -10,13 +10,13 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.data.builder import load
-from btjax.data.medical import PLANES, WINDOWS, MedicalOptions
 from btjax.data.notes import slices_notes
 from btjax.data.phantom import make_phantom
-from btjax.data.raw import INTENSITY_RANGES, scale_slice
-from btjax.data.slices import Slices
-from btjax.data.sources import find_source
 from btjax.data.splits import PROTOCOLS
+from btjax.readers.medical import PLANES, WINDOWS, MedicalOptions
+from btjax.readers.raw import INTENSITY_RANGES, scale_slice
+from btjax.readers.slices import Slices
+from btjax.readers.sources import find_source
 
 if TYPE_CHECKING:
     from btjax.base.progress import ProgressCallback

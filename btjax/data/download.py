@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 from btjax.base.files import write_whole
-from btjax.data import figshare
+from btjax.readers import figshare
 
 if TYPE_CHECKING:
     import os

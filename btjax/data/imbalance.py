@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
 
 LARGEST_RATIO = 1.5
 """How many times the smallest class the largest may be before it is worth a line."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from btjax.data.imbalance import imbalance
-from btjax.data.walk import listed
+from btjax.readers.walk import listed
 
 if TYPE_CHECKING:
-    from btjax.data.slices import Slices
     from btjax.data.splits import Split
+    from btjax.readers.slices import Slices
 
 
 def slices_notes(slices: Slices) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.data.phantom_head import SELLA, Head, brain_distance, draw_head, falx_extent, make_head, smooth_noise
-from btjax.data.slices import CLASSES, Slices
+from btjax.readers.slices import CLASSES, Slices
 
 PLANE_NORMALS = {"axial": 2, "coronal": 1, "sagittal": 0}
 """Each plane's name and the axis that it is perpendicular to."""

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from btjax.base.errors import foreign
 from btjax.base.files import CACHE_EXPECTED, nameless_owners, only_process
 from btjax.data.contents import contents_fingerprint
-from btjax.data.raw import RawSlice, SlicesBuffer, Source, check_image_size, plain_fields, prepare
+from btjax.readers.raw import RawSlice, SlicesBuffer, Source, check_image_size, plain_fields, prepare
 
 if TYPE_CHECKING:
     import os
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from btjax.base.progress import ProgressCallback
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
 
 READER_VERSION = "1.1.0"
-"""Part of the cache's path: raise it when a reader or `btjax.data.raw` gives other bytes than before."""
+"""Part of the cache's path: raise it when a reader or `btjax.readers.raw` gives other bytes than before."""
 
 SPLIT = "slices"
 _SHARD_BYTES = 64 << 20
@@ -132,7 +132,7 @@ def read_prepared(
       image_size: side of the images in pixels.
       cache: where copies are kept.
       progress: see `btjax.data.builder.load`.
-      **options: intensity_range and head_mask, see `btjax.data.raw.prepare`; each has copies of its own.
+      **options: intensity_range and head_mask, see `btjax.readers.raw.prepare`; each has copies of its own.
 
     Raises:
       InputError: a file of the source cannot be read, or the copy is damaged.

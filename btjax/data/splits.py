@@ -3,8 +3,8 @@
 `slice` is the paper's protocol: slices are assigned at random. Neighbouring slices of a patient look alike, and it
 puts them on both sides. `patient` keeps a patient's slices on one side, and `family` those of ids that differ in a
 letter alone (see `Slices.families`); `linked` keeps slices together that belong together by their pixels (see
-`btjax.data.links`), for data sets without patient ids; `official` takes the data set authors' five folds; `given` takes
-the data set's own division into training and test, as of folders Training/ and Testing/.
+`btjax.links.links`), for data sets without patient ids; `official` takes the data set authors' five folds; `given`
+takes the data set's own division into training and test, as of folders Training/ and Testing/.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from btjax.base.errors import InputError
-from btjax.data.slices import SIDES
+from btjax.readers.slices import SIDES
 
 if TYPE_CHECKING:
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
 
 PROTOCOLS = ("slice", "patient", "family", "linked", "official", "given")
 
@@ -183,7 +183,7 @@ def _names(slices: Slices, protocol: str) -> np.ndarray:
 
 
 def needs_links(slices: Slices, protocol: str) -> bool:
-    """Whether a protocol splits slices by `Slices.links`, which `btjax.data.links` finds."""
+    """Whether a protocol splits slices by `Slices.links`, which `btjax.links.links` finds."""
     return protocol == "linked" or (protocol == "given" and slices.patients is None)
 
 

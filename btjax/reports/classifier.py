@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from btjax.data.slices import Slices
     from btjax.evaluation.published import PublishedResult
+    from btjax.readers.slices import Slices
     from btjax.runs.folder import RunFolder
     from btjax.runs.report import ClassifierReport, SplitInfo
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from btjax.data.links import KINDS, Links
 from btjax.figures.links import linked_pairs
+from btjax.links.links import KINDS, Links
 from btjax.reports.numbers import number, percent
 from btjax.reports.page import Headline, Note, Picture, Section, Table, render
 
 if TYPE_CHECKING:
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
     from btjax.studies.links import LinksReport
 
 SHOWN = 8

@@ -17,8 +17,8 @@ from btjax.studies.composed import AUTOENCODER, CLASSIFIER
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from btjax.data.slices import Slices
     from btjax.evaluation.reconstruction import LatentEffect, ReconstructionScores
+    from btjax.readers.slices import Slices
     from btjax.studies.unet import UNetPictures, UNetReport
 
 _CAPTIONS = {

@@ -10,13 +10,13 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.files import write_whole
-from btjax.data.slices import SIDES
+from btjax.readers.slices import SIDES
 
 if TYPE_CHECKING:
     import pathlib
 
-    from btjax.data.slices import Slices
     from btjax.data.splits import Split
+    from btjax.readers.slices import Slices
 
 SCHEMA = 1
 """The version of predictions.npz."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from btjax.base.progress import Observer
 from btjax.data.dataset import DataSet, load_data
 from btjax.data.notes import split_notes
-from btjax.data.slices import Slices
 from btjax.data.splits import Split, make_split, needs_links
+from btjax.readers.slices import Slices
 
 if TYPE_CHECKING:
     import os
@@ -65,7 +65,7 @@ def load_slices(
     for note in data.notes:
         observer.on_message(f"note: {note}")
     if needs_links(data.slices, config.data.protocol):
-        from btjax.data.links import load_links
+        from btjax.links.links import load_links
 
         links = load_links(data.slices, cache_dir, observer.on_data)
         data = dataclasses.replace(data, slices=dataclasses.replace(data.slices, links=links.groups))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from btjax.base.errors import InputError
-from btjax.data.links import link_between, load_links
-from btjax.data.slices import Slices
 from btjax.evaluation.baselines import class_prior
 from btjax.evaluation.classification import Scores, classification_report
+from btjax.links.links import link_between, load_links
+from btjax.readers.slices import Slices
 from btjax.runs.report import SCHEMA, CheckpointInfo, DataInfo
 from btjax.studies.classifier import versions
 from btjax.systems.system import find_system

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from btjax.base.errors import InputError
-from btjax.data import link_rule
-from btjax.data.candidates import Sides, near_pairs, neighbour_candidates
-from btjax.data.links import Links, link_slices
-from btjax.data.similarity import FEATURES, pair_features
-from btjax.data.views import joined, make_views
+from btjax.links import rule as link_rule
+from btjax.links.candidates import Sides, near_pairs, neighbour_candidates
+from btjax.links.links import Links, link_slices
+from btjax.links.similarity import FEATURES, pair_features
+from btjax.links.views import joined, make_views
 from btjax.studies.link_truth import CHANGES, GroupScores, both, changed_copies, consecutive, group_scores, halves
 
 if TYPE_CHECKING:
     from btjax.base.progress import ProgressCallback
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
 
 FOLDS = 4
 PRECISION = 0.97
@@ -164,7 +164,7 @@ def _among(pairs: np.ndarray, links: Links) -> np.ndarray:
 
 
 def fit(slices: Slices, progress: ProgressCallback | None = None) -> dict[str, Any]:
-    """The numbers of `btjax.data.link_rule`, from the half of the families that rules are chosen on.
+    """The numbers of `btjax.links.rule`, from the half of the families that rules are chosen on.
 
     A logistic regression of consecutive slices against slices of other families; what else is of one family is left
     out. Thresholds come from predictions on families that were held out (4 folds).

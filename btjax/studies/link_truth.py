@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from btjax.data.raw import resize_image, scale_to_uint8
-from btjax.data.views import head_box, head_mask, small
+from btjax.links.views import head_box, head_mask, small
+from btjax.readers.raw import resize_image, scale_to_uint8
 
 if TYPE_CHECKING:
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 """An image, uint8 [H, W], and chance -> the changed image, uint8 of any size."""

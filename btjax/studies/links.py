@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from btjax.data.links import KINDS, Links
+from btjax.links.links import KINDS, Links
 from btjax.studies.link_truth import GroupScores, group_scores
 
 if TYPE_CHECKING:
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
 
 SCHEMA = 1
 
@@ -21,7 +21,7 @@ class KindCounts:
     """Pairs of one kind.
 
     Attributes:
-      kind: of `btjax.data.links.KINDS`.
+      kind: of `btjax.links.links.KINDS`.
       pairs: how many.
       crossing_sides: those with a slice on each of two sides of the data set's own division; None where unknown.
       two_classes: those whose slices have different classes; None where labels are unknown.
@@ -94,7 +94,7 @@ def links_report(slices: Slices, links: Links, form: str) -> LinksReport:
 
     Args:
       slices: the data set.
-      links: of `btjax.data.links.link_slices`.
+      links: of `btjax.links.links.link_slices`.
       form: the data set's form in words.
     """
     sizes = np.bincount(links.groups)

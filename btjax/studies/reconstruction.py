@@ -14,7 +14,7 @@ from btjax.runs.report import ReconstructionReport, RunInfo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
     from btjax.studies.data import Divided
     from btjax.systems.config import Config
 

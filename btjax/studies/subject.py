@@ -27,7 +27,7 @@ from btjax.studies.data import Divided
 if TYPE_CHECKING:
     import pathlib
 
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
 
 _CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam", "score_cam")
 _REFERENCES = 16  # training slices from which expected gradients draw

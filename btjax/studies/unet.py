@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from flax import linen as nn
 
-    from btjax.data.slices import Slices
+    from btjax.readers.slices import Slices
     from btjax.studies.data import Divided
     from btjax.systems.config import Config
 

@@ -11,7 +11,7 @@ from btjax.base import options
 from btjax.base.errors import InputError
 from btjax.data.dataset import DataConfig
 from btjax.data.preprocess import Augmentation, Preprocessing
-from btjax.data.slices import CLASSES
+from btjax.readers.slices import CLASSES
 from btjax.systems.system import find_system, system_names
 from btjax.training.config import TrainingConfig
 

@@ -19,8 +19,8 @@ from btjax.training.loop import Examples
 from btjax.training.tasks import Classification, Task
 
 if TYPE_CHECKING:
-    from btjax.data.slices import Slices
     from btjax.data.splits import Split
+    from btjax.readers.slices import Slices
     from btjax.systems.config import Config
 
 

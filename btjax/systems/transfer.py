@@ -18,8 +18,8 @@ from btjax.training.loop import Examples
 from btjax.weights import vgg16
 
 if TYPE_CHECKING:
-    from btjax.data.slices import Slices
     from btjax.data.splits import Split
+    from btjax.readers.slices import Slices
     from btjax.systems.config import Config
 
 RANDOM = "random"

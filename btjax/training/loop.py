@@ -25,8 +25,8 @@ from btjax.training.state import create_state
 
 if TYPE_CHECKING:
     from btjax.base.checkpoints import Checkpoints
-    from btjax.data.slices import Slices
     from btjax.data.splits import Split
+    from btjax.readers.slices import Slices
     from btjax.training.config import TrainingConfig
     from btjax.training.step import Batches, WeightedBatches
     from btjax.training.tasks import Task

@@ -16,10 +16,10 @@ from btjax.base.files import cache_folder
 from btjax.data import builder, prepared
 from btjax.data.builder import load
 from btjax.data.contents import contents_fingerprint
-from btjax.data.raw import prepare
-from btjax.data.sources import find_source
-from tests.data import forms
-from tests.data.forms import assemble
+from btjax.readers.raw import prepare
+from btjax.readers.sources import find_source
+from tests.readers import forms
+from tests.readers.forms import assemble
 
 
 def assert_equal_slices(found, expected):

@@ -7,9 +7,9 @@ import pytest
 
 from btjax.base.errors import InputError
 from btjax.base.options import from_dict
-from btjax.data import raw
 from btjax.data.dataset import DataConfig, load_data
-from tests.data import forms
+from btjax.readers import raw
+from tests.readers import forms
 
 
 def test_a_split_takes_the_runs_seed_unless_it_has_its_own():

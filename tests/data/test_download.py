@@ -13,7 +13,7 @@ import pytest
 from btjax.base.errors import InputError
 from btjax.data import download
 from btjax.data.download import RemoteFile, fetch
-from tests.data import forms
+from tests.readers import forms
 
 CONTENT = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from btjax.data.imbalance import imbalance
-from btjax.data.slices import Slices
+from btjax.readers.slices import Slices
 
 
 def slices_of(*counts: int, classes=("meningioma", "glioma", "pituitary")) -> Slices:

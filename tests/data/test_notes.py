@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from btjax.data.notes import slices_notes, split_notes
-from btjax.data.slices import Slices
 from btjax.data.splits import make_split
+from btjax.readers.slices import Slices
 
 
 def make(rows: int = 60, **fields) -> Slices:

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from btjax.base.errors import InputError
 from btjax.data.phantom import PLANE_NORMALS, make_patient, make_phantom
 from btjax.data.phantom_head import SELLA, brain_distance, ellipsoid_distance
-from btjax.data.slices import CLASSES
+from btjax.readers.slices import CLASSES
 
 PIXEL = 2.55 / 64
 """The largest side of a pixel at 64 pixels, in the head's units."""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import strategies as st
 
 from btjax.base.errors import InputError
-from btjax.data.slices import Slices
 from btjax.data.splits import PROTOCOLS, Split, make_split, share_tested
+from btjax.readers.slices import Slices
 
 
 def fake_slices(labels, patients=None, folds=None, **fields) -> Slices:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from btjax.data import slices
 from btjax.evaluation import published as paper
+from btjax.readers import slices
 
 
 def test_classes_are_ours_in_another_order():

@@ -15,7 +15,7 @@ from PIL import Image
 import btjax
 from btjax.base.errors import InputError
 from btjax.data.phantom import make_phantom
-from btjax.data.slices import Slices
+from btjax.readers.slices import Slices
 from btjax.studies.external import ExternalReport, match_classes
 
 SIZE = 64

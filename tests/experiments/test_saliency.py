@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from btjax.data.phantom import make_phantom
-from btjax.data.slices import CLASSES
+from btjax.readers.slices import CLASSES
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = "--data_dir=phantom --phantom_patients=8 --phantom_slices=4 --image_size=32 --protocol=patient".split()

@@ -8,10 +8,10 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
-from btjax.data.slices import Slices
 from btjax.evaluation import published
 from btjax.evaluation.baselines import class_prior
 from btjax.evaluation.classification import classification_report
+from btjax.readers.slices import Slices
 from btjax.reports.classifier import (
     classifier_figures,
     classifier_page,

@@ -8,7 +8,7 @@ import btjax
 from btjax.base.errors import InputError
 from btjax.data.dataset import load_data
 from btjax.data.phantom import make_phantom
-from btjax.data.raw import scale_slice
+from btjax.readers.raw import scale_slice
 from btjax.runs.folder import RunFolder
 from btjax.systems.config import Config
 from tests.training.blobs import blob_split, make_blobs

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics.cluster import pair_confusion_matrix
 
 from btjax.base.errors import InputError
-from btjax.data.links import Links
 from btjax.data.phantom import make_phantom
+from btjax.links.links import Links
 from btjax.studies.link_measure import fit_rule, known_halves, names_of_inputs
 from btjax.studies.link_truth import CHANGES, changed_copies, consecutive, group_scores, halves
 from btjax.studies.links import against_classes, links_report

@@ -3,9 +3,9 @@
 import numpy as np
 
 from btjax.data.preprocess import Augmentation, Preprocessing
-from btjax.data.slices import Slices
 from btjax.data.splits import Split, make_split
 from btjax.models.cnn import CNN
+from btjax.readers.slices import Slices
 from btjax.training.tasks import Classification
 
 

@@ -1,0 +1,1 @@
+"""Slices that belong together, found from their pixels alone."""

@@ -1,0 +1,1 @@
+"""What a slice is, and every form of files that slices are read from."""
