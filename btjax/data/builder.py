@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from btjax.base.files import cache_folder, make_cache
 from btjax.data import download
+from btjax.data.sources import find_source
 from btjax.readers.raw import Source, check_image_size, check_intensity_range
-from btjax.readers.sources import find_source
 
 if TYPE_CHECKING:
     import os
@@ -33,7 +33,7 @@ def load(
     that need the same copy prepare it once.
 
     Args:
-      data_dir: the folder, see `btjax.readers.sources.find_source`, or the source that it found there. None
+      data_dir: the folder, see `btjax.data.sources.find_source`, or the source that it found there. None
         is the published data set, which is downloaded to `cache_dir` once (880 MB).
       image_size: S, side of the images in pixels.
       cache_dir: where prepared copies are kept; by default $BTJAX_CACHE, or ~/.cache/btjax.

@@ -12,11 +12,11 @@ from btjax.base.options import option
 from btjax.data.builder import load
 from btjax.data.notes import slices_notes
 from btjax.data.phantom import make_phantom
+from btjax.data.sources import find_source
 from btjax.data.splits import PROTOCOLS
 from btjax.readers.medical import PLANES, WINDOWS, MedicalOptions
 from btjax.readers.raw import INTENSITY_RANGES, scale_slice
 from btjax.readers.slices import Slices
-from btjax.readers.sources import find_source
 
 if TYPE_CHECKING:
     from btjax.base.progress import ProgressCallback

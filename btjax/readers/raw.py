@@ -77,7 +77,7 @@ class RawSlice:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """A folder in one of the forms that users have; `btjax.readers.sources.find_source` makes it.
+    """A folder in one of the forms that users have; `btjax.data.sources.find_source` makes it.
 
     Attributes:
       folder: the folder.

@@ -16,8 +16,8 @@ from btjax.base.files import cache_folder
 from btjax.data import builder, prepared
 from btjax.data.builder import load
 from btjax.data.contents import contents_fingerprint
+from btjax.data.sources import find_source
 from btjax.readers.raw import prepare
-from btjax.readers.sources import find_source
 from tests.readers import forms
 from tests.readers.forms import assemble
 

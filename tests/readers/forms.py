@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 from btjax.base.errors import InputError
+from btjax.data.sources import find_source
 from btjax.readers.raw import RawSlice, SlicesBuffer, check_image_size, id_order, plain_fields, prepare
 from btjax.readers.slices import CLASSES, Slices
-from btjax.readers.sources import find_source
 
 if TYPE_CHECKING:
     import pathlib

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from btjax.base.errors import InputError
-from btjax.readers.sources import find_source
+from btjax.data.sources import find_source
 from btjax.readers.walk import walk
 from tests.readers import forms
 

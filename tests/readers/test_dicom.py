@@ -15,10 +15,10 @@ from pydicom import uid
 
 from btjax.base.errors import InputError
 from btjax.data.builder import load
+from btjax.data.sources import find_source
 from btjax.readers.medical import MedicalOptions
 from btjax.readers.orientation import turn_of
 from btjax.readers.raw import scale_to_uint8
-from btjax.readers.sources import find_source
 from tests.readers.medical_forms import dicom, head, mri_folder, refusal_of, write_dicom, write_series
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -9,8 +9,8 @@ pytest.importorskip("pydicom", reason="needs pydicom, of the extra `medical`")
 import pydicom
 from pydicom import uid
 
+from btjax.data.sources import find_source
 from btjax.readers.raw import scale_to_uint8
-from btjax.readers.sources import find_source
 from tests.readers.medical_forms import dicom, write_dicom
 
 

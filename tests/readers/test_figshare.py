@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from btjax.base.errors import InputError
+from btjax.data.sources import find_source
 from btjax.readers import figshare
-from btjax.readers.sources import find_source
 from tests.readers import forms
 from tests.readers.forms import assemble, assert_refused, read_all
 

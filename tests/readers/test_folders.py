@@ -9,8 +9,8 @@ from PIL import Image
 
 from btjax.base.errors import InputError
 from btjax.data.builder import load
+from btjax.data.sources import find_source
 from btjax.readers.slices import CLASSES
-from btjax.readers.sources import find_source
 from tests.readers import forms
 from tests.readers.forms import assert_refused, read_all
 

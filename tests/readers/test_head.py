@@ -5,9 +5,9 @@ import pytest
 from scipy import ndimage
 
 from btjax.data.phantom import make_phantom
+from btjax.data.sources import find_source
 from btjax.readers.head import black_outside, head_mask
 from btjax.readers.raw import RawSlice, prepare, resize_image
-from btjax.readers.sources import find_source
 
 
 def drawn_head(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from btjax.base.errors import InputError
-from btjax.readers.sources import find_source
+from btjax.data.sources import find_source
 from tests.readers import forms
 from tests.readers.forms import assemble, assert_refused, read_all
 

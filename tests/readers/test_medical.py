@@ -10,8 +10,8 @@ from PIL import Image
 from btjax.base.errors import InputError
 from btjax.data.builder import load
 from btjax.data.dataset import DataConfig, load_data
+from btjax.data.sources import find_source
 from btjax.readers.medical import MedicalOptions
-from btjax.readers.sources import find_source
 
 needs_extra = pytest.mark.skipif(
     not (importlib.util.find_spec("pydicom") and importlib.util.find_spec("nibabel")),
@@ -134,7 +134,7 @@ def test_nothing_of_the_extra_is_imported_where_it_is_not_needed(tmp_path):
     for name in ("glioma/1.png", "no_tumor/2.png"):
         Image.linear_gradient("L").save(tmp_path / name)
     program = (
-        "import sys; import btjax; from btjax.readers.sources import find_source; "
+        "import sys; import btjax; from btjax.data.sources import find_source; "
         f"list(find_source({str(tmp_path)!r}).read()); "
         "sys.exit(bool({'pydicom', 'nibabel', 'pylibjpeg', 'gdcm'} & set(sys.modules)))"
     )

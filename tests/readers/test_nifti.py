@@ -13,9 +13,9 @@ from nibabel import orientations
 
 from btjax.base.errors import InputError
 from btjax.data.builder import load
+from btjax.data.sources import find_source
 from btjax.readers import nifti
 from btjax.readers.medical import MedicalOptions
-from btjax.readers.sources import find_source
 from tests.readers.medical_forms import AXIAL, head, mri_folder, refusal_of, write_dicom, write_nifti
 
 PLANES = ("axial", "coronal", "sagittal")

@@ -13,10 +13,10 @@ from PIL import Image
 from btjax.base.errors import InputError
 from btjax.data.builder import load
 from btjax.data.contents import contents_fingerprint
+from btjax.data.sources import find_source
 from btjax.readers import raw
 from btjax.readers.raw import RawSlice
 from btjax.readers.slices import CLASSES
-from btjax.readers.sources import find_source
 from tests.readers import forms
 from tests.readers.forms import assemble
 
