@@ -27,7 +27,7 @@ PLANES = ("axial", "coronal", "sagittal")
 
 _COLUMNS = {"patient": "pid", "fold": "author_fold", "plane": "plane_derived", "side": "split"}
 _UNKNOWN = re.compile(r"nan|none|null|na|n/a|unknown|anonymous|anonymi[sz]ed|\?+|-+", re.IGNORECASE)
-_EMPTY_NUMBERS = re.compile(r"0+(\.0*)?|-1(\.0*)?")
+_EMPTY_NUMBERS = re.compile(r"(0|-1)(\.0+)?")
 _SIDE_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 _SIDE_NAMES |= {"validation": "validation", "test": "test", "testing": "test"}
 

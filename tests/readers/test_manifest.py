@@ -201,3 +201,51 @@ def test_a_hundred_real_slices_and_the_whole_manifest(real_slices_dir, tmp_path)
     assert slices.masks.any(axis=(1, 2)).all()
     assert set(slices.labels) == {0, 1, 2}
     assert slices.images.max(axis=(1, 2)).min() > 128
+
+
+@pytest.mark.parametrize("word", ["nan", "None", "NULL", "unknown", "?", "n/a", "0", "-1", "0.0"])
+def test_a_word_for_not_known_is_no_patient(tmp_path, word):
+    folder = forms.write_manifest(tmp_path, forms.make_slices(6), columns=("id", "label", "pid"))
+    table = folder / "manifest.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    table.write_text("\n".join(",".join([*row[:2], row[2] if index < 4 else word]) for index, row in enumerate(rows)))
+    assert_refused(folder, f"pid '{word}', which 3 slices have, names no patient")
+
+
+def test_a_patient_may_be_numbered_zero(tmp_path):
+    folder = forms.write_manifest(tmp_path, forms.make_slices(6), columns=("id", "label", "pid"))
+    table = folder / "manifest.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    table.write_text("\n".join([",".join(rows[0]), *(f"{row[0]},{row[1]},{int(row[1]) - 1}" for row in rows[1:])]))
+    assert {raw.patient for raw in find_source(folder).read()} == {"0", "1", "2"}
+
+
+def test_a_column_of_another_name_that_names_another_class_is_refused(tmp_path):
+    folder = forms.write_manifest(tmp_path, forms.make_slices(3), columns=("id", "label"))
+    table = folder / "manifest.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},diagnosis", *(f"{row},pituitary" for row in rows)]))
+    assert_refused(folder, "label 1 means meningioma, but its diagnosis says pituitary")
+
+
+def test_the_column_split_is_the_data_sets_own_division(tmp_path):
+    folder = forms.write_manifest(tmp_path, forms.make_slices(3), columns=("id", "label"))
+    table = folder / "manifest.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text(
+        "\n".join([f"{header},split", *map(",".join, zip(rows, ("Train", "val", "testing"), strict=True))])
+    )
+    assert [raw.side for raw in find_source(folder).read()] == ["train", "validation", "test"]
+    table.write_text("\n".join([f"{header},split", *(f"{row},left" for row in rows)]))
+    with pytest.raises(InputError, match="found split 'left', expected train, validation or test"):
+        list(find_source(folder).read())
+
+
+def test_a_slice_without_a_tumour_needs_no_mask(tmp_path):
+    folder = forms.write_manifest(tmp_path, forms.make_slices(3), columns=("id", "label"))
+    table = folder / "manifest.csv"
+    table.write_text("id,label\n1,meningioma\n2,glioma\n3,no tumor\n")
+    (folder / "masks" / "3.png").unlink()
+    raws = list(find_source(folder).read())
+    assert [bool(raw.mask.any()) for raw in raws] == [True, True, False]
+    assert raws[2].mask.shape == raws[2].image.shape
