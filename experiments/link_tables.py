@@ -43,10 +43,8 @@ def links_table(result: dict[str, Any]) -> str:
     if "against" in result:
         keys = ("name", "slices", "duplicated", "same_class", "linked")
         lines += ["", "| class of the other set | slices | copies or near-duplicates | same class | any link |"]
-        lines += [
-            "|---|---|---|---|---|",
-            *(f"| {' | '.join(str(row[key]) for key in keys)} |" for row in result["against"]),
-        ]
+        lines.append("|---|---|---|---|---|")
+        lines += [f"| {' | '.join(str(row[key]) for key in keys)} |" for row in result["against"]]
     return "\n".join(lines)
 
 
@@ -57,7 +55,8 @@ def _row(name: str, values: list[Any]) -> str:
 
 def _near_line(near: dict[str, Any]) -> str:
     changes = "; ".join(f"{name} {percent(value)}" for name, value in near["recall_by_change"].items())
+    of_slice, of_family = percent(near["precision"]), percent(near["same_family"])
     return (
         f"Changed copies of {near['slices']} slices of the measured half: {percent(near['recall'])} found ({changes}); "
-        f"{percent(near['precision'])} of the pairs found are of one slice, {percent(near['same_family'])} of one family."
+        f"{of_slice} of the pairs found are of one slice, {of_family} of one family."
     )
