@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from btjax.base.bars import ProgressBar
     from btjax.base.errors import InputError
     from btjax.base.progress import Observer
+    from btjax.commands.external import evaluate_on
     from btjax.commands.train import evaluate, train, train_several
     from btjax.data.builder import load
     from btjax.data.phantom import make_phantom
@@ -43,6 +44,7 @@ __all__ = [
     "Split",
     "System",
     "evaluate",
+    "evaluate_on",
     "explain",
     "find_system",
     "load",
@@ -59,6 +61,7 @@ _PLACES = {
     "base.bars": ["ProgressBar"],
     "base.errors": ["InputError"],
     "base.progress": ["Observer"],
+    "commands.external": ["evaluate_on"],
     "commands.train": ["evaluate", "train", "train_several"],
     "data.builder": ["load"],
     "data.phantom": ["make_phantom"],

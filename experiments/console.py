@@ -1,16 +1,24 @@
-"""The console of a command: what cannot be written to it, or in its encoding, does not end the work."""
+"""The console of a command: a user's mistake is one line and exit status 2, never a traceback.
+
+What cannot be written to the console, or in its encoding, does not end the work.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
+import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from btjax.base.errors import reason_of
+from btjax.base.errors import InputError, Stop, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 class Console:
@@ -67,7 +75,7 @@ def steady_console() -> Iterator[Console]:
     for stream in before:
         if stream is None:  # the shell closed it
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, it stays open to the end
-        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+        if hasattr(stream, "reconfigure"):
             cast("Any", stream).reconfigure(errors="backslashreplace")
         streams.append(Console(stream))
     sys.stdout, sys.stderr = streams
@@ -77,3 +85,47 @@ def steady_console() -> Iterator[Console]:
         streams[0].flush()
         streams[1].flush()
         sys.stdout, sys.stderr = before
+
+
+def fail_in_one_line(name: str, work: Callable[[], Any]) -> None:
+    """Runs `work`; what a user can cause ends the program with one line on stderr.
+
+    So does what another library raises for a reason that nobody foresaw, unless $BTJAX_TRACEBACK is set; a mistake in
+    btjax itself ends in its traceback.
+    """
+    with steady_console() as console:
+        status = _status(name, work)
+    if console.failure:
+        print(f"{name}: standard output ended early ({console.failure}); the work went on", file=sys.stderr)
+        status = status or 2
+    if status:
+        sys.exit(status)
+
+
+def _status(name: str, work: Callable[[], Any]) -> int:
+    """The exit status of `work`, whose failure is told in one line."""
+    try:
+        work()
+    except (InputError, OSError) as error:
+        return _fail(f"{name}: {error}", 2)
+    except Stop as stop:
+        return _fail(f"{name}: {stop}", 128 + stop.signal)
+    except KeyboardInterrupt:
+        return _fail(f"{name}: interrupted", 128 + signal.SIGINT)
+    except SystemExit as end:
+        return _fail(str(end.code), 1) if isinstance(end.code, str) else int(end.code or 0)
+    except Exception as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            return _fail(f"{name}: out of memory; try a smaller --batch_size or --image_size", 2)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        if pathlib.Path(place.filename).is_relative_to(_ROOT) or os.environ.get("BTJAX_TRACEBACK"):
+            raise
+        where = f"{pathlib.Path(place.filename).name}, line {place.lineno}"
+        hint = "BTJAX_TRACEBACK=1 shows the traceback"
+        return _fail(f"{name}: {type(error).__name__}: {reason_of(error)} ({where}; {hint})", 2)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return status

@@ -14,7 +14,7 @@ import numpy as np
 from btjax.base.errors import InputError, foreign
 from btjax.base.files import check_writable, expanded, strangers
 from btjax.weights import vgg16
-from experiments.guard import fail_in_one_line
+from experiments.console import fail_in_one_line
 
 
 def read(path: pathlib.Path) -> vgg16.Weights:

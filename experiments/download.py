@@ -9,7 +9,7 @@ from btjax.base.bars import DataBars
 from btjax.base.files import expanded
 from btjax.data import download
 from btjax.weights import vgg16
-from experiments.guard import fail_in_one_line
+from experiments.console import fail_in_one_line
 
 SETS = {
     "figshare": (download.FIGSHARE, "the brain tumour data set, 880 MB in five files (CC BY 4.0)"),

@@ -6,57 +6,50 @@ from typing import Any
 
 from btjax.base.numbers import percent
 
-_PAIRS = {
+_ROWS = {
     "slices": "slices",
-    "linked pairs": "pairs",
-    "linked pairs that are of one family": "precision",
-    "consecutive slices of a patient": "true_pairs",
-    "consecutive slices that are linked": "recall",
-}
-_GROUPS = {
+    "pairs": "linked pairs",
+    "true_pairs": "consecutive slices of a patient",
+    "precision": "linked pairs that are of one family",
+    "recall": "consecutive slices that are linked",
     "groups": "groups",
-    "slices of the largest group": "largest",
+    "largest": "slices of the largest group",
     "families": "families",
-    "groups that mix families": "mixed",
-    "slices in these": "mixed_slices",
-    "pairs in a group that are of one family": "pair_precision",
-    "pairs of a family and plane in one group": "plane_recall",
+    "mixed": "groups that mix families",
+    "mixed_slices": "slices in these",
+    "pair_precision": "pairs in a group that are of one family",
+    "plane_recall": "pairs of a family and plane in one group",
     "homogeneity": "homogeneity",
     "completeness": "completeness",
 }
+_SHARES = ("precision", "recall", "pair_precision", "plane_recall", "homogeneity", "completeness")
 
 
 def links_table(result: dict[str, Any]) -> str:
     """Figures of the measured half of the families beside those of all slices, and of changed copies."""
-    sets = [result["neighbours"], result["neighbours_of_all"]]
+    half, whole, near = result["neighbours"], result["neighbours_of_all"], result["near"]
+    columns = [half | half["groups"], whole | whole["groups"]]
     lines = [
-        f"Chosen on half of the families, measured on the other {result['families_measured']}; all slices, beside "
-        "them, include those that the rule was chosen on.",
+        f"Chosen on half of the families, measured on the other {result['families_measured']}; all slices beside them "
+        "include those that the rule was chosen on.",
         "",
         "| | measured half | all slices |",
         "|---|---|---|",
-        *(_row(name, [one[key] for one in sets]) for name, key in _PAIRS.items()),
-        *(_row(name, [one["groups"][key] for one in sets]) for name, key in _GROUPS.items()),
+    ]
+    for key, name in _ROWS.items():
+        cells = [percent(column[key]) if key in _SHARES else column[key] for column in columns]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    changes = ", ".join(f"{name}: {percent(value)}" for name, value in near["recall_by_change"].items())
+    lines += [
         "",
-        _near_line(result["near"]),
+        f"Changed copies of {near['slices']} slices of the measured half: {percent(near['recall'])} found "
+        f"({changes}); {percent(near['precision'])} of the pairs found are of one slice, "
+        f"{percent(near['same_family'])} of one family.",
     ]
     if "against" in result:
-        keys = ("name", "slices", "duplicated", "same_class", "linked")
         lines += ["", "| class of the other set | slices | copies or near-duplicates | same class | any link |"]
-        lines.append("|---|---|---|---|---|")
-        lines += [f"| {' | '.join(str(row[key]) for key in keys)} |" for row in result["against"]]
+        lines += ["|---|---|---|---|---|"]
+        for row in result["against"]:
+            cells = (row["name"], row["slices"], row["duplicated"], row["same_class"], row["linked"])
+            lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
-
-
-def _row(name: str, values: list[Any]) -> str:
-    shown = [percent(value) if isinstance(value, float) else str(value) for value in values]
-    return f"| {name} | {' | '.join(shown)} |"
-
-
-def _near_line(near: dict[str, Any]) -> str:
-    changes = "; ".join(f"{name} {percent(value)}" for name, value in near["recall_by_change"].items())
-    of_slice, of_family = percent(near["precision"]), percent(near["same_family"])
-    return (
-        f"Changed copies of {near['slices']} slices of the measured half: {percent(near['recall'])} found ({changes}); "
-        f"{of_slice} of the pairs found are of one slice, {of_family} of one family."
-    )

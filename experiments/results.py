@@ -22,8 +22,8 @@ from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import Run
 from btjax.studies.saliency_rows import SaliencyReport
 from btjax.studies.unet import UNetReport
+from experiments.console import fail_in_one_line
 from experiments.findings import findings, result_lines
-from experiments.guard import fail_in_one_line
 from experiments.link_tables import links_table
 from experiments.tables import classifier_table, saliency_table, speed_table, unet_table, variants_table
 

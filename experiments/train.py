@@ -30,7 +30,8 @@ from experiments.command_line import (
     heading,
     several_configs,
 )
-from experiments.guard import fail_in_one_line, join_others, run_guarded
+from experiments.console import fail_in_one_line
+from experiments.guard import join_others, run_guarded
 
 if TYPE_CHECKING:
     from btjax.systems.config import Config

@@ -15,9 +15,12 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
 
-# Many tests compile the same programs: within a session each is compiled once, whichever worker needs it first.
+# Many tests compile the same programs: within a session each is compiled once, whichever worker or command needs it
+# first. Commands take the two variables of JAX from their environment.
 if "BTJAX_TESTS_COMPILED" not in os.environ:
     os.environ["BTJAX_TESTS_COMPILED"] = tempfile.mkdtemp(prefix="btjax-tests-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["BTJAX_TESTS_COMPILED"]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 jax.config.update("jax_compilation_cache_dir", os.environ["BTJAX_TESTS_COMPILED"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +21,13 @@ class InputError(Exception):
 
 
 class Stop(Exception):
-    """The user asked for the end of the work; no boundary turns it into another error."""
+    """The user asked for the end of the work; no boundary turns it into another error.
+
+    Attributes:
+      signal: the number of the signal that asked for it.
+    """
+
+    signal: int = signal.SIGINT
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Sequence
 
+    from btjax.studies.maps import Maps
     from btjax.studies.saliency_rows import SaliencyReport
 
 
@@ -78,6 +79,8 @@ def saliency(
         report, values = saliency_report(explained, left_out, watching.on_data)
         write_saliency_report(RunFolder(out), report, values, explained, rows)
         write_json(out / "saliency.json", msgspec.to_builtins(report))
+        for line in _zero_lines(report, maps):
+            watching.on_message(line)
         return report
 
 
@@ -88,6 +91,14 @@ def _announcement(subject: Subject, methods: int, left_out: dict[str, str]) -> l
     if subject.tested.masks is None:
         lines.append("this form of the data set has no masks: maps and gallery only, scores need masks")
     return lines
+
+
+def _zero_lines(report: SaliencyReport, maps: dict[str, Maps]) -> list[str]:
+    """Says which methods gave maps that are zero everywhere, which say nothing and score as chance does."""
+    return [
+        f"{name}: {count} of its {len(maps[name][0])} maps are zero everywhere"
+        for name, count in report.zero_maps.items()
+    ]
 
 
 def open_run(

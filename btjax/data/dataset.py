@@ -10,6 +10,7 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.data.builder import load
+from btjax.data.medical import PLANES, WINDOWS, MedicalOptions
 from btjax.data.notes import slices_notes
 from btjax.data.phantom import make_phantom
 from btjax.data.raw import INTENSITY_RANGES, scale_slice
@@ -46,6 +47,12 @@ class DataConfig:
     fold: int = option(0, "the fold that is held out, 0 to folds - 1", minimum=0)
     folds: int = option(5, "number of folds", minimum=2)
     split_seed: int = option(-1, "seed of the split; -1 takes the run's seed", minimum=-1)
+    plane: str = option("axial", "plane along which NIfTI volumes are cut into slices", choices=PLANES)
+    window: str = option(
+        "stored",
+        "pixels of DICOM files: stored (as they are), or file (clipped to the window that each file names)",
+        choices=WINDOWS,
+    )
     phantom_patients: int = option(40, "synthetic patients of each class, where data_dir is `phantom`", minimum=1)
     phantom_slices: int = option(6, "slices of each synthetic patient", minimum=1)
     phantom_seed: int = option(0, "seed of the synthetic heads", minimum=0)
@@ -82,7 +89,7 @@ def load_data(config: DataConfig, cache_dir: str | None = None, progress: Progre
     if config.data_dir == PHANTOM:
         heads = make_phantom(config.phantom_patients, config.phantom_slices, config.image_size, config.phantom_seed)
         return DataSet(_with_options(heads, config), "synthetic heads (phantom)")
-    source = find_source(config.data_dir)
+    source = find_source(config.data_dir, options=MedicalOptions(config.plane, config.window))
     options: dict[str, Any] = {"intensity_range": config.intensity_range, "head_mask": config.head_mask}
     slices = load(source, config.image_size, cache_dir, progress, **options)
     return DataSet(slices, source.description, source.notes + slices_notes(slices))

@@ -94,11 +94,7 @@ def find_classes(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source 
 
 def _source(tree: _Tree, places: Mapping[pathlib.PurePath, pathlib.PurePath]) -> Source:
     """The source of files whose class folder is known."""
-    named = {place: class_name(place.name, str(tree.folder / place)) for place in set(places.values())}
-    _check_beside(tree.folder, named)
-    classes = CLASSES if all(place.name in NUMBERS for place in named) else order_classes(named.values())
-    if len(set(named.values())) < 2:
-        raise InputError(f"{tree.folder}: found images of {min(named.values())} alone, expected at least two classes")
+    named, classes = _named(tree, set(places.values()))
     sides = {path: _side_folder(path) for path in places}
     names = _ids(places)
     entries = []
@@ -119,6 +115,70 @@ def _source(tree: _Tree, places: Mapping[pathlib.PurePath, pathlib.PurePath]) ->
         classes=classes,
         aside=tuple(tree.folder / path for path in tree.thumbnails),
         notes=_source_notes(tree, sides),
+    )
+
+
+def _named(tree: _Tree, places: set[pathlib.PurePath]) -> tuple[dict[pathlib.PurePath, str], tuple[str, ...]]:
+    """The class of each class folder, and the classes in the order of their labels."""
+    named = {place: class_name(place.name, str(tree.folder / place)) for place in places}
+    _check_beside(tree.folder, named)
+    classes = CLASSES if all(place.name in NUMBERS for place in named) else order_classes(named.values())
+    if len(set(named.values())) < 2:
+        raise InputError(f"{tree.folder}: found images of {min(named.values())} alone, expected at least two classes")
+    return named, classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelling:
+    """What the folders of files say of them.
+
+    Attributes:
+      labels: the label of each file.
+      sides: the side of the data set's own division of each file; None where one of them has none.
+      classes: the names of the classes that the labels count.
+      certain: whether any class folder is called after a known class.
+    """
+
+    labels: dict[pathlib.Path, int]
+    sides: dict[pathlib.Path, str] | None
+    classes: tuple[str, ...]
+    certain: bool
+
+
+def label_files(folder: pathlib.Path, files: Sequence[pathlib.Path], paths: Sequence[pathlib.Path]) -> Labelling | None:
+    """The labels of files of another form than images, by the same rules as in `find_classes`.
+
+    Args:
+      folder: the data folder.
+      files: every file below it.
+      paths: those that hold slices.
+
+    Returns:
+      What their folders say; None if no path lies in a class folder.
+
+    Raises:
+      InputError: as in `find_classes`.
+    """
+    tree = _Tree.of(folder, paths)
+    inside = tuple(path.relative_to(folder) for path in paths)
+    others = tuple(path.relative_to(folder) for path in set(files) - set(paths))
+    tree = dataclasses.replace(tree, pictures=inside, candidates=inside, thumbnails=(), beside=others)
+    places = {path: tree.class_folder(path.parent) for path in inside}
+    found: dict[pathlib.PurePath, pathlib.PurePath] = {path: place for path, place in places.items() if place}
+    if not found:
+        return None
+    outside = next((path for path in inside if path not in found), None)
+    if outside is not None:
+        expected = f"expected only class folders named {ACCEPTED_CLASSES}"
+        raise InputError(f"{folder / outside}: lies in no class folder, {expected}")
+    tree.check_filled(found)
+    named, classes = _named(tree, set(found.values()))
+    sides = {folder / path: side[1] for path in inside if (side := _side_folder(path))}
+    return Labelling(
+        labels={folder / path: classes.index(named[place]) for path, place in found.items()},
+        sides=sides if len(sides) == len(paths) else None,
+        classes=classes,
+        certain=any(known_class(place.name) for place in named),
     )
 
 

@@ -20,8 +20,9 @@ __all__ = ["IMAGE_SUFFIXES", "MARGINS", "TRANSPARENT", "Picture", "read_image", 
 MARGINS = "white margins: a figure, or an inverted picture"
 TRANSPARENT = "transparent parts taken as black"
 
-_SAMPLE = 1024
 _FEW_LEVELS = 4
+_SMALL = 1024
+"""Pixels; smaller pictures may have few levels by chance."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,26 +107,35 @@ def _on_black(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 def _check_levels(path: pathlib.Path, pixels: np.ndarray) -> None:
     """Refuses what is no slice: one grey level, a few of them, or nearly all pixels at the two ends."""
-    step = max(1, int(np.sqrt(pixels.size / _SAMPLE)))
-    sample = pixels[step // 2 :: step, step // 2 :: step] if min(pixels.shape) > step else pixels
-    levels = np.unique(sample)
-    if len(levels) <= _FEW_LEVELS:
-        levels = np.unique(pixels)
+    if _has_shades(pixels[len(pixels) // 2]):
+        return
+    levels = np.unique(pixels)
     if len(levels) == 1:
         raise InputError(f"{path}: is blank (holds one grey level only), expected a slice")
-    if len(levels) == 2 or (len(levels) <= _FEW_LEVELS and pixels.size >= _SAMPLE):
+    if len(levels) == 2 or (len(levels) <= _FEW_LEVELS and pixels.size >= _SMALL):
         number = {2: "two", 3: "three", 4: "four"}[len(levels)]
         raise InputError(f"{path}: holds {number} grey levels only: looks like a mask, expected a slice")
-    if pixels.size >= _SAMPLE and _at_the_ends(sample) and _at_the_ends(pixels):
+    if pixels.size >= _SMALL and _at_the_ends(pixels):
         raise InputError(f"{path}: nearly all pixels are black or white: looks like a mask, expected a slice")
+
+
+def _has_shades(line: np.ndarray) -> bool:
+    """Whether a line holds several shades between dark and bright: then the picture is no mask, which is soon seen."""
+    if line.dtype != np.uint8:
+        return False
+    levels = line[:: 1 + line.size // 128].tobytes()
+    low, high = min(levels), max(levels)
+    margin = (high - low) // 12
+    between = [level for level in levels if low + margin < level < high - margin]
+    return high - low >= 32 and 10 * len(between) > len(levels) and len(set(between)) > _FEW_LEVELS
 
 
 def _at_the_ends(pixels: np.ndarray) -> bool:
     """Whether nearly all pixels lie at the lowest or the highest level, and some at each: a mask saved with loss."""
     low, high = float(pixels.min()), float(pixels.max())
     margin = 0.02 * (high - low)
-    top = np.count_nonzero(pixels >= high - margin) / pixels.size
-    bottom = np.count_nonzero(pixels <= low + margin) / pixels.size
+    top = int(np.count_nonzero(pixels >= high - margin)) / pixels.size
+    bottom = int(np.count_nonzero(pixels <= low + margin)) / pixels.size
     return top + bottom > 0.96 and min(top, bottom) > 0.002
 
 
@@ -134,4 +144,4 @@ def _has_white_border(pixels: np.ndarray) -> bool:
     if pixels.dtype != np.uint8 or pixels[0, 0] < 200:
         return False
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return bool(border.min() >= 200 and np.ptp(border) <= 16)
+    return int(border.min()) >= 200 and int(np.ptp(border)) <= 16

@@ -88,7 +88,7 @@ def _has_areas(levels: np.ndarray, between: np.ndarray) -> bool:
     for rows in (slice(None, -1), slice(1, None)):
         for columns in (slice(None, -1), slice(1, None)):
             filled[rows, columns] |= same
-    return np.count_nonzero(filled & between) > 0.25 * np.count_nonzero(between)
+    return int(np.count_nonzero(filled & between)) > 0.25 * int(np.count_nonzero(between))
 
 
 def _check_soft(path: pathlib.Path, levels: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from btjax.data.imbalance import imbalance
 from btjax.data.walk import listed
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def slices_notes(slices: Slices) -> tuple[str, ...]:
-    """What reading had to change, copies with different labels, and patients of several classes; a line for each.
+    """What reading had to change, copies and patients of several classes, unequal classes; a line for each.
 
     Args:
       slices: the data set.
@@ -34,7 +35,7 @@ def slices_notes(slices: Slices) -> tuple[str, ...]:
         notes += [f"{listed('slice(s)', names)}: {remark}" for remark, names in sorted(named.items())]
     if slices.labels is not None:
         notes += _contradictions(slices, slices.labels)
-    return tuple(notes)
+    return (*notes, *filter(None, [imbalance(slices)]))
 
 
 def _contradictions(slices: Slices, labels: np.ndarray) -> list[str]:

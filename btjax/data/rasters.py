@@ -6,10 +6,11 @@ Pillow decodes. tifffile decodes the TIFFs that Pillow does not know or reads to
 from __future__ import annotations
 
 import dataclasses
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from btjax.base.errors import InputError, foreign
 
@@ -28,6 +29,8 @@ TURNED = "turned upright by its EXIF orientation"
 COPIES = "smaller copies in the same file left out"
 
 _ORIENTATION = 274
+_EXIF_KEYS = ("exif", "Raw profile type exif", "Raw profile type APP1", "xmp", "XML:com.adobe.xmp")
+"""Where Pillow's `getexif` looks; it takes as long as decoding a small picture."""
 _MOST_PIXELS = 8192 * 8192
 _MOST_COPIES = 16
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
@@ -82,7 +85,7 @@ def open_raster(path: pathlib.Path) -> Raster:
         of the first, or more than 8192 x 8192 pixels.
     """
     try:
-        with foreign(str(path), "a whole image"):
+        with foreign(str(path), "an image"):
             return _open(path)
     except InputError as error:
         cause = error.__cause__
@@ -97,28 +100,30 @@ def open_raster(path: pathlib.Path) -> Raster:
 
 
 def _open(path: pathlib.Path) -> Raster:
-    # Given a path, Pillow maps an uncompressed TIFF into memory, and garbles it if its orientation is 5 to 8.
-    with open(path, "rb") as file:
-        try:
-            image = Image.open(file)
-        except UnidentifiedImageError:
-            if not _start(path).startswith(_TIFF_STARTS):
-                raise
-            return _with_tifffile(path)
-        _check_size(path, *image.size)
-        remarks = _check_alone(path, image)
-        if _is_lost_on_pillow(image):
-            return _with_tifffile(path, remarks)
-        if image.format == "PNG" and image.mode != "I;16" and "16B" in str(image.tile[0][3]):
-            raster = _deep_png(path, image)
-        elif image.format == "PPM" and image.mode == "RGB" and _most(image) > 255:
-            raise InputError(f"{path}: found colours of more than 8 bits, expected 8-bit colours or 16-bit grey")
-        else:
-            image.load()
-            raster = _mend_tiff(_raster(image), image)
-            raster = dataclasses.replace(raster, lossy=image.format in _LOSSY)
-        # Only now: a PNG may hold its EXIF behind the pixels, and of a TIFF Pillow has by now turned the pixels.
-        return _turn(raster, image.getexif().get(_ORIENTATION, 1), remarks)
+    # From memory: given a path, Pillow maps an uncompressed TIFF, and garbles it if its orientation is 5 to 8; and a
+    # JPEG takes some thirty calls of the system to read.
+    data = path.read_bytes()
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        if not data.startswith(_TIFF_STARTS):
+            raise
+        return _with_tifffile(path)
+    _check_size(path, *image.size)
+    remarks = _check_alone(path, image, data)
+    if _is_lost_on_pillow(image):
+        return _with_tifffile(path, remarks)
+    if image.format == "PNG" and image.mode != "I;16" and "16B" in str(image.tile[0][3]):
+        raster = _deep_png(path, image, data)
+    elif image.format == "PPM" and image.mode == "RGB" and _most(image) > 255:
+        raise InputError(f"{path}: found colours of more than 8 bits, expected 8-bit colours or 16-bit grey")
+    else:
+        image.load()
+        raster = _mend_tiff(_raster(image), image)
+        raster = dataclasses.replace(raster, lossy=image.format in _LOSSY)
+    # Only now: a PNG may hold its EXIF behind the pixels, and of a TIFF Pillow has by now turned the pixels.
+    told = image.format == "TIFF" or any(key in image.info for key in _EXIF_KEYS)
+    return _turn(raster, image.getexif().get(_ORIENTATION, 1) if told else 1, remarks)
 
 
 def _raster(image: Image.Image) -> Raster:
@@ -178,20 +183,20 @@ def _check_size(path: pathlib.Path, width: int, height: int) -> None:
         raise InputError(f"{path}: found {width} x {height} pixels, expected a slice of at most 8192 x 8192")
 
 
-def _check_alone(path: pathlib.Path, image: Image.Image) -> tuple[str, ...]:
+def _check_alone(path: pathlib.Path, image: Image.Image, data: bytes) -> tuple[str, ...]:
     """Remarks on the other pictures of a file; refuses all but smaller copies of the first."""
     count = getattr(image, "n_frames", 1)
     if count == 1:
         return ()
-    if count > _MOST_COPIES or not _are_copies(path, count):
+    if count > _MOST_COPIES or not _are_copies(data, count):
         kind = "frames" if image.format in ("GIF", "PNG", "WEBP", "AVIF") else "pages"
         raise InputError(f"{path}: holds {count} {kind}, expected one picture")
     return (COPIES,)
 
 
-def _are_copies(path: pathlib.Path, count: int) -> bool:
+def _are_copies(data: bytes, count: int) -> bool:
     """Whether the pictures 1 to count - 1 of a file are smaller copies of picture 0."""
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(data)) as image:
         first = image.convert("F")
         for page in range(1, count):
             image.seek(page)
@@ -207,21 +212,22 @@ def _are_copies(path: pathlib.Path, count: int) -> bool:
     return True
 
 
-def _deep_png(path: pathlib.Path, image: Image.Image) -> Raster:
+def _deep_png(path: pathlib.Path, image: ImageFile.ImageFile, data: bytes) -> Raster:
     """A PNG of 16-bit colours: Pillow gives the upper bytes, or the lower ones when it is told the other byte order."""
     tile = image.tile[0]
-    if tile[3] not in ("RGB;16B", "RGBA;16B"):
+    order = str(tile[3])
+    if order not in ("RGB;16B", "RGBA;16B"):
         raise InputError(f"{path}: found 16-bit grey levels with transparency, expected them without, or 8 bits")
     image.load()
     upper = np.asarray(image)
-    with Image.open(path) as again:
-        again.tile = [tile._replace(args=tile[3].replace("16B", "16L"))]
+    with Image.open(io.BytesIO(data)) as again:
+        again.tile = [type(tile)(*tile[:3], order.replace("16B", "16L"))]
         lower = np.asarray(again)
     bands = upper.astype(np.uint16) << 8 | lower
     return Raster(bands) if bands.shape[-1] == 3 else _split(bands)
 
 
-def _most(image: Image.Image) -> int:
+def _most(image: ImageFile.ImageFile) -> int:
     """The largest value of a PPM."""
     args = image.tile[0][3]
     return args[-1] if isinstance(args, tuple) and isinstance(args[-1], int) else 255

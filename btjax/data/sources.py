@@ -7,7 +7,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
-from btjax.data import figshare, folders, manifest
+from btjax.data import figshare, folders, manifest, medical
 from btjax.data.account import account_for
 from btjax.data.classes import ACCEPTED_CLASSES
 from btjax.data.walk import walk
@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 ACCEPTED_FORMS = (
     "figshare's zips (brainTumorDataPublic_*.zip) or loose N.mat files, with cvind.mat beside them; "
     f"class folders of images named {ACCEPTED_CLASSES}; "
-    f"or images/ (and masks/) with {manifest.MANIFEST}"
+    f"DICOM files or NIfTI volumes (.nii, .nii.gz) in such folders; or images/ (and masks/) with {manifest.MANIFEST}"
 )
 """What a data folder may hold, in words."""
 
 
-def find_source(data_dir: str | os.PathLike, labelled: bool = True) -> Source:
+def find_source(
+    data_dir: str | os.PathLike, labelled: bool = True, options: medical.MedicalOptions | None = None
+) -> Source:
     """Finds which form of the data a folder holds. No pixels are read.
 
-    The first of these that is there counts: manifest.csv with images/, zips with N.mat, loose N.mat, class folders.
+    The first of these that is there counts: manifest.csv with images/, zips with N.mat, loose N.mat, DICOM files or
+    NIfTI volumes, class folders of images.
     Every file is then read, named in `Source.notes` as ignored, or refused; see `btjax.data.walk` for what is passed
     over.
 
@@ -36,6 +39,7 @@ def find_source(data_dir: str | os.PathLike, labelled: bool = True) -> Source:
       data_dir: the folder.
       labelled: False reads slices without labels too: a manifest without a column of labels, or images in any folders,
         whose names then mean nothing. `Source.known` says whether labels are known.
+      options: how DICOM files and NIfTI volumes are read.
 
     Returns:
       The source, with its description, its files and a reader of each slice.
@@ -54,8 +58,9 @@ def find_source(data_dir: str | os.PathLike, labelled: bool = True) -> Source:
         beside = f", but for {', '.join(found.passed)}" if found.passed else ""
         raise InputError(f"{folder}: found an empty folder{beside}, expected {ACCEPTED_FORMS}")
     find_manifest = functools.partial(manifest.find_manifest, labelled=labelled)
+    find_medical = functools.partial(medical.find_medical, labelled=labelled, options=options)
     find_images = folders.find_classes if labelled else folders.find_unlabelled
-    for find in (find_manifest, figshare.find_zips, figshare.find_loose, find_images):
+    for find in (find_manifest, figshare.find_zips, figshare.find_loose, find_medical, find_images):
         source = find(folder, files)
         if source is not None:
             return account_for(source, found)

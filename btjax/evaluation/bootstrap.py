@@ -36,7 +36,7 @@ class IntervalSettings:
       method: of the interval.
       resamples: the number of bootstrap resamples.
       seed: of the resampling.
-      unit: what is resampled, 'patient' or 'slice'.
+      unit: what is resampled: 'patient', 'group' of linked slices, or 'slice'.
       units: how many of them there are.
     """
 

@@ -111,6 +111,7 @@ def classification_report(
     *,
     classes: Sequence[str],
     patients: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Scores:
@@ -127,6 +128,7 @@ def classification_report(
       classes: C different class names, in the order of the labels.
       patients: str [N], the patient of each row, or None where no ids exist; then single rows are resampled, and the
         intervals are too narrow if several rows show one patient.
+      groups: int [N], the group of linked slices of each row, which is resampled where no patients are known.
       resamples: the number of bootstrap resamples.
       seed: of the resampling.
 
@@ -145,9 +147,15 @@ def classification_report(
       (0.667, 0.5, None)
     """
     logits, labels, patients = _checked(logits, labels, classes, patients)
-    clusters = np.arange(len(labels)) if patients is None else np.unique(patients, return_inverse=True)[1]
+    unit, names = next(
+        (unit, names)
+        for unit, names in (("patient", patients), ("group", groups), ("slice", np.arange(len(labels))))
+        if names is not None
+    )
+    clusters = np.unique(names, return_inverse=True)[1]
+    if clusters.shape != labels.shape:
+        raise ValueError(f"groups must be [{len(labels)}], found {clusters.shape}")
     rows = _Rows(logits, labels, clusters)
-    unit = "slice" if patients is None else "patient"
     interval = IntervalSettings("percentile bootstrap", resamples, seed, unit, int(clusters.max()) + 1)
     if patients is None:
         return _scores(rows, classes, interval, slices=len(labels), patients=None)

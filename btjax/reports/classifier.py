@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING, Any
 
 from btjax.evaluation.published import CLASSES as PAPER_CLASSES
-from btjax.reports.numbers import amount, duration, interval, number, number_interval, percent
-from btjax.reports.page import Bar, Cell, Headline, Note, Picture, Section, Table, flattened, render
+from btjax.reports.numbers import amount, capitalised, duration, interval, percent
+from btjax.reports.page import Headline, Note, Picture, Section, Table, flattened, render
+from btjax.reports.scores import class_section, interval_notes, scores_table
 from btjax.runs.report import write_report
 from btjax.runs.run import REPORT
 from btjax.systems.system import find_system
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from btjax.data.slices import Slices
-    from btjax.evaluation.classification import ClassScores, Scores
     from btjax.evaluation.published import PublishedResult
     from btjax.runs.folder import RunFolder
     from btjax.runs.report import ClassifierReport, SplitInfo
@@ -41,8 +40,6 @@ _PROTOCOLS = {
     "linked": "Slices that belong together by their pixels are on one side; who the patients are is not known.",
     "given": "The test rows are those of the data set's own division into folders.",
 }
-
-_BASELINES = {"linear_model": "Linear model on 32x32 pixels", "class_prior": "Class frequencies alone"}
 
 
 def write_classifier_report(folder: RunFolder, report: ClassifierReport, tested: Slices, logits: np.ndarray) -> None:
@@ -128,7 +125,7 @@ def classifier_page(
             [_comparison(report, published)],
             remarks=_remarks(report, published),
         ),
-        _by_class(report, published),
+        class_section(report.test, published),
         *_figure_sections(report, figures),
         Section("Run", pairs=_facts(report)),
         Section("Configuration", pairs=flattened(report.config)),
@@ -156,7 +153,7 @@ def _remarks(report: ClassifierReport, published: PublishedResult | None) -> lis
 def _headline(report: ClassifierReport) -> Headline:
     test = report.test
     details = [] if test.accuracy_ci95 is None else [f"95% interval {interval(test.accuracy_ci95)}%"]
-    counts = [[_capitalised(side), amount(one.slices), amount(one.patients)] for side, one in report.counts.items()]
+    counts = [[capitalised(side), amount(one.slices), amount(one.patients)] for side, one in report.counts.items()]
     return Headline(
         percent(test.accuracy),
         "test accuracy",
@@ -199,7 +196,6 @@ def _leak_sentences(protocol: str, patients: int | None, families: int | None) -
 def _notes(report: ClassifierReport) -> list[Note]:
     """What the numbers cannot say."""
     test, notes = report.test, [Note(f"{note[0].upper()}{note[1:]}.", "Data:") for note in report.data.notes]
-    unit, units = test.interval.unit, test.interval.units
     if report.data.synthetic:
         notes.append(
             Note(
@@ -208,126 +204,13 @@ def _notes(report: ClassifierReport) -> list[Note]:
                 "Synthetic data.",
             )
         )
-    if unit == "slice":
-        notes.append(
-            Note(
-                "These data carry no patient ids. The intervals treat slices as independent, and are too narrow where "
-                "several slices show one patient."
-            )
-        )
-    if test.accuracy == 1:
-        # Without a mistake every resample is perfect too; (1 - share)^units = 0.05 is the exact bound.
-        lowest = percent(0.05 ** (1 / units))
-        notes.append(
-            Note(
-                "No test slice is wrong, so no resample has a mistake either: the interval has no width, yet the value "
-                f"is not certain. {units} {unit}s without a mistake say, at 95% confidence, that at least {lowest} of "
-                f"such {unit}s have none."
-            )
-        )
-    return notes
+    return notes + interval_notes(test)
 
 
 def _comparison(report: ClassifierReport, published: PublishedResult | None) -> Table:
     """One row for each set of scores: test by slice and by patient, validation, baselines, the paper."""
-    scored: list[tuple[str, Scores]] = []
-    for name, scores in (
-        ("Test", report.test),
-        ("Validation", report.validation),
-        ("Validation and test", report.held_out),
-    ):
-        scored.append((name, scores))
-        if scores.by_patient is not None:
-            scored.append((f"{name}, by patient", scores.by_patient))
-    known = [name for name in _BASELINES if name in report.baselines]
-    others = [name for name in report.baselines if name not in _BASELINES]
-    scored += [(f"{_BASELINES.get(name, name)}, test", report.baselines[name]) for name in known + others]
-    bounds = [(one.accuracy, one.accuracy_ci95) for _, one in scored]
-    if published is not None:
-        bounds.append((published.accuracy, published.accuracy_ci95))
-    start = _scale_start(bounds)
-    rows = [_scores_row(name, scores, start) for name, scores in scored]
-    if published is not None:
-        rows.append(_published_row(published, start))
-    settings = report.test.interval
-    return Table(
-        f"Values with 95% intervals below them ({settings.method}, {settings.resamples} resamples by {settings.unit}); "
-        f"the bars show accuracy and its interval on a scale from {100 * start:.0f} to 100%.",
-        ["Scored on", "Accuracy", "", "Macro F1", "ROC AUC", "Log loss", "Calibration error"],
-        rows,
-        strong=[0],
-    )
-
-
-def _scores_row(name: str, scores: Scores, start: float) -> list[Cell]:
-    size = f"{amount(scores.predictions)} slices"
-    if name.endswith("by patient"):
-        size = f"{amount(scores.patients)} patients"
-    return [
-        Cell(name, size),
-        _percent_cell(scores, "accuracy"),
-        Cell("", bar=Bar(scores.accuracy, scores.accuracy_ci95, start)),
-        _percent_cell(scores, "macro_f1"),
-        _percent_cell(scores, "roc_auc"),
-        Cell(number(scores.log_loss), number_interval(scores.log_loss_ci95)),
-        _percent_cell(scores, "expected_calibration_error"),
-    ]
-
-
-def _published_row(published: PublishedResult, start: float) -> list[Cell]:
-    return [
-        Cell(f"Paper, {published.figure}", f"{amount(published.slices)} slices"),
-        _percent_cell(published, "accuracy"),
-        Cell("", bar=Bar(published.accuracy, published.accuracy_ci95, start)),
-        Cell(percent(published.macro_f1)),
-        *[Cell(percent(None))] * 3,
-    ]
-
-
-def _percent_cell(scores: Scores | ClassScores | PublishedResult, name: str) -> Cell:
-    return Cell(percent(getattr(scores, name)), interval(getattr(scores, f"{name}_ci95")))
-
-
-def _scale_start(accuracies: Sequence[tuple[float, tuple[float, float] | None]]) -> float:
-    """Where the accuracy bars begin: the tenth below the lowest value or bound."""
-    lowest = min(min(value, *(bounds or ())) if bounds else value for value, bounds in accuracies)
-    return min(math.floor(lowest * 10) / 10, 0.9)
-
-
-def _by_class(report: ClassifierReport, published: PublishedResult | None) -> Section:
-    """The test slices by class, beside the paper's table."""
-    test, head = report.test, ["Class", "Slices", "Precision", "Recall", "F1", "ROC AUC"]
-
-    def papers(name: str) -> list[str]:
-        if published is None:
-            return []
-        values = published.percents.get(name)
-        return [percent(None)] * 3 if values is None else [f"{value}%" for value in values]
-
-    rows = [
-        [
-            _capitalised(name),
-            amount(scores.support),
-            *(_percent_cell(scores, metric) for metric in ("precision", "recall", "f1", "roc_auc")),
-            *papers(name),
-        ]
-        for name, scores in test.per_class.items()
-    ]
-    means = (_percent_cell(test, metric) for metric in ("macro_precision", "macro_recall", "macro_f1", "roc_auc"))
-    rows.append(["Mean of classes", amount(test.slices), *means, *papers("average")])
-    title, caption, groups = "Test slices by class", "In percent, with 95% intervals.", []
-    if published is not None:
-        head += ["Precision", "Recall", "F1"]
-        title += f", beside the paper's {published.table}"
-        caption += " The paper's values are as printed, in whole percent."
-        groups = [("", 1), ("Here", 5), ("Paper", 3)]
-    return Section(title, [Table(caption, head, rows, groups, strong=[len(rows) - 1])])
-
-
-def _capitalised(name: str) -> str:
-    """The first letter alone: what follows may be an abbreviation."""
-    text = name.replace("_", " ")
-    return text[:1].upper() + text[1:]
+    scored = {"Test": report.test, "Validation": report.validation, "Validation and test": report.held_out}
+    return scores_table(scored, report.baselines, published)
 
 
 def _figure_sections(report: ClassifierReport, figures: Mapping[str, Figure]) -> list[Section]:
@@ -377,5 +260,5 @@ def _facts(report: ClassifierReport) -> list[tuple[str, str]]:
     for name, value in training.items():
         if value is not None:
             told = duration(value) if name == "seconds" else str(value)
-            facts.append((names.get(name, _capitalised(name)), told))
+            facts.append((names.get(name, capitalised(name)), told))
     return [(name, value) for name, value in facts if value]

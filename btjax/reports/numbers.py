@@ -102,3 +102,9 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def capitalised(name: str) -> str:
+    """The first letter alone: what follows may be an abbreviation."""
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]

@@ -163,7 +163,7 @@ def _lead(report: SaliencyReport) -> list[str]:
     lead = [f"Accuracy on these slices: {percent(report.accuracy)}. Data: {report.data}."]
     found = report.localisation
     if found is None:
-        lead.append("These data have no masks: maps are drawn and checked, not scored.")
+        lead.append("No mask of these data shows a tumour, or there are none: maps are drawn and checked, not scored.")
     elif any(row.slices < report.test_slices - found.without_mask for row in found.scores if row.group == "all"):
         lead.append(
             "Methods of many passes explain a drawn part of the slices, as many of each class: compare them by their "

@@ -100,14 +100,20 @@ class RunFolder:
           InputError: others.
         """
         check_classes(self.config().classes, config.classes, flag, self.path)
-        kept = read_json(self.path / "config.json")
-        for name, found in (("split", split.fingerprint), ("slices", slices)):
-            held = kept.get(name, found)  # configs of early versions do not have both
-            if held != found:
-                raise InputError(
-                    f"{flag}: the fingerprint of its {name} is {found}, the run in {self.path} was trained on {held}; "
-                    "expected the same data set"
-                )
+        self._check_fingerprint("split", split.fingerprint, flag)
+        self.check_slices(slices, flag)
+
+    def check_slices(self, slices: str, flag: str) -> None:
+        """Checks that slices of the fingerprint `slices` are those that the run was trained on; see `check_data`."""
+        self._check_fingerprint("slices", slices, flag)
+
+    def _check_fingerprint(self, name: str, found: str, flag: str) -> None:
+        held = read_json(self.path / "config.json").get(name, found)  # configs of early versions do not have both
+        if held != found:
+            raise InputError(
+                f"{flag}: the fingerprint of its {name} is {found}, the run in {self.path} was trained on {held}; "
+                "expected the same data set"
+            )
 
     def config(self) -> Config:
         """The config that the folder's run was started with."""

@@ -109,7 +109,8 @@ class Run:
         """What the model gives: class logits, or an autoencoder's images.
 
         Args:
-          images: uint8 [N, S, S], grey, S the run's `config.data.image_size`.
+          images: uint8 [N, S, S], grey, S the run's `config.data.image_size`, loaded under its `intensity_range` and
+            `head_mask`.
           batch_size: slices at a time.
 
         Returns:

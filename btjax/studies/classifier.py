@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 _PACKAGES = ("btjax", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that make a run."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+
+
 def device() -> str:
     """Number and kind of the devices, such as "1 x cpu"."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
@@ -84,7 +89,7 @@ def run_info(config: Config, data: Divided, checkpoint: CheckpointInfo, training
         checkpoint=checkpoint,
         training=training,
         config=config.to_json(),
-        versions={name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        versions=versions(),
     )
 
 
@@ -99,9 +104,14 @@ def classifier_report(info: RunInfo, data: Divided, predictions: Predictions, se
     """
 
     def score(logits: np.ndarray, rows: np.ndarray) -> Scores:
-        patients = None if data.slices.patients is None else data.slices.patients[rows]
+        slices = data.slices
         return classification_report(
-            logits, predictions.labels[rows], classes=predictions.classes, patients=patients, seed=seed
+            logits,
+            predictions.labels[rows],
+            classes=predictions.classes,
+            patients=None if slices.patients is None else slices.patients[rows],
+            groups=None if slices.links is None else slices.links[rows],
+            seed=seed,
         )
 
     split, images, labels = data.split, data.slices.images, predictions.labels

@@ -92,7 +92,9 @@ def saliency_report(
       The report; and the scores of every slice, empty where there are no masks.
     """
     subject, tested = explained.subject, explained.subject.tested
-    scorable = tested.masks is not None and bool(_scorable(tested.masks).any())
+    # The controls and the area that a map selects need tumours among the training slices too.
+    sides = (tested.masks, subject.trained.masks)
+    scorable = all(masks is not None and _scorable(masks).any() for masks in sides)
     localised, values = localisation(explained, progress) if scorable else (None, {})
     zeros = {name: count_zero_maps(found) for name, (_, found) in explained.maps.items()}
     report = SaliencyReport(
@@ -126,8 +128,7 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
     if masks is None or subject.trained.masks is None:
         raise ValueError("scores need masks, which this form of the data set does not have")
     scored = _scorable(masks)
-    tumours = subject.trained.masks[_scorable(subject.trained.masks)]
-    area_share = float(tumours.mean())
+    area_share = float(subject.trained.masks[_scorable(subject.trained.masks)].mean())
     seed = explained.config.saliency_seed
     trained_labels = subject.data.labels[subject.data.split.train]
     controls = control_maps(tested.images, subject.predicted, subject.trained.masks, trained_labels, seed=seed)
@@ -136,13 +137,14 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
     }
     sizes, edges = lesion_sizes(masks[scored].mean(axis=(1, 2)))
     groups = {"class": np.array(subject.run.classes)[subject.labels[scored]], "size": sizes}
-    if tested.planes is not None:
-        groups["plane"] = tested.planes[scored]
+    groups |= {} if tested.planes is None else {"plane": tested.planes[scored]}
     values: dict[str, dict[str, np.ndarray]] = {}
     scores, comparison = [], []
     places = np.cumsum(scored) - 1  # a test slice's place among the scored ones
     for name, (rows, found) in _counted(explained.maps.items(), "scores", progress):
         kept = scored[rows]
+        if not kept.any():  # of the few slices that a costly method explains none need have a tumour
+            continue
         part = places[rows[kept]]
         values[name] = score_maps(found[kept], masks[rows[kept]], area_share=area_share)
         patients, columns = subject.clusters[rows[kept]], {group: column[part] for group, column in groups.items()}

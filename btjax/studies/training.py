@@ -116,6 +116,10 @@ def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> 
     if begun:
         trainer.restore()  # a run that was stopped before its first checkpoint starts over
         _check_weights(job, trainer.state.frozen)
+        if trainer.finished() and observer is not None:
+            observer.on_message(
+                f"{folder.path}: is trained to its end, epoch {trainer.progress.epoch}; nothing to train"
+            )
     if not leads():
         trainer.fit()
         return None

@@ -1,7 +1,7 @@
 """Published VGG16 weights -> variables of `btjax.models.vgg16.VGG16`; every leaf is checked.
 
-Sources: Keras's HDF5 files (with or without the ImageNet top), Keras 3's `.weights.h5`, torchvision's `vgg16` state
-dict, and the checkpoint that `save` makes of any of them.
+Sources: Keras's files in any of its layouts (`.h5`, `.weights.h5`, `.keras`; with or without the ImageNet top),
+torchvision's `vgg16` state dict, and the checkpoint that `save` makes of any of them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import h5py
 import numpy as np
 from flax import traverse_util
 
 from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
+from btjax.base.files import expanded
 from btjax.data.download import RemoteFile
 from btjax.models.vgg16 import CONVOLUTIONS, TOP
+from btjax.weights.keras import read_keras
 
 OFFICIAL = RemoteFile(
     "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -71,7 +72,7 @@ def expected_shapes(top: bool) -> dict[str, tuple[int, ...]]:
 
 
 def load(path: str | pathlib.Path) -> Weights:
-    """Loads weights from Keras's HDF5 file or from a checkpoint of `save`.
+    """Loads weights from Keras's file, in any layout that `btjax.weights.keras` reads, or from a checkpoint of `save`.
 
     Args:
       path: the file, or the checkpoint's folder.
@@ -80,23 +81,17 @@ def load(path: str | pathlib.Path) -> Weights:
       InputError: nothing there, another kind of file or network, or a leaf that is missing, too many or of another
         shape.
     """
-    path = pathlib.Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         return _load_checkpoint(path)
     if not path.is_file():
-        raise InputError(f"--weights={path}: not found, expected Keras's VGG16 file (.h5) or a converted checkpoint")
+        raise InputError(
+            f"--weights={path}: not found, expected Keras's VGG16 file (.h5, .keras) or a converted checkpoint"
+        )
     if path.suffix in (".pth", ".pt", ".safetensors"):
         raise InputError(f"--weights={path}: PyTorch's weights, expected a checkpoint: scripts/convert_vgg16 makes one")
-    try:
-        with h5py.File(path) as file:
-            root: Any = file.get("model_weights", file)  # a whole saved model has a group for its weights
-            leaves = _legacy_leaves(root) if "layer_names" in root.attrs else _keras3_leaves(root)
-    except (OSError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        with open(path, "rb") as opened:
-            page = opened.read(64).lstrip()[:1] == b"<"
-        found = "an HTML page" if page else f"a damaged file or one of another kind ({reason})"
-        raise InputError(f"--weights={path}: found {found}, expected Keras's VGG16 weights in HDF5") from error
+    found = read_keras(path, "--weights=", "Keras's VGG16 weights")
+    leaves = found.leaves({"conv2d": tuple(CONVOLUTIONS), "dense": tuple(TOP)})
     return Weights(_params(leaves, str(path)), "caffe")
 
 
@@ -141,38 +136,6 @@ def _load_checkpoint(folder: pathlib.Path) -> Weights:
     }
     params, about = checkpoints.load(_CHECKPOINT, traverse_util.unflatten_dict(shapes))
     return Weights(jax.tree.map(np.asarray, params), about["scale"])
-
-
-def _legacy_leaves(root: Any) -> dict[str, np.ndarray]:
-    """Leaves of Keras's legacy layout: `layer_names` of the root, `weight_names` of each layer's group."""
-    leaves = {}
-    for layer in _texts(root.attrs["layer_names"]):
-        for name in _texts(root[layer].attrs["weight_names"]):
-            leaves[f"{layer}/{_leaf_name(name)}"] = root[layer][name][()]
-    return leaves
-
-
-def _keras3_leaves(root: Any) -> dict[str, np.ndarray]:
-    """Leaves of Keras 3's layout: groups by the kind of layer, with the layer's name as an attribute."""
-    leaves = {}
-    for group in root["layers"].values():
-        variables = group["vars"]
-        for index, leaf in enumerate(("kernel", "bias")):
-            if str(index) in variables:
-                leaves[f"{variables.attrs['name']}/{leaf}"] = variables[str(index)][()]
-    return leaves
-
-
-def _texts(values: Any) -> list[str]:
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-
-
-def _leaf_name(name: str) -> str:
-    """Keras's names of a leaf: block1_conv1_W_1:0 (the published file), block1_conv1/kernel:0, kernel."""
-    last = name.split("/")[-1].split(":")[0]
-    if last == "kernel" or "_W" in last:
-        return "kernel"
-    return "bias" if last == "bias" or "_b_" in last or last.endswith("_b") else last
 
 
 def _from_torch(layer: str, array: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ def test_a_folder_of_other_files_is_no_class_folder_and_one_of_notes_is_passed_o
     (tmp_path / "notes" / "read.md").write_text("text")
     assert find_source(tmp_path).classes == CLASSES
     (tmp_path / "astrocytoma").mkdir()
-    (tmp_path / "astrocytoma" / "x.dcm").write_bytes(b"")
+    (tmp_path / "astrocytoma" / "x.bin").write_bytes(b"")
     assert_refused(tmp_path, "astrocytoma", "no images")
 
 
@@ -196,7 +196,7 @@ def test_a_file_that_looks_like_a_slices_mask_is_refused(tmp_path):
 
 def test_a_name_with_a_word_of_masks_is_no_mask_without_its_slice(tmp_path):
     forms.write_classes(tmp_path / "brain segmentation", forms.make_slices(3))
-    Image.new("L", (4, 4)).save(tmp_path / "brain segmentation" / "glioma" / "other_mask.tif")
+    Image.linear_gradient("L").save(tmp_path / "brain segmentation" / "glioma" / "other_mask.tif")
     assert len(read_all(tmp_path)) == 4
 
 

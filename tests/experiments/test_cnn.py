@@ -26,7 +26,7 @@ TINY = """
 def environment(tmp_path_factory):
     """Every process of this module shares one cache, so that the network is compiled once."""
     cache = tmp_path_factory.mktemp("cache")
-    return os.environ | {"BTJAX_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return os.environ | {"BTJAX_CACHE": str(cache)}
 
 
 def command(*flags) -> list[str]:
@@ -193,3 +193,38 @@ def test_a_workdir_with_another_config_is_refused_and_left_alone(environment, fi
     )
     fails_in_one_line(run(environment, *TINY, f"--workdir={finished}"), "holds a run already; add --resume")
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_run_that_goes_on_to_more_epochs_has_the_bits_of_one_that_was_asked_for_them_at_once(
+    environment, finished, tmp_path
+):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with open(folder / "log.txt", "w") as log:
+        flags = [*TINY, f"--workdir={folder}", "--epochs=1"]
+        assert subprocess.run(command(*flags), cwd=ROOT, env=environment, stdout=log, timeout=280).returncode == 0
+    fewer = run(environment, *TINY, f"--workdir={folder}", "--epochs=2")
+    assert fewer.returncode == 2 and "holds a run already; add --resume" in fewer.stderr.splitlines()[-1]
+    done = run(environment, *TINY, f"--workdir={folder}", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert final_bits(folder) == final_bits(finished)
+    assert [row | {"seconds": 0} for row in metrics(folder)] == [row | {"seconds": 0} for row in metrics(finished)]
+    assert json.loads((folder / "config.json").read_text())["training"]["epochs"] == 3
+    assert btjax.Run(folder).report.training.epochs == 3
+    fewer = run(environment, *TINY, f"--workdir={folder}", "--epochs=2", "--resume")
+    assert fewer.returncode == 2 and "has begun epoch 3 already, expected --epochs=3" in fewer.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"JAX_PLATFORMS": "cuda"}, "JAX_PLATFORMS=cuda: JAX finds no such device"),
+        ({"JAX_PLATFORMS": "no_such"}, "JAX_PLATFORMS=no_such: JAX finds no such device"),
+        ({"BTJAX_CACHE": "~nobody-of-that-name/x"}, "~nobody-of-that-name/x: "),
+    ],
+)
+def test_an_environment_that_does_not_fit_is_one_line(environment, tmp_path, changes, said):
+    done = run(environment | changes, *TINY, "--data_dir=none", f"--workdir={tmp_path / 'run'}")
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert said in last

@@ -23,7 +23,7 @@ FEW = ["--samples=2", "--sampled_slices=8", "--costly_slices=6", "--checked_slic
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
-    return os.environ | {"BTJAX_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return os.environ | {"BTJAX_CACHE": str(cache)}
 
 
 def run(environment, module, *flags) -> subprocess.CompletedProcess:

@@ -25,7 +25,7 @@ TINY = """
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
-    return os.environ | {"BTJAX_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return os.environ | {"BTJAX_CACHE": str(cache)}
 
 
 def run(environment, folder, *flags) -> subprocess.CompletedProcess:

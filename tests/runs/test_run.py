@@ -6,6 +6,7 @@ import pytest
 
 import btjax
 from btjax.base.errors import InputError
+from btjax.data.dataset import load_data
 from btjax.data.phantom import make_phantom
 from btjax.data.raw import scale_slice
 from btjax.runs.folder import RunFolder
@@ -63,7 +64,7 @@ def test_a_run_that_never_saved_can_begin_anew_with_other_options(tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(InputError, match="not empty, and not a btjax run"):
+    with pytest.raises(InputError, match=r"not a btjax run and not empty \(found thesis\.tex"):
         RunFolder(tmp_path).check(Config.default("cnn"), False)
     with pytest.raises(InputError, match="found a file"):
         RunFolder(tmp_path / "thesis.tex").check(Config.default("cnn"), False)
@@ -78,13 +79,22 @@ def test_restoring_where_there_is_no_run_or_checkpoint_says_so(started, tmp_path
 
 
 def test_a_write_that_fails_leaves_the_previous_file_and_nothing_beside_it(started):
+    def half(beside):
+        beside.write_text("half")
+        raise RuntimeError("no room")
+
     started.write_json("report.json", {"accuracy": 0.5})
     with pytest.raises(ValueError, match="not JSON compliant"):
         started.write_json("report.json", {"accuracy": np.nan})
-    with pytest.raises(UnicodeEncodeError):
-        started.write_text("report.json", "\ud800")
+    with pytest.raises(InputError, match=r"report\.json: cannot be written: no room"):
+        started.write("report.json", half)
     assert json.loads((started.path / "report.json").read_text()) == {"accuracy": 0.5}
     assert not list(started.path.glob("*.part"))
+
+
+def test_a_name_that_is_no_text_does_not_cost_the_page_on_which_it_stands(started):
+    started.write_text("report.html", "data: T\udce9te")
+    assert (started.path / "report.html").read_text(encoding="utf-8") == r"data: T\udce9te"
 
 
 def test_a_run_of_other_classes_is_refused_with_both(started):
@@ -120,22 +130,23 @@ def test_a_run_of_other_slices_with_the_same_rows_is_refused(started):
         started.start(config, split, "others")
 
 
-def test_a_run_keeps_how_its_slices_were_prepared_and_its_weights(tmp_path, standard_promotion):
-    config = btjax.preset("cnn_demo").replace("data.phantom_patients", 6).replace("data.phantom_slices", 4)
-    config = config.replace("data.image_size", 32).replace("training.epochs", 1).replace("model.widths", (4, 8))
+def test_a_run_keeps_how_its_slices_were_prepared_and_its_weights(tmp_path):
+    config = btjax.preset("cnn_demo").replace("data.phantom_patients", 2).replace("data.phantom_slices", 2)
+    config = config.replace("data.image_size", 32).replace("training.class_weights", "balanced")
     config = config.replace("data.intensity_range", "percentile").replace("data.head_mask", True)
-    config = config.replace("training.class_weights", "balanced")
-    run = btjax.train(config, tmp_path / "run")
-    data = btjax.Run(tmp_path / "run").config.data
-    assert (data.intensity_range, data.head_mask) == ("percentile", True)
-    assert btjax.evaluate(tmp_path / "run").test == run.report.test
-    plain = make_phantom(6, 4, 32, config.data.phantom_seed).images
+    run = RunFolder(tmp_path / "run")
+    run.start(config, blob_split(make_blobs()), "slices")
+    (run.path / "checkpoints" / "last" / "1").mkdir(parents=True)
+    kept = run.config()
+    assert kept.training.class_weights == "balanced"
+    plain = make_phantom(2, 2, 32, config.data.phantom_seed).images
     expected = [scale_slice(image, "", "percentile", True) for image in plain]
-    np.testing.assert_allclose(run.predictions.logits, run.logits(np.stack(expected)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(load_data(kept.data).slices.images, expected)  # what --resume and --eval_only load
+    run.check(config, True)
     for name, value in [
         ("data.intensity_range", "minmax"),
         ("data.head_mask", False),
         ("training.class_weights", "none"),
     ]:
-        with pytest.raises(InputError, match=name.split(".")[1]):
-            RunFolder(tmp_path / "run").check(config.replace(name, value), True)
+        with pytest.raises(InputError, match=f"holds a run with {name.split('.')[1]}="):
+            run.check(config.replace(name, value), True)

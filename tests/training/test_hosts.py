@@ -83,21 +83,6 @@ def test_two_processes_give_the_losses_of_one_device_and_a_signal_to_one_stops_b
         assert len(list((tmp_path / which).iterdir())) == 1
 
 
-def test_a_command_in_two_processes_writes_one_run_and_the_first_alone_speaks(tmp_path):
-    flags = (
-        "--data_dir=phantom --phantom_patients=8 --phantom_slices=4 --image_size=32 --protocol=patient --colour=grey"
-    )
-    flags += f" --widths=4,8 --pools=2 --dense=16 --batch_size=16 --epochs=2 --workdir={tmp_path / 'run'}"
-    command = [sys.executable, "-m", "experiments.cnn", *flags.split(), f"--cache_dir={tmp_path / 'cache'}"]
-    several = ["--mesh=2", f"--coordinator=localhost:{free_port()}", "--processes=2"]
-    first, second = together([[*command, *several, f"--process={process}"] for process in "01"])
-    assert "accuracy" not in second.stdout
-    (alone,) = together([[*command, "--eval_only"]])
-    assert alone.stdout.splitlines()[-2:] == first.stdout.splitlines()[-2:]
-    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
-    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
-
-
 @pytest.mark.parametrize("numbers", [(0, 0), (2, 2)])
 def test_a_process_that_is_none_of_them_is_refused(numbers):
     with pytest.raises(InputError, match=f"--processes={numbers[0]}, --process={numbers[1]}: expected"):

@@ -135,7 +135,7 @@ def test_files_that_are_no_weights_are_called_what_they_are(tmp_path, leaves):
         vgg16.load(cut)
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["image"] = np.zeros(3)
-    with pytest.raises(InputError, match=r"data\.h5: found a damaged file or one of another kind"):
+    with pytest.raises(InputError, match=r"data\.h5: found no layer with weights, expected Keras's VGG16"):
         vgg16.load(tmp_path / "data.h5")
     other = write_legacy(tmp_path / "other.h5", {"conv1/kernel": np.zeros((7, 7, 3, 64), np.float32)})
     with pytest.raises(InputError, match="not VGG16's weights: block1_conv1/kernel is absent"):

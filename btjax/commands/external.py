@@ -1,0 +1,96 @@
+"""Tests a trained classifier on another data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from btjax.base.errors import InputError
+from btjax.base.files import check_writable, expanded, make_folder, strangers, write_json
+from btjax.base.progress import Observer, told
+from btjax.data.dataset import PHANTOM, DataSet, load_data
+from btjax.reports.external import external_figures, external_page
+from btjax.runs.folder import RunFolder
+from btjax.runs.report import DataInfo
+from btjax.runs.run import REPORT, Run, restore
+from btjax.studies.external import ExternalReport, external_report, open_external
+
+if TYPE_CHECKING:
+    import os
+
+    from btjax.systems.config import Config
+
+
+def evaluate_on(
+    run: Run | str | os.PathLike,
+    data_dir: str,
+    folder: str | os.PathLike,
+    *,
+    own_dir: str | None = None,
+    links: bool = True,
+    observer: Observer | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> ExternalReport:
+    """Tests a run on another data set, without the slices that are linked to its own.
+
+    Classes are matched by name; slices of classes that the model does not know are counted and not scored.
+
+    Args:
+      run: a finished classifier's run, or its folder.
+      data_dir: the other data set, in any form that btjax reads.
+      folder: a new one for report.json, report.html and figures/.
+      own_dir: where the run's own data set stands now; by default where the run found it.
+      links: look for slices of the run's own data set in the other one by their pixels, and leave them out.
+      observer: is told of what is read and searched.
+      cache_dir: where prepared slices and links are kept.
+
+    Returns:
+      The report, which is also written.
+
+    Raises:
+      InputError: no run, no labels, no class in common, or a folder that holds something.
+
+    Example:
+      >>> btjax.evaluate_on("runs/cnn", "other/Testing", "runs/cnn_on_other").test.accuracy  # doctest: +SKIP
+    """
+    run = run if isinstance(run, Run) else restore(run)
+    place = RunFolder(expanded(folder))
+    check_writable(place.path, "--workdir=")
+    if others := strangers(place.path):
+        raise InputError(f"--workdir={folder}: not empty (found {others[0].name}), expected a new folder")
+    with told(observer) as watching:
+        own = _load_own(run, own_dir, watching, cache_dir) if links else None
+        config = run.config.replace("data.data_dir", data_dir)
+        other = _load(config, "tested on", watching, cache_dir)
+        external = open_external(run, None if own is None else own.slices, other.slices, watching, cache_dir)
+        info = DataInfo(other.form, data_dir, data_dir == PHANTOM, other.notes)
+        report = external_report(run, own, info, external)
+        make_folder(place.path, "--workdir=")
+        figures = external_figures(report, external)
+        for name, figure in figures.items():
+            place.write_figure(name, figure)
+        place.write_text("report.html", external_page(report, figures))
+        write_json(place.path / REPORT, msgspec.to_builtins(report))
+    return report
+
+
+def _load(config: Config, what: str, observer: Observer, cache_dir: str | os.PathLike | None) -> DataSet:
+    data = load_data(config.data, None if cache_dir is None else str(cache_dir), observer.on_data)
+    observer.on_message(f"{what}: {data.form}: {len(data.slices)} slices")
+    for note in data.notes:
+        observer.on_message(f"note: {note}")
+    return data
+
+
+def _load_own(run: Run, own_dir: str | None, observer: Observer, cache_dir: str | os.PathLike | None) -> DataSet:
+    """The data set that a run was trained on, checked to be that."""
+    config = run.config if not own_dir else run.config.replace("data.data_dir", own_dir)
+    try:
+        data = _load(config, "trained on", observer, cache_dir)
+    except InputError as error:
+        raise InputError(
+            f"{error}; the run's own data set is needed to leave its slices out: name it by --own_dir, or use --nolinks"
+        ) from error
+    RunFolder(run.folder).check_slices(data.slices.fingerprint, f"--own_dir={config.data.data_dir}")
+    return data

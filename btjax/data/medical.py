@@ -1,0 +1,179 @@
+"""Folders of DICOM files or of NIfTI volumes as data: with labels in class folders, without them anywhere.
+
+Needs the extra `medical`. Nothing of it is imported where a folder holds no such files.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from btjax.base.errors import InputError
+from btjax.data.classes import ACCEPTED_CLASSES, CLASSES
+from btjax.data.dicom import WINDOWS, find_frames, is_dicom
+from btjax.data.folders import Labelling, label_files
+from btjax.data.images import IMAGE_SUFFIXES
+from btjax.data.nifti import find_volumes, is_nifti
+from btjax.data.orientation import AXES
+from btjax.data.parts import Found, Part
+from btjax.data.pseudonyms import read_salt
+from btjax.data.raw import RawSlice, Source
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable, Mapping, Sequence
+
+PLANES = tuple(AXES)
+
+_ONE = {"image": "an image", "DICOM": "a DICOM file", "NIfTI": "a NIfTI volume"}
+
+
+@dataclasses.dataclass(frozen=True)
+class MedicalOptions:
+    """How DICOM files and NIfTI volumes are read.
+
+    Attributes:
+      plane: along which NIfTI volumes are cut: axial, coronal or sagittal. DICOM slices come as they were taken.
+      window: stored takes DICOM pixels as they are; file clips them to the window that each file names.
+    """
+
+    plane: str = "axial"
+    window: str = "stored"
+
+    def __post_init__(self):
+        if self.plane not in PLANES:
+            raise InputError(f"plane: found {self.plane!r}, expected one of {', '.join(PLANES)}")
+        if self.window not in WINDOWS:
+            raise InputError(f"window: found {self.window!r}, expected one of {', '.join(WINDOWS)}")
+
+
+def find_medical(
+    folder: pathlib.Path, files: Sequence[pathlib.Path], labelled: bool = True, options: MedicalOptions | None = None
+) -> Source | None:
+    """DICOM files, or NIfTI volumes; None if there are neither among `files`.
+
+    Labels are those of class folders (`btjax.data.folders`). Folders that are called after none of the known classes
+    count as classes only if no patient is in two of them and one of them holds two patients: else they are folders
+    of patients, or of sequences. Patients are pseudonyms (`btjax.data.pseudonyms`).
+
+    Args:
+      folder: the data folder.
+      files: every file below it.
+      labelled: False reads no labels, and needs none.
+      options: how the files are read.
+
+    Raises:
+      InputError: images beside them, or both forms with labels; the extra is missing; labels are missing; a file is
+        damaged.
+    """
+    options = options or MedicalOptions()
+    volumes = [path for path in files if is_nifti(path)]
+    frames = [path for path in files if not is_nifti(path) and is_dicom(path)]
+    if not volumes and not frames:
+        return None
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    _check_alone(folder, {"DICOM": frames, "NIfTI": volumes, "image": images}, labelled)
+    for paths, package, form in ((frames, "pydicom", "DICOM"), (volumes, "nibabel", "NIfTI")):
+        if paths and importlib.util.find_spec(package) is None:
+            raise InputError(f"{folder}: found {form} files, which {package} reads: pip install btjax[medical]")
+    founds = [find_frames(folder, frames, read_salt(), options.window)] if frames else []
+    founds += [find_volumes(folder, volumes, read_salt(), options.plane)] if volumes else []
+    found = _together(founds)
+    if not found.parts:
+        told = "; ".join(found.notes)
+        raise InputError(f"{folder}: found no slice of a head ({told}), expected at least one")
+    labelling = _labelling(folder, files, found) if labelled else None
+    return _source(folder, found, labelling, [*volumes, *frames])
+
+
+def _source(folder: pathlib.Path, found: Found, labelling: Labelling | None, paths: Sequence[pathlib.Path]) -> Source:
+    """The source of parts, with what their folders say of them."""
+    known = frozenset.intersection(*(part.known for part in found.parts))
+    entries, counts = [], collections.Counter()
+    for part in found.parts:
+        label = labelling.labels[part.paths[0]] if labelling else None
+        side = labelling.sides[part.paths[0]] if labelling and labelling.sides else None
+        entries.append((part.name, functools.partial(_read, part.read, known, {"label": label, "side": side})))
+        counts[label] += 1
+    told = "no labels"
+    if labelling:
+        told = ", ".join(f"{counts[label]} {name}" for label, name in enumerate(labelling.classes))
+        known |= {"label", "side"} if labelling.sides else {"label"}
+    patients = len({part.patient for part in found.parts})
+    people = f"{patients} patient{'' if patients == 1 else 's'}"
+    used = dict.fromkeys(path for part in found.parts for path in part.paths)
+    return Source(
+        folder=folder,
+        description=f"{found.form} ({len(entries)} slices of {people}{found.options}: {told})",
+        files=tuple(used),
+        known=known,
+        entries=tuple(entries),
+        classes=labelling.classes if labelling else CLASSES,
+        aside=tuple(path for path in paths if path not in used),
+        notes=found.notes,
+    )
+
+
+def _labelling(folder: pathlib.Path, files: Sequence[pathlib.Path], found: Found) -> Labelling:
+    """What the folders of files say of them, where it can be trusted."""
+    paths = list(dict.fromkeys(path for part in found.parts for path in part.paths))
+    labelling = label_files(folder, files, paths)
+    if labelling is None:
+        expected = f"{found.form} in folders {ACCEPTED_CLASSES}, or reading without labels"
+        raise InputError(f"{folder}: labels are missing, expected {expected}")
+    labels, classes = labelling.labels, labelling.classes
+    for part in found.parts:
+        for path in part.paths[1:]:
+            if labels[path] != labels[part.paths[0]]:
+                both = f"{classes[labels[part.paths[0]]]} and {classes[labels[path]]}"
+                raise InputError(f"{path}: holds the same as {part.paths[0]}, of {both}, expected one class for it")
+    if not labelling.certain:
+        _check_classes(folder, found.parts, labels, classes)
+    return labelling
+
+
+def _check_classes(
+    folder: pathlib.Path, parts: Sequence[Part], labels: Mapping[pathlib.Path, int], classes: tuple[str, ...]
+) -> None:
+    """Refuses folders with names of the user's own that look like those of patients or of sequences."""
+    patients = collections.defaultdict(set)
+    for part in parts:
+        patients[labels[part.paths[0]]].add(part.patient)
+    shared = sum(map(len, patients.values())) > len(set().union(*patients.values()))
+    if shared or max(map(len, patients.values())) < 2:
+        listed = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+        found = f"{len(classes)} folders ({listed})"
+        reason = "that share patients" if shared else "of one patient each"
+        raise InputError(f"{folder}: labels are missing: found {found} {reason}, expected folders {ACCEPTED_CLASSES}")
+
+
+def _read(read: Callable[[], RawSlice], known: frozenset[str], fields: Mapping[str, Any]) -> RawSlice:
+    """A slice with what its folder says of it, without the fields that other slices lack."""
+    raw = read()
+    return dataclasses.replace(raw, **{name: None for name in raw.known() - known}, **fields)
+
+
+def _together(founds: Sequence[Found]) -> Found:
+    """Slices of several forms as one."""
+    return Found(
+        form=" and ".join(found.form for found in founds),
+        parts=tuple(part for found in founds for part in found.parts),
+        notes=tuple(note for found in founds for note in found.notes),
+        options="".join(found.options for found in founds),
+    )
+
+
+def _check_alone(folder: pathlib.Path, forms: Mapping[str, Sequence[pathlib.Path]], labelled: bool) -> None:
+    """Refuses images beside the other forms, and, with labels, DICOM files beside NIfTI volumes.
+
+    They may be the same scans twice, and classes that differ in their form are told apart by it.
+    """
+    counts = {form: len(paths) for form, paths in forms.items() if paths}
+    if len(counts) > 1 and (labelled or "image" in counts):
+        rare, common = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        common = common if common != rare else next(form for form in counts if form != rare)
+        found = f"is one of {counts[rare]} {rare} files among {counts[common]} {common} files"
+        raise InputError(f"{forms[rare][0]}: {found} in {folder}, expected {_ONE[common]} like them")

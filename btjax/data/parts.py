@@ -1,0 +1,61 @@
+"""What readers of files that hold several slices hand on: a part for each slice, and notes on the files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from btjax.data.raw import RawSlice
+
+Kept = TypeVar("Kept")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One slice of a file.
+
+    Attributes:
+      name: the slice's id.
+      paths: the file that is read for it, then others that hold the same slice, or its mask.
+      patient: the patient's pseudonym.
+      known: the fields of `RawSlice` that `read` fills.
+      read: reads it, without a label.
+    """
+
+    name: str
+    paths: tuple[pathlib.Path, ...]
+    patient: str
+    known: frozenset[str]
+    read: Callable[[], RawSlice]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The slices of files of one form.
+
+    Attributes:
+      form: what the files are, in words.
+      parts: the slices.
+      notes: what is to be said of files that are not read, or not as they are.
+      options: how they are read, in words that follow their number; part of the source's fingerprint.
+    """
+
+    form: str
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...]
+    options: str
+
+
+def recent(load: Callable[[pathlib.Path], Kept], size: int) -> Callable[[pathlib.Path], Kept]:
+    """`load` that keeps what it returned for the last `size` files; threads that need one file load it once."""
+    cached, lock = functools.lru_cache(size)(load), threading.Lock()
+
+    def get(path: pathlib.Path) -> Kept:
+        with lock:
+            return cached(path)
+
+    return get
