@@ -120,8 +120,8 @@ def _legacy(root: Any) -> KerasWeights:
     layers: Layers = {}
     for group in _texts(root, "layer_names"):
         names = _texts(root[group], "weight_names")
-        # Of a nested model's variables the layer stands before the last slash, after the models that it lies in. Keras 1
-        # wrote no slash, and a layer that was built twice may have a number there that its group has not.
+        # Of a nested model's variables the layer stands before the last slash, after the models that it lies in.
+        # Keras 1 wrote no slash, and a layer that was built twice may have a number there that its group has not.
         nested = len({name.rpartition("/")[0] for name in names}) > 1
         own: Layers = {}
         for name in names:
