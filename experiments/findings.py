@@ -15,6 +15,8 @@ def result_lines(results: Results) -> str:
     lines = []
     for name, title in (("cnn_cpu", "CNN, 128 px"), ("vgg16_paper", "VGG16, frozen")):
         lines += [f"- {title}, {line}" for line in _protocol_lines(results.get(name, {}).get("runs", []))]
+    if "external_four_class" in results:
+        lines.append(f"- {_external_line(results['external_four_class'])}")
     if "unet_cpu" in results:
         lines.append(f"- {_unet_line(results['unet_cpu'])}")
     if "saliency_cnn_family" in results:
@@ -24,9 +26,9 @@ def result_lines(results: Results) -> str:
 
 
 def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:
-    """One line for `slice` and one for `family` of a system."""
+    """One line for each of `slice`, `linked` and `family` of a system."""
     lines = []
-    for protocol in ("slice", "family"):
+    for protocol in ("slice", "linked", "family"):
         group = [run for run in runs if run["protocol"] == protocol]
         if len(group) > 1 and protocol == "slice":
             seeds = ", ".join(percent(run["test"]["accuracy"]) for run in group)
@@ -42,6 +44,15 @@ def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:
             kind = f"`{protocol}`, one seed" if protocol == "slice" else f"`{protocol}`, one fold and seed"
             lines.append(f"{kind}: **{with_interval(run['test'], 'accuracy')}** of {run['test']['slices']} slices")
     return lines
+
+
+def _external_line(result: dict[str, Any]) -> str:
+    counts, test = result["counts"], result["test"]
+    linked, tested = sum((counts["linked"] or {}).values()), counts["tested"]
+    return (
+        f"The same CNN on a four-class set: {linked} of its {tested + linked} slices with a tumour are linked to the "
+        f"training set; of the other {tested} it classifies **{with_interval(test, 'accuracy')}**"
+    )
 
 
 def _unet_line(result: dict[str, Any]) -> str:

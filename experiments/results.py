@@ -19,13 +19,14 @@ import msgspec
 from btjax.base.errors import InputError
 from btjax.base.files import expanded, read_json, write_json, write_whole
 from btjax.runs.report import ClassifierReport, read_typed
-from btjax.runs.run import Run
+from btjax.runs.run import REPORT, Run
+from btjax.studies.external import ExternalReport
 from btjax.studies.saliency_rows import SaliencyReport
 from btjax.studies.unet import UNetReport
 from experiments.console import fail_in_one_line
 from experiments.findings import findings, result_lines
 from experiments.link_tables import links_table
-from experiments.tables import classifier_table, saliency_table, speed_table, unet_table, variants_table
+from experiments.tables import classifier_table, external_table, saliency_table, speed_table, unet_table, variants_table
 
 if TYPE_CHECKING:
     from btjax.evaluation.classification import Scores
@@ -103,6 +104,23 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def external_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """A test on other data, without the places of files and the settings of the intervals."""
+    report = read_typed(folder / REPORT, ExternalReport)
+    values = msgspec.to_builtins(dataclasses.replace(report, config=without_paths(report.config)))
+    scores = {"test": _kept(report.test), "linked_too": report.linked_too and _kept(report.linked_too)}
+    for name in ("own", "other"):
+        values[name].pop("dir")
+    values.pop("run")
+    return values | scores | {"baselines": {name: _kept(one) for name, one in report.baselines.items()}}
+
+
+def is_external(folder: pathlib.Path) -> bool:
+    """Whether a folder holds the report of a test on other data."""
+    path = folder / REPORT
+    return path.exists() and read_json(path).get("task") == "external"
+
+
 def unet_variants(folders: list[pathlib.Path]) -> dict[str, Any]:
     """The scores of several U-Nets, each under the name of its folder, without its classifier."""
     kept = ("protocol", "test_slices", "reconstruction", "final", "latent", "final_latent", "config")
@@ -117,7 +135,7 @@ def unet_variants(folders: list[pathlib.Path]) -> dict[str, Any]:
 
 
 def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The contents of a results file: of classifiers' runs, of one U-Net or several, or of one saliency folder.
+    """The contents of a results file: classifiers' runs, U-Nets, one saliency folder, or one test on other data.
 
     Args:
       folders: finished runs.
@@ -125,10 +143,14 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     """
     if (folders[0] / "unet.json").exists():
         return unet_summary(folders[0]) if len(folders) == 1 else unet_variants(folders)
-    if (folders[0] / "saliency.json").exists():
-        if len(folders) > 1:
-            raise InputError(f"{folders[1]}: expected one saliency folder for a results file")
-        return saliency_summary(folders[0])
+    for found, read in (
+        ((folders[0] / "saliency.json").exists(), saliency_summary),
+        (is_external(folders[0]), external_summary),
+    ):
+        if found and len(folders) > 1:
+            raise InputError(f"{folders[1]}: expected one folder for this results file")
+        if found:
+            return read(folders[0])
 
     def place(run: dict[str, Any]) -> tuple[str, int, int, int]:
         return run["protocol"], run["split"]["seed"], run["split"]["fold"], run["config"]["seed"]
@@ -166,6 +188,8 @@ def tables(results: dict[str, dict[str, Any]]) -> str:
             parts.append(f"## `{name}.flags`\n\n{unet_table(result)}")
         elif "localisation" in result:
             explained[name.removeprefix("saliency_").replace("_", ", ")] = result
+        elif result.get("task") == "external":
+            parts.append(f"## {result['title']} on other data\n\n{external_table(result)}")
         elif "neighbours_of_all" in result:
             parts.append(f"## Slices that belong together\n\n{links_table(result)}")
         else:

@@ -31,6 +31,40 @@ def classifier_table(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def external_table(result: dict[str, Any]) -> str:
+    """A test on other data by class, with what was left out."""
+    counts, test = result["counts"], result["test"]
+    linked = counts["linked"] or dict.fromkeys(result["classes"], 0)
+    lines = [
+        f"Trained on: {result['own']['form']}. Tested on: {result['other']['form']}; nothing was chosen on these slices.",
+        "",
+        "| class | slices | linked to the training set | tested | recall (95%) | precision (95%) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, scores in test["per_class"].items():
+        tested = scores["support"]
+        lines.append(
+            f"| {name} | {tested + linked[name]} | {linked[name]} | {tested} | {with_interval(scores, 'recall')} "
+            f"| {with_interval(scores, 'precision')} |"
+        )
+    lines += [
+        "",
+        f"Accuracy **{with_interval(test, 'accuracy')}** of {counts['tested']} slices, resampled by "
+        f"{test['interval']['unit']}; class frequencies alone have "
+        f"{percent(result['baselines']['class_prior']['accuracy'])}.",
+    ]
+    if result["linked_too"]:
+        both = result["linked_too"]
+        lines[-1] += (
+            f" With the linked slices, most of which the model was trained on, it would read "
+            f"{percent(both['accuracy'])} of {both['slices']}."
+        )
+    for name, called in result["unknown_predictions"].items():
+        told = ", ".join(f"{count} {guess}" for guess, count in called.items())
+        lines.append(f"\nThe model does not know {name}; its {sum(called.values())} slices are called: {told}.")
+    return "\n".join(lines)
+
+
 def is_whole(runs: list[dict[str, Any]]) -> bool:
     """Whether runs are all folds of a protocol whose folds test every slice once."""
     folds = sorted(run["split"]["fold"] for run in runs)
