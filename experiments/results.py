@@ -143,14 +143,12 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     """
     if (folders[0] / "unet.json").exists():
         return unet_summary(folders[0]) if len(folders) == 1 else unet_variants(folders)
-    for found, read in (
-        ((folders[0] / "saliency.json").exists(), saliency_summary),
-        (is_external(folders[0]), external_summary),
-    ):
-        if found and len(folders) > 1:
+    read = saliency_summary if (folders[0] / "saliency.json").exists() else None
+    read = external_summary if is_external(folders[0]) else read
+    if read is not None:
+        if len(folders) > 1:
             raise InputError(f"{folders[1]}: expected one folder for this results file")
-        if found:
-            return read(folders[0])
+        return read(folders[0])
 
     def place(run: dict[str, Any]) -> tuple[str, int, int, int]:
         return run["protocol"], run["split"]["seed"], run["split"]["fold"], run["config"]["seed"]

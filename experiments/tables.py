@@ -36,7 +36,7 @@ def external_table(result: dict[str, Any]) -> str:
     counts, test = result["counts"], result["test"]
     linked = counts["linked"] or dict.fromkeys(result["classes"], 0)
     lines = [
-        f"Trained on: {result['own']['form']}. Tested on: {result['other']['form']}; nothing was chosen on these slices.",
+        f"Trained on: {result['own']['form']}. Tested on: {result['other']['form']}; nothing was chosen on them.",
         "",
         "| class | slices | linked to the training set | tested | recall (95%) | precision (95%) |",
         "|---|---|---|---|---|---|",
