@@ -14,7 +14,8 @@ from btjax.data.notes import slices_notes
 from btjax.data.phantom import make_phantom
 from btjax.data.sources import find_source
 from btjax.data.splits import PROTOCOLS
-from btjax.readers.medical import PLANES, WINDOWS, MedicalOptions
+from btjax.readers.medical import WINDOWS, MedicalOptions
+from btjax.readers.orientation import PLANES
 from btjax.readers.raw import INTENSITY_RANGES, scale_slice
 from btjax.readers.slices import Slices
 

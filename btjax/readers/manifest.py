@@ -16,6 +16,7 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.readers.classes import ACCEPTED_CLASSES, CLASSES, NO_TUMOR, known_class, labels_of
 from btjax.readers.images import IMAGE_SUFFIXES, read_image, read_mask
+from btjax.readers.orientation import PLANES
 from btjax.readers.raw import OPTIONAL_FIELDS, RawSlice, Source
 from btjax.readers.walk import listed
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MANIFEST = "manifest.csv"
-PLANES = ("axial", "coronal", "sagittal")
 
 _COLUMNS = {"patient": "pid", "fold": "author_fold", "plane": "plane_derived", "side": "split"}
 _UNKNOWN = re.compile(r"nan|none|null|na|n/a|unknown|anonymous|anonymi[sz]ed|\?+|-+", re.IGNORECASE)

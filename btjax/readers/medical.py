@@ -17,7 +17,7 @@ from btjax.readers.dicom import WINDOWS, find_frames, is_dicom
 from btjax.readers.folders import Labelling, label_files
 from btjax.readers.images import IMAGE_SUFFIXES
 from btjax.readers.nifti import find_volumes, is_nifti
-from btjax.readers.orientation import AXES
+from btjax.readers.orientation import PLANES
 from btjax.readers.parts import Found, Part
 from btjax.readers.pseudonyms import read_salt
 from btjax.readers.raw import RawSlice, Source
@@ -25,8 +25,6 @@ from btjax.readers.raw import RawSlice, Source
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Mapping, Sequence
-
-PLANES = tuple(AXES)
 
 _ONE = {"image": "an image", "DICOM": "a DICOM file", "NIfTI": "a NIfTI volume"}
 
