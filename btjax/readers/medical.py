@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import functools
 import importlib.util
+import os
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError
@@ -19,12 +20,15 @@ from btjax.readers.images import IMAGE_SUFFIXES
 from btjax.readers.nifti import find_volumes, is_nifti
 from btjax.readers.orientation import PLANES
 from btjax.readers.parts import Found, Part
-from btjax.readers.pseudonyms import read_salt
+from btjax.readers.pseudonyms import pseudonym, read_salt
 from btjax.readers.raw import RawSlice, Source
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Mapping, Sequence
+
+_SECRET = "secret of the patients' pseudonyms"
+"""A word whose pseudonym tells one secret from another without giving it away."""
 
 _ONE = {"image": "an image", "DICOM": "a DICOM file", "NIfTI": "a NIfTI volume"}
 
@@ -36,10 +40,13 @@ class MedicalOptions:
     Attributes:
       plane: along which NIfTI volumes are cut: axial, coronal or sagittal. DICOM slices come as they were taken.
       window: stored takes DICOM pixels as they are; file clips them to the window that each file names.
+      cache_dir: where the secret of pseudonyms and what is known of volumes are kept; see
+        `btjax.base.files.cache_folder`.
     """
 
     plane: str = "axial"
     window: str = "stored"
+    cache_dir: str | os.PathLike | None = None
 
     def __post_init__(self):
         if self.plane not in PLANES:
@@ -77,14 +84,16 @@ def find_medical(
     for paths, package, form in ((frames, "pydicom", "DICOM"), (volumes, "nibabel", "NIfTI")):
         if paths and importlib.util.find_spec(package) is None:
             raise InputError(f"{folder}: found {form} files, which {package} reads: pip install btjax[medical]")
-    founds = [find_frames(folder, frames, read_salt(), options.window)] if frames else []
-    founds += [find_volumes(folder, volumes, read_salt(), options.plane)] if volumes else []
+    salt, cache_dir = read_salt(options.cache_dir), options.cache_dir
+    founds = [find_frames(folder, frames, salt, options.window)] if frames else []
+    founds += [find_volumes(folder, volumes, salt, options.plane, cache_dir)] if volumes else []
     found = _together(founds)
     if not found.parts:
         told = "; ".join(found.notes)
         raise InputError(f"{folder}: found no slice of a head ({told}), expected at least one")
     labelling = _labelling(folder, files, found) if labelled else None
-    return _source(folder, found, labelling, [*volumes, *frames])
+    source = _source(folder, found, labelling, [*volumes, *frames])
+    return dataclasses.replace(source, key=pseudonym(_SECRET, salt))
 
 
 def _source(folder: pathlib.Path, found: Found, labelling: Labelling | None, paths: Sequence[pathlib.Path]) -> Source:

@@ -6,11 +6,12 @@ import dataclasses
 import functools
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 from btjax.readers.raw import RawSlice
 
+Key = TypeVar("Key", bound=Hashable)
 Kept = TypeVar("Kept")
 
 
@@ -50,12 +51,17 @@ class Found:
     options: str
 
 
-def recent(load: Callable[[pathlib.Path], Kept], size: int) -> Callable[[pathlib.Path], Kept]:
-    """`load` that keeps what it returned for the last `size` files; threads that need one file load it once."""
+def recent(load: Callable[[Key], Kept], size: int) -> Callable[[Key], Kept]:
+    """`load` that keeps what it returned for the last `size` keys; threads that need one key load it once.
+
+    Args:
+      load: takes a key, such as a path.
+      size: how many values are kept.
+    """
     cached, lock = functools.lru_cache(size)(load), threading.Lock()
 
-    def get(path: pathlib.Path) -> Kept:
+    def get(key: Key) -> Kept:
         with lock:
-            return cached(path)
+            return cached(key)
 
     return get
