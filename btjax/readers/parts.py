@@ -22,14 +22,14 @@ class Part:
     Attributes:
       name: the slice's id.
       paths: the file that is read for it, then others that hold the same slice, or its mask.
-      patient: the patient's pseudonym.
+      patient: the patient's pseudonym; None where nothing tells the patient.
       known: the fields of `RawSlice` that `read` fills.
       read: reads it, without a label.
     """
 
     name: str
     paths: tuple[pathlib.Path, ...]
-    patient: str
+    patient: str | None
     known: frozenset[str]
     read: Callable[[], RawSlice]
 
@@ -43,12 +43,14 @@ class Found:
       parts: the slices.
       notes: what is to be said of files that are not read, or not as they are.
       options: how they are read, in words that follow their number; part of the source's fingerprint.
+      names: ids and names of patients, which no path may show.
     """
 
     form: str
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
     options: str
+    names: frozenset[str] = frozenset()
 
 
 def recent(load: Callable[[Key], Kept], size: int) -> Callable[[Key], Kept]:

@@ -89,6 +89,7 @@ class Source:
       aside: files that this form knows and does not read; `notes` says why.
       notes: what a user should be told about the folder, such as which files are ignored, and why.
       key: what slices depend on beside the files, such as the secret of patients' pseudonyms, hashed; "" for nothing.
+      shown: a path inside the folder as people may see it, without names of patients.
     """
 
     folder: pathlib.Path
@@ -100,6 +101,7 @@ class Source:
     aside: tuple[pathlib.Path, ...] = ()
     notes: tuple[str, ...] = ()
     key: str = ""
+    shown: Callable[[str], str] = str
 
     def __post_init__(self):
         ids = [name for name, _ in self.entries]
