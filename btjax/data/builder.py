@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from btjax.base.files import cache_folder, make_cache
 from btjax.data import download
 from btjax.data.sources import find_source
+from btjax.readers.medical import MedicalOptions
 from btjax.readers.raw import Source, check_image_size, check_intensity_range
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def load(
     if data_dir is None:
         data_dir = cache / "figshare"
         download.download_figshare(data_dir, progress=progress, trust_present=True)
-    source = data_dir if isinstance(data_dir, Source) else find_source(data_dir)
+    options = MedicalOptions(cache_dir=cache_dir)
+    source = data_dir if isinstance(data_dir, Source) else find_source(data_dir, options=options)
     check_image_size(image_size)
     check_intensity_range(intensity_range)
     make_cache(cache)

@@ -27,8 +27,8 @@ _FOLDER = "contents"
 def contents_fingerprint(source: Source, cache: pathlib.Path, progress: ProgressCallback | None = None) -> str:
     """24 hexadecimal digits of everything that decides what is read from a source.
 
-    These are its files' names and bytes, its classes, and what it knows of a slice. Where the folder stands and when
-    its files were written does not count.
+    These are its files' names and bytes, its classes, what it knows of a slice, and its key. Where the folder stands
+    and when its files were written does not count.
 
     Args:
       source: the source.
@@ -53,6 +53,8 @@ def _fingerprint(source: Source, progress: ProgressCallback | None) -> str:
     digest = hashlib.sha256(repr((source.description, sorted(source.known))).encode())
     if source.classes != CLASSES:
         digest.update(repr(source.classes).encode())
+    if source.key:
+        digest.update(repr(("key", source.key)).encode())
     files = sorted(set(source.files))
     for done, (path, contents) in enumerate(zip(files, in_order(_hash, files), strict=True), start=1):
         digest.update(repr((os.path.relpath(path, source.folder), contents)).encode("utf-8", "surrogateescape"))
@@ -78,5 +80,5 @@ def _state(source: Source) -> str:
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file") from error
         entries.append((str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
-    what = repr((source.description, sorted(source.known), source.classes, sorted(entries)))
+    what = repr((source.description, sorted(source.known), source.classes, source.key, sorted(entries)))
     return hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -14,7 +14,8 @@ from btjax.data.notes import slices_notes
 from btjax.data.phantom import make_phantom
 from btjax.data.sources import find_source
 from btjax.data.splits import PROTOCOLS
-from btjax.readers.medical import PLANES, WINDOWS, MedicalOptions
+from btjax.readers.medical import WINDOWS, MedicalOptions
+from btjax.readers.orientation import PLANES
 from btjax.readers.raw import INTENSITY_RANGES, scale_slice
 from btjax.readers.slices import Slices
 
@@ -89,7 +90,7 @@ def load_data(config: DataConfig, cache_dir: str | None = None, progress: Progre
     if config.data_dir == PHANTOM:
         heads = make_phantom(config.phantom_patients, config.phantom_slices, config.image_size, config.phantom_seed)
         return DataSet(_with_options(heads, config), "synthetic heads (phantom)")
-    source = find_source(config.data_dir, options=MedicalOptions(config.plane, config.window))
+    source = find_source(config.data_dir, options=MedicalOptions(config.plane, config.window, cache_dir))
     options: dict[str, Any] = {"intensity_range": config.intensity_range, "head_mask": config.head_mask}
     slices = load(source, config.image_size, cache_dir, progress, **options)
     return DataSet(slices, source.description, source.notes + slices_notes(slices))

@@ -48,7 +48,8 @@ def account_for(source: Source, found: Walk) -> Source:
             ignored["zip(s) unpacked here"].append(name)
         else:
             ignored["note(s)" if is_note(path) else "file(s) of other kinds"].append(name)
-    reasons = [listed(reason, names) for reason, names in ignored.items()] + list(found.passed)
+    reasons = [listed(reason, names, source.shown) for reason, names in ignored.items()]
+    reasons += found.passed_in_words(source.shown)
     notes = (f"ignored: {', '.join(reasons)}",) if reasons else ()
     return dataclasses.replace(source, notes=source.notes + notes)
 

@@ -1,7 +1,8 @@
 """Slices kept as DICOM files, as a scanner or an archive (PACS) writes them.
 
-Every file of an image is read, whatever it is called; frames are ordered by their position in the patient. Pixels are
-the modality's values (after slope and intercept), upright in radiological orientation, on square pixels.
+Files are read whose suffix is .dcm, .dicom, .ima, a number (archives name files after UIDs) or missing. Frames are
+ordered by their position in the patient. Pixels are the modality's values (after slope and intercept), upright in
+radiological orientation, on square pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from btjax.base.errors import InputError, foreign
-from btjax.readers.dicom_header import Frame, read_frames
+from btjax.readers.dicom_header import Frame, Passed, read_frames
 from btjax.readers.orientation import RESAMPLED, TURNED, are_square, square_pixels
 from btjax.readers.parts import Found, Part, recent
 from btjax.readers.pseudonyms import pseudonym, without_names
@@ -69,14 +70,17 @@ def find_frames(folder: pathlib.Path, paths: Sequence[pathlib.Path], salt: bytes
     """
     ignored: collections.Counter[str] = collections.Counter()
     frames: list[Frame] = []
+    names: set[str] = set()
     with warnings.catch_warnings():
         # Scanners break small rules of the standard; pydicom warns of each value.
         warnings.simplefilter("ignore")
         for found in in_order(read_frames, paths):
-            if isinstance(found, str):
-                ignored[found] += 1
+            if isinstance(found, Passed):
+                ignored[found.reason] += 1
+                names.update(found.names)
             else:
                 frames += found
+    names.update(name for frame in frames for name in frame.names)
     frames, copies = _without_copies(frames)
     load = recent(_load, 4)
     parts = []
@@ -84,19 +88,14 @@ def find_frames(folder: pathlib.Path, paths: Sequence[pathlib.Path], salt: bytes
         width = max(4, len(str(len(series))))
         for number, frame in enumerate(series, start=1):
             name = (prefix / f"{number:0{width}}").as_posix()
-            parts.append(
-                Part(
-                    name=name,
-                    paths=(frame.path, *copies.get(frame, ())),
-                    patient=pseudonym(frame.patient, salt),
-                    known=frozenset({"patient"} | ({"plane"} if frame.turn else set())),
-                    read=functools.partial(_read_frame, load, frame, name, (pseudonym(frame.patient, salt), window)),
-                )
-            )
+            patient = None if frame.patient is None else pseudonym(frame.patient, salt)
+            known = {field for field, value in (("patient", patient), ("plane", frame.turn)) if value is not None}
+            read = functools.partial(_read_frame, load, frame, name, (patient, window))
+            parts.append(Part(name, (frame.path, *copies.get(frame, ())), patient, frozenset(known), read))
     notes = [f"{count} DICOM files ignored: {reason}" for reason, count in sorted(ignored.items())]
     notes += _notes(frames, sum(map(len, copies.values())))
     windowed = ", in the window of each file" if window == "file" else ""
-    return Found("DICOM files", tuple(parts), tuple(notes), windowed)
+    return Found("DICOM files", tuple(parts), tuple(notes), windowed, frozenset(names))
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], dict[Frame, list[pathlib.Path]]]:
@@ -151,6 +150,10 @@ def _notes(frames: Sequence[Frame], copies: int) -> list[str]:
             frame.position is None and frame.number is None for frame in frames
         ),
         "DICOM slices have no orientation: taken as they are stored": sum(f.turn is None for f in frames),
+        "DICOM slices have no PatientID: each study counts as a patient": sum(frame.by_study for frame in frames),
+        "DICOM slices have neither PatientID nor a study: patients are not known": sum(
+            frame.patient is None for frame in frames
+        ),
     }
     return sorted(notes) + [f"{count} {what}" for what, count in counts.items() if count]
 
@@ -184,7 +187,9 @@ def _check_decoder(dataset: Dataset, path: pathlib.Path) -> None:
         raise InputError(f"{path}: found the transfer syntax {syntax.name}, whose decoder is missing: {_EXTRA}")
 
 
-def _read_frame(load: Callable[[pathlib.Path], Dataset], frame: Frame, name: str, options: tuple[str, str]) -> RawSlice:
+def _read_frame(
+    load: Callable[[pathlib.Path], Dataset], frame: Frame, name: str, options: tuple[str | None, str]
+) -> RawSlice:
     """The pixels of one frame, in radiological orientation on square pixels."""
     from pydicom.pixels.utils import pixel_array
     from pydicom.uid import RLELossless

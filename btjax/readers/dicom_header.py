@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError, foreign
 from btjax.readers.orientation import Turn, check_spacing, turn_of
+from btjax.readers.pseudonyms import NO_PATIENT, NO_PATIENT_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,9 @@ class Frame:
     Attributes:
       path: the file.
       index: the frame's number in a file of several, from 0; None in a file of one.
-      patient: PatientID, or the study's UID where that is empty. Nothing but a hash of it may leave the reader.
+      patient: PatientID, or the study's UID where that is empty or a word for "not known"; None where the file names
+        no study either. Nothing but a hash of it may leave the reader.
+      by_study: whether the study stands in for the patient.
       names: the id and the parts of the name, which ids of slices must not show.
       series: SeriesInstanceUID, and SeriesNumber, or 0.
       kind: the name of the SOP class, such as "MR Image Storage", or "".
@@ -56,7 +59,8 @@ class Frame:
 
     path: pathlib.Path
     index: int | None
-    patient: str
+    patient: str | None
+    by_study: bool
     names: tuple[str, ...]
     series: tuple[str, int]
     kind: str
@@ -70,7 +74,20 @@ class Frame:
     window: tuple[float, float] | None
 
 
-def read_frames(path: pathlib.Path) -> list[Frame] | str:
+@dataclasses.dataclass(frozen=True)
+class Passed:
+    """A DICOM file without slices of a head.
+
+    Attributes:
+      reason: why, in words.
+      names: as in `Frame`.
+    """
+
+    reason: str
+    names: tuple[str, ...]
+
+
+def read_frames(path: pathlib.Path) -> list[Frame] | Passed:
     """The frames of a DICOM file, or the reason why it holds no slices of a head.
 
     Raises:
@@ -82,7 +99,7 @@ def read_frames(path: pathlib.Path) -> list[Frame] | str:
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
         kind, reason = _kind(dataset, path)
         if reason:
-            return reason
+            return Passed(reason, _names(dataset))
         count = int(dataset.get("NumberOfFrames") or 1)
         groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
         if groups and len(groups) != count:
@@ -142,13 +159,14 @@ def _frame(dataset: Dataset, path: pathlib.Path, kind: str, index: int | None) -
     slope, intercept = told(values, "RescaleSlope", 1), told(values, "RescaleIntercept", 1)
     centre, width = told("FrameVOILUTSequence", "WindowCenter", 1), told("FrameVOILUTSequence", "WindowWidth", 1)
     instance = _whole(dataset.get("InstanceNumber"))
-    identifier = str(dataset.get("PatientID") or "").strip()
+    identifier, study = _identifier(dataset), str(dataset.get("StudyInstanceUID") or "").strip()
     uid = str(dataset.get("SOPInstanceUID") or "")
     return Frame(
         path=path,
         index=index,
-        patient=identifier or f"study {dataset.get('StudyInstanceUID') or ''}",
-        names=(identifier, *re.split(r"[\^=,\s]+", str(dataset.get("PatientName") or ""))),
+        patient=identifier or (f"study {study}" if study else None),
+        by_study=bool(study and not identifier),
+        names=_names(dataset),
         series=(str(dataset.get("SeriesInstanceUID") or ""), _whole(dataset.get("SeriesNumber")) or 0),
         kind=kind,
         same=(uid, index, instance, point, path.stat().st_size) if uid else None,
@@ -160,6 +178,18 @@ def _frame(dataset: Dataset, path: pathlib.Path, kind: str, index: int | None) -
         rescale=None if slope is None else (slope[0], intercept[0] if intercept else 0.0),
         window=None if centre is None or width is None else (centre[0], width[0]),
     )
+
+
+def _identifier(dataset: Dataset) -> str:
+    """PatientID, or "" where it names nobody."""
+    found = str(dataset.get("PatientID") or "").strip()
+    return "" if NO_PATIENT.fullmatch(found) or NO_PATIENT_NUMBER.fullmatch(found) else found
+
+
+def _names(dataset: Dataset) -> tuple[str, ...]:
+    """The patient's id and the parts of the patient's name."""
+    parts = re.split(r"[\^=,\s]+", str(dataset.get("PatientName") or ""))
+    return tuple(filter(None, (_identifier(dataset), *parts)))
 
 
 def _groups(dataset: Dataset, index: int) -> list[Dataset]:

@@ -16,6 +16,8 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.readers.classes import ACCEPTED_CLASSES, CLASSES, NO_TUMOR, known_class, labels_of
 from btjax.readers.images import IMAGE_SUFFIXES, read_image, read_mask
+from btjax.readers.orientation import PLANES
+from btjax.readers.pseudonyms import NO_PATIENT, NO_PATIENT_NUMBER
 from btjax.readers.raw import OPTIONAL_FIELDS, RawSlice, Source
 from btjax.readers.walk import listed
 
@@ -23,11 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MANIFEST = "manifest.csv"
-PLANES = ("axial", "coronal", "sagittal")
 
 _COLUMNS = {"patient": "pid", "fold": "author_fold", "plane": "plane_derived", "side": "split"}
-_UNKNOWN = re.compile(r"nan|none|null|na|n/a|unknown|anonymous|anonymi[sz]ed|\?+|-+", re.IGNORECASE)
-_EMPTY_NUMBERS = re.compile(r"(0|-1)(\.0+)?")
 _CLASS_COLUMN = re.compile(r"class|diagnos|tumou?r|type|categor|patholog|label|target", re.IGNORECASE)
 _SIDE_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 _SIDE_NAMES |= {"validation": "validation", "test": "test", "testing": "test"}
@@ -107,7 +106,7 @@ def _check_patients(rows: Sequence[dict[str, str]], labels: Sequence[int | None]
     for patient, label in zip(told, labels, strict=True):
         classes[patient].add(label)
     for row, patient in zip(rows, told, strict=True):
-        if _UNKNOWN.fullmatch(patient) or (_EMPTY_NUMBERS.fullmatch(patient) and len(classes[patient]) > 1):
+        if NO_PATIENT.fullmatch(patient) or (NO_PATIENT_NUMBER.fullmatch(patient) and len(classes[patient]) > 1):
             count = told.count(patient)
             raise InputError(
                 f"{path} (row {row['id']}): pid {patient!r}, which {count} slices have, names no patient; expected an "

@@ -9,6 +9,8 @@ import collections
 import dataclasses
 import functools
 import importlib.util
+import os
+import pathlib
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError
@@ -17,16 +19,16 @@ from btjax.readers.dicom import WINDOWS, find_frames, is_dicom
 from btjax.readers.folders import Labelling, label_files
 from btjax.readers.images import IMAGE_SUFFIXES
 from btjax.readers.nifti import find_volumes, is_nifti
-from btjax.readers.orientation import AXES
+from btjax.readers.orientation import PLANES
 from btjax.readers.parts import Found, Part
-from btjax.readers.pseudonyms import read_salt
+from btjax.readers.pseudonyms import pseudonym, read_salt, without_names
 from btjax.readers.raw import RawSlice, Source
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import Callable, Mapping, Sequence
 
-PLANES = tuple(AXES)
+_SECRET = "secret of the patients' pseudonyms"
+"""A word whose pseudonym tells one secret from another without giving it away."""
 
 _ONE = {"image": "an image", "DICOM": "a DICOM file", "NIfTI": "a NIfTI volume"}
 
@@ -38,10 +40,13 @@ class MedicalOptions:
     Attributes:
       plane: along which NIfTI volumes are cut: axial, coronal or sagittal. DICOM slices come as they were taken.
       window: stored takes DICOM pixels as they are; file clips them to the window that each file names.
+      cache_dir: where the secret of pseudonyms and what is known of volumes are kept; see
+        `btjax.base.files.cache_folder`.
     """
 
     plane: str = "axial"
     window: str = "stored"
+    cache_dir: str | os.PathLike | None = None
 
     def __post_init__(self):
         if self.plane not in PLANES:
@@ -79,14 +84,22 @@ def find_medical(
     for paths, package, form in ((frames, "pydicom", "DICOM"), (volumes, "nibabel", "NIfTI")):
         if paths and importlib.util.find_spec(package) is None:
             raise InputError(f"{folder}: found {form} files, which {package} reads: pip install btjax[medical]")
-    founds = [find_frames(folder, frames, read_salt(), options.window)] if frames else []
-    founds += [find_volumes(folder, volumes, read_salt(), options.plane)] if volumes else []
+    salt, cache_dir = read_salt(options.cache_dir), options.cache_dir
+    founds = [find_frames(folder, frames, salt, options.window)] if frames else []
+    founds += [find_volumes(folder, volumes, salt, options.plane, cache_dir)] if volumes else []
     found = _together(founds)
     if not found.parts:
         told = "; ".join(found.notes)
         raise InputError(f"{folder}: found no slice of a head ({told}), expected at least one")
-    labelling = _labelling(folder, files, found) if labelled else None
-    return _source(folder, found, labelling, [*volumes, *frames])
+    shown = functools.partial(_shown, found.names, salt) if found.names else str
+    labelling = _labelling(folder, files, found, shown) if labelled else None
+    source = _source(folder, found, labelling, [*volumes, *frames])
+    return dataclasses.replace(source, key=pseudonym(_SECRET, salt), shown=shown)
+
+
+def _shown(names: frozenset[str], salt: bytes, path: str) -> str:
+    """A path in the folder as people may see it."""
+    return without_names(pathlib.PurePosixPath(path), names, salt).as_posix()
 
 
 def _source(folder: pathlib.Path, found: Found, labelling: Labelling | None, paths: Sequence[pathlib.Path]) -> Source:
@@ -103,7 +116,7 @@ def _source(folder: pathlib.Path, found: Found, labelling: Labelling | None, pat
         told = ", ".join(f"{counts[label]} {name}" for label, name in enumerate(labelling.classes))
         known |= {"label", "side"} if labelling.sides else {"label"}
     patients = len({part.patient for part in found.parts})
-    people = f"{patients} patient{'' if patients == 1 else 's'}"
+    people = f"{patients} patient{'' if patients == 1 else 's'}" if "patient" in known else "unknown patients"
     used = dict.fromkeys(path for part in found.parts for path in part.paths)
     return Source(
         folder=folder,
@@ -117,7 +130,9 @@ def _source(folder: pathlib.Path, found: Found, labelling: Labelling | None, pat
     )
 
 
-def _labelling(folder: pathlib.Path, files: Sequence[pathlib.Path], found: Found) -> Labelling:
+def _labelling(
+    folder: pathlib.Path, files: Sequence[pathlib.Path], found: Found, shown: Callable[[str], str]
+) -> Labelling:
     """What the folders of files say of them, where it can be trusted."""
     paths = list(dict.fromkeys(path for part in found.parts for path in part.paths))
     labelling = label_files(folder, files, paths)
@@ -131,22 +146,25 @@ def _labelling(folder: pathlib.Path, files: Sequence[pathlib.Path], found: Found
                 both = f"{classes[labels[part.paths[0]]]} and {classes[labels[path]]}"
                 raise InputError(f"{path}: holds the same as {part.paths[0]}, of {both}, expected one class for it")
     if not labelling.certain:
-        _check_classes(folder, found.parts, labels, classes)
+        _check_classes(folder, found.parts, labelling, shown)
     return labelling
 
 
 def _check_classes(
-    folder: pathlib.Path, parts: Sequence[Part], labels: Mapping[pathlib.Path, int], classes: tuple[str, ...]
+    folder: pathlib.Path, parts: Sequence[Part], labelling: Labelling, shown: Callable[[str], str]
 ) -> None:
     """Refuses folders with names of the user's own that look like those of patients or of sequences."""
     patients = collections.defaultdict(set)
     for part in parts:
-        patients[labels[part.paths[0]]].add(part.patient)
-    shared = sum(map(len, patients.values())) > len(set().union(*patients.values()))
-    if shared or max(map(len, patients.values())) < 2:
-        listed = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+        patients[labelling.labels[part.paths[0]]].add(part.patient)
+    told = set().union(*patients.values())
+    shared = sum(map(len, patients.values())) > len(told)
+    if None in told or shared or max(map(len, patients.values())) < 2:
+        classes = labelling.classes
+        listed = ", ".join(map(shown, classes[:3])) + (", ..." if len(classes) > 3 else "")
         found = f"{len(classes)} folders ({listed})"
         reason = "that share patients" if shared else "of one patient each"
+        reason = "of patients that are not known" if None in told else reason
         raise InputError(f"{folder}: labels are missing: found {found} {reason}, expected folders {ACCEPTED_CLASSES}")
 
 
@@ -163,6 +181,7 @@ def _together(founds: Sequence[Found]) -> Found:
         parts=tuple(part for found in founds for part in found.parts),
         notes=tuple(note for found in founds for note in found.notes),
         options="".join(found.options for found in founds),
+        names=frozenset(name for found in founds for name in found.names),
     )
 
 

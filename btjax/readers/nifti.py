@@ -13,6 +13,7 @@ import hashlib
 import json
 import pathlib
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from btjax.readers.pseudonyms import pseudonym
 from btjax.readers.raw import RawSlice, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import os
+    from collections.abc import Sequence
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -61,6 +63,11 @@ class Volume:
     affine: np.ndarray
     known: bool
 
+    @functools.cached_property
+    def lowest(self) -> np.generic:
+        """The lowest value that is a number."""
+        return np.nanmin(self.voxels)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Look:
@@ -72,12 +79,22 @@ class _Look:
     tilted: bool
 
 
+_Readers = tuple[Callable[[pathlib.Path], Volume], Callable[[tuple[pathlib.Path, pathlib.Path]], np.ndarray]]
+"""What reads a volume, and what reads the mask of a volume and checks it; both keep what they read last."""
+
+
 def is_nifti(path: pathlib.Path) -> bool:
     """Whether a file is called like a NIfTI file."""
     return path.name.lower().endswith(SUFFIXES)
 
 
-def find_volumes(folder: pathlib.Path, paths: Sequence[pathlib.Path], salt: bytes, plane: str = "axial") -> Found:
+def find_volumes(
+    folder: pathlib.Path,
+    paths: Sequence[pathlib.Path],
+    salt: bytes,
+    plane: str = "axial",
+    cache_dir: str | os.PathLike | None = None,
+) -> Found:
     """The slices of NIfTI files, and what is to be said of the files.
 
     Slices without a head are left out: those of which less than 1% lies above a tenth of the volume's range (from its
@@ -91,14 +108,22 @@ def find_volumes(folder: pathlib.Path, paths: Sequence[pathlib.Path], salt: byte
       paths: the NIfTI files in it.
       salt: the secret of pseudonyms.
       plane: axial, coronal or sagittal.
+      cache_dir: where it is kept which slices show a head; see `btjax.base.files.cache_folder`.
 
     Raises:
       InputError: a file is damaged, holds several volumes or none with a head, or is a mask that fits no volume.
     """
     volumes, masks, notes = _with_masks(folder, paths)
+    cache = cache_folder(cache_dir)
     load = recent(functools.partial(read_volume, plane=plane), 4)
+    fit = recent(functools.partial(_fitting, load), 4)
     names = {path: _name(path.relative_to(folder)) for path in volumes}
-    looks = list(in_order(lambda path: _look_once(path, masks.get(path), plane, load), volumes, threads=2))
+    readers = load, fit
+
+    def look_at(path: pathlib.Path) -> _Look:
+        return _look_once(path, masks.get(path), (plane, cache), readers)
+
+    looks = list(in_order(look_at, volumes, threads=2))
     parts = []
     for path, look in zip(volumes, looks, strict=True):
         mask, patient = masks.get(path), pseudonym(_patient(path.relative_to(folder)), salt)
@@ -106,7 +131,7 @@ def find_volumes(folder: pathlib.Path, paths: Sequence[pathlib.Path], salt: byte
             name = f"{names[path]}/{index + 1:0{max(3, len(str(look.count)))}}"
             known = frozenset({"patient", "plane"} | (set() if mask is None else {"mask"}))
             fields = {"id": name, "patient": patient, "plane": plane}
-            read = functools.partial(_read_slice, load, (path, mask), index, fields)
+            read = functools.partial(_read_slice, readers, (path, mask), index, fields)
             parts.append(Part(name, (path,) if mask is None else (path, mask), patient, known, read))
     notes += _notes(looks)
     return Found("NIfTI volumes", tuple(parts), tuple(notes), f", cut {plane}")
@@ -208,19 +233,19 @@ def _patient(path: pathlib.PurePath) -> str:
 
 
 def _look_once(
-    path: pathlib.Path, mask: pathlib.Path | None, plane: str, load: Callable[[pathlib.Path], Volume]
+    path: pathlib.Path, mask: pathlib.Path | None, options: tuple[str, pathlib.Path], readers: _Readers
 ) -> _Look:
-    """`_look`, from the cache where these very files were looked at before."""
+    """`_look`, from the cache where these very files were looked at before; the options are the plane and the cache."""
+    plane, cache = options
     status = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in (path, mask) if file]
     key = hashlib.sha256(repr((_LOOK_VERSION, plane, status)).encode()).hexdigest()[:32]
-    cache = cache_folder()
     kept = cache / "volumes" / f"{key}.json"
     try:
         values = json.loads(kept.read_text())
         return _Look(**(values | {"kept": tuple(values["kept"])}))
     except (OSError, ValueError, TypeError, KeyError):
         pass  # not there, or written by another version: looked at again
-    look = _look(path, mask, load)
+    look = _look(path, mask, readers)
     make_cache(cache)
     with foreign(f"{cache}: nothing can be kept there", CACHE_EXPECTED):
         kept.parent.mkdir(exist_ok=True)
@@ -228,10 +253,11 @@ def _look_once(
     return look
 
 
-def _look(path: pathlib.Path, mask: pathlib.Path | None, load: Callable[[pathlib.Path], Volume]) -> _Look:
+def _look(path: pathlib.Path, mask: pathlib.Path | None, readers: _Readers) -> _Look:
     """Which slices of a volume show a head, and what is unusual about the file."""
     from nibabel import affines
 
+    load, fit = readers
     volume = load(path)
     voxels = volume.voxels
     sample = voxels.reshape(-1)[:: max(1, voxels.size // 1_000_000)]
@@ -243,7 +269,7 @@ def _look(path: pathlib.Path, mask: pathlib.Path | None, load: Callable[[pathlib
     low, high = np.percentile(sample, (1, 99.5))
     shown = (voxels > low + _HEAD_LEVEL * (high - low)).mean(axis=(1, 2)) >= _HEAD_SHARE
     if mask is not None:
-        shown |= _fitting(load, path, mask).any(axis=(1, 2))
+        shown |= fit((path, mask)).any(axis=(1, 2))
     if not shown.any():
         raise InputError(f"{path}: no slice of the volume shows a head, expected an MRI scan of one")
     return _Look(
@@ -254,12 +280,13 @@ def _look(path: pathlib.Path, mask: pathlib.Path | None, load: Callable[[pathlib
     )
 
 
-def _fitting(load: Callable[[pathlib.Path], Volume], path: pathlib.Path, mask: pathlib.Path) -> np.ndarray:
-    """The mask of a volume, bool of its shape.
+def _fitting(load: Callable[[pathlib.Path], Volume], pair: tuple[pathlib.Path, pathlib.Path]) -> np.ndarray:
+    """The mask of a volume, bool of its shape; the pair is the volume's path and the mask's.
 
     Raises:
       InputError: the mask is of another shape or place than the volume, or holds anything but whole numbers.
     """
+    path, mask = pair
     volume, outline = load(path), load(mask)
     if outline.voxels.shape != volume.voxels.shape:
         raise InputError(f"{mask}: the mask is {outline.voxels.shape}, expected the volume's {volume.voxels.shape}")
@@ -272,19 +299,20 @@ def _fitting(load: Callable[[pathlib.Path], Volume], path: pathlib.Path, mask: p
 
 
 def _read_slice(
-    load: Callable[[pathlib.Path], Volume], paths: tuple[pathlib.Path, pathlib.Path | None], index: int, fields: dict
+    readers: _Readers, paths: tuple[pathlib.Path, pathlib.Path | None], index: int, fields: dict
 ) -> RawSlice:
     """One slice of a volume with its mask, on square pixels."""
+    load, fit = readers
     path, mask = paths
     volume = load(path)
     image, remarks = volume.voxels[index], ()
     if image.dtype.kind == "f" and np.isnan(image).any():
-        image = np.where(np.isnan(image), np.nanmin(volume.voxels), image)
+        image = np.where(np.isnan(image), volume.lowest, image)
         remarks = (_HOLES,)
     if not are_square(volume.spacing):
         image = square_pixels(image, volume.spacing)
         remarks += (RESAMPLED,)
-    outline = None if mask is None else square_pixels(_fitting(load, path, mask)[index], volume.spacing)
+    outline = None if mask is None else square_pixels(fit((path, mask))[index], volume.spacing)
     where = f"{path} (slice {index + 1})"
     return RawSlice(image=image, label=None, where=where, mask=outline, remarks=remarks, **fields)
 

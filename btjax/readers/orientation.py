@@ -23,6 +23,9 @@ AXES = {"axial": ("S", "P", "L"), "coronal": ("P", "I", "L"), "sagittal": ("R", 
 """Where slices, rows and columns lead as their numbers grow, by plane: to the patient's left L, right R, anterior A,
 posterior P, superior S or inferior I."""
 
+PLANES = tuple(AXES)
+"""The planes of the patient."""
+
 RESAMPLED = "resampled to square pixels"
 TURNED = "turned to radiological orientation"
 """Remarks on slices."""

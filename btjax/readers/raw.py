@@ -88,6 +88,8 @@ class Source:
       classes: the names of the classes that the labels count.
       aside: files that this form knows and does not read; `notes` says why.
       notes: what a user should be told about the folder, such as which files are ignored, and why.
+      key: what slices depend on beside the files, such as the secret of patients' pseudonyms, hashed; "" for nothing.
+      shown: a path inside the folder as people may see it, without names of patients.
     """
 
     folder: pathlib.Path
@@ -98,6 +100,8 @@ class Source:
     classes: tuple[str, ...] = CLASSES
     aside: tuple[pathlib.Path, ...] = ()
     notes: tuple[str, ...] = ()
+    key: str = ""
+    shown: Callable[[str], str] = str
 
     def __post_init__(self):
         ids = [name for name, _ in self.entries]

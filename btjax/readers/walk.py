@@ -7,12 +7,13 @@ import dataclasses
 import os
 import pathlib
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
 _SYSTEM = re.compile(
     r"__MACOSX|\$RECYCLE\.BIN|RECYCLER|System Volume Information|lost\+found|#recycle|@eaDir|#snapshot|~snapshot|"
@@ -34,12 +35,21 @@ class Walk:
     Attributes:
       files: every file, sorted.
       folders: every folder below the folder itself, sorted.
-      passed: what is passed over, in words: how many things, and why.
+      passed_paths: what is passed over: why -> paths inside the folder.
     """
 
     files: tuple[pathlib.Path, ...]
     folders: tuple[pathlib.Path, ...]
-    passed: tuple[str, ...] = ()
+    passed_paths: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def passed(self) -> tuple[str, ...]:
+        """What is passed over, in words: how many things, and why."""
+        return self.passed_in_words()
+
+    def passed_in_words(self, shown: Callable[[str], str] = str) -> tuple[str, ...]:
+        """`passed`, with paths as `shown` (`btjax.readers.raw.Source.shown`) gives them."""
+        return tuple(listed(why, self.passed_paths[why], shown) for why in sorted(self.passed_paths))
 
 
 def walk(folder: pathlib.Path) -> Walk:
@@ -69,11 +79,11 @@ def walk(folder: pathlib.Path) -> Walk:
                 passed[why].append((place / name).relative_to(folder).as_posix())
         directories[:] = sorted(name for name in directories if not _why_passed(name))
         files += [place / name for name in names if not _why_passed(name)]
-    return Walk(tuple(sorted(files)), tuple(sorted(folders)), tuple(listed(why, passed[why]) for why in sorted(passed)))
+    return Walk(tuple(sorted(files)), tuple(sorted(folders)), dict(passed))
 
 
-def listed(what: str, names: Sequence[str]) -> str:
-    """A count with the first names; "(s)" in `what` becomes "s" where there are several.
+def listed(what: str, names: Sequence[str], shown: Callable[[str], str] = str) -> str:
+    """A count with the first names as `shown` gives them; "(s)" in `what` becomes "s" where there are several.
 
     Example:
       >>> listed("note(s)", ["c.txt", "a.txt", "b.txt"]), listed("note(s)", ["a.txt"])
@@ -81,7 +91,7 @@ def listed(what: str, names: Sequence[str]) -> str:
     """
     what = what.replace("(s)", "" if len(names) == 1 else "s")
     more = ", ..." if len(names) > 2 else ""
-    return f"{len(names)} {what} ({', '.join(sorted(names)[:2])}{more})"
+    return f"{len(names)} {what} ({', '.join(map(shown, sorted(names)[:2]))}{more})"
 
 
 def _refuse(error: OSError) -> None:

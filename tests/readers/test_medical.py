@@ -72,6 +72,32 @@ def test_class_folders_of_volumes_load_by_the_options_of_a_run(tmp_path, forms):
 
 
 @needs_extra
+def test_a_copy_prepared_under_one_secret_is_not_read_back_under_another(tmp_path, forms, monkeypatch):
+    write_patients(forms, tmp_path / "data", [("glioma/a", "1"), ("no_tumor/b", "2")])
+    found = []
+    for secret in ("the first secret of a user", "the second secret of a user", "the first secret of a user"):
+        monkeypatch.setenv("BTJAX_SALT", secret)
+        found.append(set(load(tmp_path / "data", 32).patients))
+    assert found[0] == found[2] and not found[0] & found[1]
+    assert len(found[0]) == len(found[1]) == 2
+
+
+@needs_extra
+def test_secret_and_looks_are_kept_in_the_cache_that_is_named(tmp_path, forms, monkeypatch):
+    monkeypatch.setenv("BTJAX_CACHE", str(tmp_path / "unused"))
+    monkeypatch.delenv("BTJAX_SALT", raising=False)
+    forms.write_nifti(tmp_path / "data" / "glioma" / "x.nii.gz", forms.head((8, 9, 3)))
+    forms.write_nifti(tmp_path / "data" / "pituitary" / "y.nii.gz", forms.head((8, 9, 3)))
+    first = load(tmp_path / "data", 32, tmp_path / "cache")
+    config = DataConfig(data_dir=str(tmp_path / "data"), image_size=32)
+    second = load_data(config, str(tmp_path / "cache")).slices
+    cache = tmp_path / "cache"
+    assert (cache / "patients.salt").exists() and len(list((cache / "volumes").iterdir())) == 2
+    assert not (tmp_path / "unused").exists()
+    assert first.patients.tolist() == second.patients.tolist()
+
+
+@needs_extra
 def test_classes_of_the_users_own_need_patients_of_their_own(tmp_path, forms):
     own = [("astrocytoma/a", "1"), ("astrocytoma/b", "2"), ("ependymoma/c", "3")]
     write_patients(forms, tmp_path / "classes", own)

@@ -184,6 +184,15 @@ def test_one_mask_serves_every_sequence_of_a_patient(tmp_path):
     assert len({raw.patient for raw in raws}) == 1
 
 
+def test_a_mask_is_checked_once_for_all_slices_of_its_volume(tmp_path, monkeypatch):
+    write_nifti(tmp_path / "x.nii", head((6, 7, 5)))
+    write_nifti(tmp_path / "x_seg.nii", np.ones((6, 7, 5), np.uint8))
+    pairs, fitting = [], nifti._fitting
+    monkeypatch.setattr(nifti, "_fitting", lambda load, pair: pairs.append(pair) or fitting(load, pair))
+    assert len(read(tmp_path)) == 5
+    assert pairs == [(tmp_path / "x.nii", tmp_path / "x_seg.nii")]
+
+
 def test_masks_that_fit_no_volume_are_refused_and_never_slices(tmp_path):
     write_nifti(tmp_path / "x.nii", head((6, 7, 5)))
     mask = write_nifti(tmp_path / "x_seg.nii", np.eye(6, dtype=np.uint8)[..., None])
