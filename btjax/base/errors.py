@@ -12,12 +12,24 @@ if TYPE_CHECKING:
 _LONGEST = 200
 
 
+def one_line(text: str) -> str:
+    """A text on one line: names of files may hold line ends and other control characters."""
+    return "".join(repr(letter)[1:-1] if letter < " " or letter == "\x7f" else letter for letter in text)
+
+
 class InputError(Exception):
     """A mistake in what the user gave: a flag, a file, a folder.
 
     The message is one line that names the file or flag, what was found and what was expected. An experiment prints
     it and exits with status 2; no traceback, since nothing is wrong with the program.
+
+    Example:
+      >>> print(InputError("a\nb.png: found text, expected an image"))
+      a\\nb.png: found text, expected an image
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(str(message)))
 
 
 class Stop(Exception):

@@ -6,7 +6,7 @@ import functools
 import pathlib
 from typing import TYPE_CHECKING
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
 from btjax.readers import figshare, folders, manifest, medical
 from btjax.readers.account import account_for
 from btjax.readers.classes import ACCEPTED_CLASSES
@@ -47,7 +47,11 @@ def find_source(
     Raises:
       InputError: the folder is missing, empty, incomplete or in no known form.
     """
-    folder = pathlib.Path(data_dir).expanduser()
+    with foreign(f"{data_dir}", "a data folder that can be read"):
+        return _find_source(pathlib.Path(data_dir).expanduser(), labelled, options)
+
+
+def _find_source(folder: pathlib.Path, labelled: bool, options: medical.MedicalOptions | None) -> Source:
     if not folder.exists():
         raise InputError(f"{folder}: no such folder, expected {ACCEPTED_FORMS}")
     if not folder.is_dir():

@@ -294,6 +294,10 @@ def _given_sides(groups: _Groups, slices: Slices, fold: int, seed: int) -> tuple
     if told is None or "train" not in named or len(named) < 2:
         found = "has no division of its own" if told is None else f"has {' and '.join(named)} slices alone"
         raise InputError(f"{groups.flag}: the data set {found}, expected folders such as Training/ and Testing/")
+    tested = rows[named[-1]]
+    untrained = np.setdiff1d(groups.labels[tested], groups.labels[rows["train"]])
+    if len(untrained):
+        raise InputError(f"{groups.flag}: no training slice is {groups.classes[untrained[0]]}, as some test slices are")
     if fold != 0:
         raise InputError(f"{groups.flag}: the data set has one division of its own, found --fold={fold}, expected 0")
     if len(named) == 3:

@@ -44,19 +44,20 @@ _NOTE_SUFFIXES = (
     *(".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".pdf", ".xlsx", ".docx", ".log"),
 )
 _SIDE = re.compile(
-    r"((?P<train>train(ing)?)|(?P<validation>val(id(ation)?)?|dev)|(?P<test>test(ing)?|eval(uation)?|holdout))"
-    r"([ _-]?(set|data|images?))?",
+    r"(.*[ _-])?((?P<train>train(ing)?)|(?P<validation>val(id(at(e|ion))?)?|dev)|"
+    r"(?P<test>test(ing)?|eval(uation)?|hold[ _-]?out))([ _-]?(set|data|dataset|images?|dir|folder|split|[0-9]+))?",
     re.IGNORECASE,
 )
 _STRUCTURE = re.compile(
     r"(data|image)[ _-]?sets?|data|images?|imgs?|pictures?|slices?|raw|cleaned|(fold|part|split|batch|set)[ _-]?[0-9]*",
     re.IGNORECASE,
 )
-_MASK_WORD = "masks?|labels?|segmentations?|segs?|annotations?|ground[ _-]?truths?|gt|contours?"
-_MASKS = re.compile(rf"(.*[ _-])?({_MASK_WORD})([ _-].*)?", re.IGNORECASE)
+_MASK_WORD = "masks?|labels?|segmentations?|segs?|annotations?|ground[ _-]?truths?|gt|contours?|rois?"
+_MASKS = re.compile(rf"(.*[ _.-]|tumou?r)?({_MASK_WORD})[0-9]*([ _.-].*)?", re.IGNORECASE)
 _MASK_STEM = re.compile(
-    rf"(?P<stem>.+?)[ _-]*({_MASK_WORD})[ _-]*[0-9]*|({_MASK_WORD})[ _-]*(?P<end>.+)", re.IGNORECASE
+    rf"(?P<stem>.+?)[ _.-]*({_MASK_WORD})[ _.-]*[0-9]*|({_MASK_WORD})[ _.-]*(?P<end>.+)", re.IGNORECASE
 )
+_COPY = re.compile(r".+([ _-]+(copy|kopie|copie|copia)([ _-]*\(?[0-9]+\)?)?|[ _]*\([0-9]+\))", re.IGNORECASE)
 _THUMBNAILS = re.compile(r"(.*[ _-])?(thumbs?|thumbnails?|previews?)([ _-].*)?", re.IGNORECASE)
 _SLICES_ONLY = "slices only (images with masks are read from images/ and masks/ with manifest.csv)"
 
@@ -274,23 +275,30 @@ class _Tree:
         }
         if rivals - {name} or (not certain and len(classes_within(place.name)) > 1):
             raise InputError(f"{self.folder / inside}: names two classes, expected one of {ACCEPTED_CLASSES}")
+        if not certain and _COPY.fullmatch(place.name):
+            raise InputError(
+                f"{self.folder / place}: is called like a copy of a folder, expected one folder of a class"
+            )
         return place
 
     def is_structure(self, place: pathlib.PurePath) -> bool:
         """Whether a folder divides the data set otherwise than by class."""
         named = _STRUCTURE.fullmatch(place.name) or _SIDE.fullmatch(place.name)
+        if named and classes_within(place.name):
+            where = self.folder / place
+            raise InputError(f"{where}: names a class and a side, expected folders such as Training/glioma")
         return named is not None or place in self.outer or place in self.holding
 
     def check_masks(self) -> None:
         """Refuses what looks like masks: a mask is not a slice."""
-        stems = {path.with_suffix("") for path in self.pictures}
+        stems = {path.parent / path.stem.casefold() for path in self.pictures}
         for path in self.pictures:
             for place in path.parents:
                 if place not in self.outer and _MASKS.fullmatch(place.name):
                     raise InputError(f"{self.folder / place}: looks like a folder of masks, expected {_SLICES_ONLY}")
             match = _MASK_STEM.fullmatch(path.stem)
             partner = match and (match["stem"] or match["end"])
-            if partner and path.with_name(partner) in stems:
+            if partner and path.parent / partner.casefold() in stems:
                 raise InputError(f"{self.folder / path}: looks like the mask of {partner}, expected {_SLICES_ONLY}")
 
     def check_filled(self, places: Mapping[pathlib.PurePath, pathlib.PurePath]) -> None:

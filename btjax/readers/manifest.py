@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.csv"
 
 _COLUMNS = {"patient": "pid", "fold": "author_fold", "plane": "plane_derived", "side": "split"}
+_COLUMN_NAMES = {name: name for name in ("id", "label", *_COLUMNS.values())}
+_COLUMN_NAMES |= dict.fromkeys(("patient", "patient_id", "patientid", "patient id"), "pid")
+"""Names of columns in lower case -> those that btjax knows them by."""
 _CLASS_COLUMN = re.compile(r"class|diagnos|tumou?r|type|categor|patholog|label|target", re.IGNORECASE)
 _SIDE_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 _SIDE_NAMES |= {"validation": "validation", "test": "test", "testing": "test"}
@@ -140,16 +143,26 @@ def _read_manifest(path: pathlib.Path, needed: Sequence[str]) -> list[dict[str, 
     """The rows of the manifest, as text without surrounding blanks."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [name.strip() for name in reader.fieldnames or ()]
+            reader = csv.DictReader(file, skipinitialspace=True, strict=True)
+            columns = [_COLUMN_NAMES.get(name.strip().lower(), name.strip()) for name in reader.fieldnames or ()]
+            repeated = [name for name, count in collections.Counter(columns).items() if count > 1]
+            if repeated:
+                raise InputError(f"{path}: has the column {repeated[0]} more than once, expected each once")
             missing = [name for name in needed if name not in columns]
             if missing:
                 listed = ", ".join(columns) or "none"
                 raise InputError(f"{path}: found the columns {listed}, missing {' and '.join(missing)}")
             reader.fieldnames = columns
-            rows = [{name: (row[name] or "").strip() for name in columns} for row in reader]
+            rows = []
+            for row in reader:
+                if row.pop(None, None):  # csv keeps cells without a column under None
+                    raise InputError(f"{path}, line {reader.line_num}: found more cells than columns ({len(columns)})")
+                rows.append({name: _nfc((row[name] or "").strip()) for name in columns})
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}), expected UTF-8 text") from error
+    repeated = [name for name, count in collections.Counter(row["id"] for row in rows).items() if count > 1]
+    if repeated:
+        raise InputError(f"{path}: has the id {repeated[0]} more than once, expected each once")
     if not rows:
         raise InputError(f"{path}: lists no slices, expected at least one row")
     return rows

@@ -237,7 +237,8 @@ def _look_once(
 ) -> _Look:
     """`_look`, from the cache where these very files were looked at before; the options are the plane and the cache."""
     plane, cache = options
-    status = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in (path, mask) if file]
+    files = [(str(file.resolve()), file.stat()) for file in (path, mask) if file]
+    status = [(name, one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for name, one in files]
     key = hashlib.sha256(repr((_LOOK_VERSION, plane, status)).encode()).hexdigest()[:32]
     kept = cache / "volumes" / f"{key}.json"
     try:

@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 SALT_VARIABLE = "BTJAX_SALT"
 SALT_FILE = "patients.salt"
 
-NO_PATIENT = re.compile(r"nan|none|null|na|n/a|unknown|anon|anonymous|anonymi[sz]ed|\?+|-+", re.IGNORECASE)
+NO_PATIENT = re.compile(
+    r"<?na(n|t)?>?|#?n/a|none|null|nil|unknown|undefined|missing|not available|not known|tbd|anon(ymous|ymi[sz]ed)?|"
+    r"\?+|-+",
+    re.IGNORECASE,
+)
 """Words that stand for "not known" as a whole id of a patient: taken as an id they would make one patient of many."""
 
-NO_PATIENT_NUMBER = re.compile(r"(0+|-1)(\.0+)?")
+NO_PATIENT_NUMBER = re.compile(r"(0|00|-1|-9+)(\.0+)?")
 """Numbers that mean the same in many files, and may be a patient's in others."""
 
 _SHORTEST = 16

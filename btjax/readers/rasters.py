@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -186,12 +187,26 @@ def _check_size(path: pathlib.Path, width: int, height: int) -> None:
 def _check_alone(path: pathlib.Path, image: Image.Image, data: bytes) -> tuple[str, ...]:
     """Remarks on the other pictures of a file; refuses all but smaller copies of the first."""
     count = getattr(image, "n_frames", 1)
+    if image.format == "TIFF":
+        _check_planes(path, data)
     if count == 1:
         return ()
     if count > _MOST_COPIES or not _are_copies(data, count):
         kind = "frames" if image.format in ("GIF", "PNG", "WEBP", "AVIF") else "pages"
         raise InputError(f"{path}: holds {count} {kind}, expected one picture")
     return (COPIES,)
+
+
+def _check_planes(path: pathlib.Path, data: bytes) -> None:
+    """Refuses a TIFF that keeps several planes under one page, as ImageJ and tifffile do and as volumes are stored."""
+    import tifffile
+
+    with foreign(f"{path}", "a picture"), tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages.first
+        planes = max(math.prod(series.shape[:-2]) for series in file.series) if page.samplesperpixel == 1 else 1
+        depth = getattr(page, "imagedepth", 1)
+    if len(file.pages) == 1 and max(planes, depth) > 1:
+        raise InputError(f"{path}: holds {max(planes, depth)} pages, expected one picture")
 
 
 def _are_copies(data: bytes, count: int) -> bool:

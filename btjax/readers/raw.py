@@ -133,9 +133,23 @@ class Source:
             missing = self.known ^ raw.known()
             if missing:
                 raise InputError(f"{raw.where}: slice {raw.id} has no {sorted(missing)[0]}, other slices have one")
+            check_slice(raw)
             return then(raw)
 
         return in_order(read_one, self.entries[first:last])
+
+
+def check_slice(raw: RawSlice) -> None:
+    """Refuses what is no slice in any form: a picture of one level, and a mask that covers all four corners.
+
+    Raises:
+      InputError: see above.
+    """
+    if raw.image.size and raw.image.min() == raw.image.max():
+        raise InputError(f"{raw.where}: holds one grey level alone, expected a slice")
+    corners = np.ix_((0, -1), (0, -1))
+    if raw.mask is not None and raw.mask.size and raw.mask[corners].all():
+        raise InputError(f"{raw.where}: its mask covers all four corners and looks inverted, expected the tumour's")
 
 
 def in_order(function: Callable[[Any], Any], items: Iterable[Any], threads: int | None = None) -> Iterator[Any]:

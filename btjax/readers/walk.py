@@ -7,23 +7,27 @@ import dataclasses
 import os
 import pathlib
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _SYSTEM = re.compile(
     r"__MACOSX|\$RECYCLE\.BIN|RECYCLER|System Volume Information|lost\+found|#recycle|@eaDir|#snapshot|~snapshot|"
-    r"Network Trash Folder|Temporary Items|__pycache__|Icon\r?",
+    r"Network Trash Folder|Temporary Items|__pycache__|Icon\r?|@Recycle|@Recently-Snapshot|Recycled?([ _-]?Bin)?|Trash|"
+    r"Papierkorb|Corbeille|Papelera|Cestino",
     re.IGNORECASE,
 )
 """Names that operating systems and network drives put beside people's files: caches, recycle bins, snapshots."""
 
 _LITTER = re.compile(
-    r"thumbs\.db|ehthumbs(_vista)?\.db|desktop\.ini|.*~|~\$.*|.*\.(crdownload|part|partial|download)", re.IGNORECASE
+    r"(eh)?thumbs(_vista)?\.db|desktop\.ini|.*~|~\$.*|.*\.(crdownload|part|partial|download|bak|tmp|old|orig|swp)|"
+    r".*\.(png|jpe?g|tiff?|bmp|mat|dcm)\.[0-9]+",
+    re.IGNORECASE,
 )
 """Files that file managers, editors and unfinished downloads leave."""
 
@@ -64,22 +68,44 @@ def walk(folder: pathlib.Path) -> Walk:
     files: list[pathlib.Path] = []
     folders: list[pathlib.Path] = []
     passed: dict[str, list[str]] = collections.defaultdict(list)
-    seen = set()
-    for parent, directories, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        real = os.path.realpath(parent)
-        if real in seen:
-            directories.clear()
-            continue
-        seen.add(real)
-        place = pathlib.Path(parent)
+    seen = {os.path.realpath(parent) for parent, _, _ in _visit(folder, followlinks=False)}
+    for parent, directories, names in _visit(folder, followlinks=True):
+        place, real = pathlib.Path(parent), os.path.realpath(parent)
+        if place != folder and _goes_through_link(place, folder):
+            if real in seen:  # a real folder keeps its own name; a link to it is another name for the same slices
+                passed["link(s) to folders that are read already"].append(place.relative_to(folder).as_posix())
+                directories.clear()
+                continue
+            seen.add(real)
         if place != folder:
             folders.append(place)
         for name in (*directories, *names):
-            if why := _why_passed(name):
+            if why := _why_passed(name) or _why_odd(place / name):
                 passed[why].append((place / name).relative_to(folder).as_posix())
         directories[:] = sorted(name for name in directories if not _why_passed(name))
-        files += [place / name for name in names if not _why_passed(name)]
+        files += [place / name for name in names if not (_why_passed(name) or _why_odd(place / name))]
     return Walk(tuple(sorted(files)), tuple(sorted(folders)), dict(passed))
+
+
+def _visit(folder: pathlib.Path, followlinks: bool) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` without what is passed over; a folder that cannot be read is refused."""
+    for parent, directories, names in os.walk(folder, followlinks=followlinks, onerror=_refuse):
+        yield parent, directories, names
+        directories[:] = [name for name in directories if not _why_passed(name)]
+
+
+def _goes_through_link(place: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Whether a folder is a link, or lies behind one, below the data folder."""
+    return os.path.realpath(place) != os.path.join(os.path.realpath(folder), place.relative_to(folder))
+
+
+def _why_odd(path: pathlib.Path) -> str | None:
+    """Why something is neither a file nor a folder, such as a pipe, which would be waited for; None for others."""
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return None  # a broken link is a file that cannot be read, and is refused
+    return None if stat.S_ISREG(kind) or stat.S_ISDIR(kind) else "no file(s) but pipes, sockets or devices"
 
 
 def listed(what: str, names: Sequence[str], shown: Callable[[str], str] = str) -> str:
@@ -91,7 +117,7 @@ def listed(what: str, names: Sequence[str], shown: Callable[[str], str] = str) -
     """
     what = what.replace("(s)", "" if len(names) == 1 else "s")
     more = ", ..." if len(names) > 2 else ""
-    return f"{len(names)} {what} ({', '.join(map(shown, sorted(names)[:2]))}{more})"
+    return one_line(f"{len(names)} {what} ({', '.join(map(shown, sorted(names)[:2]))}{more})")
 
 
 def _refuse(error: OSError) -> None:
