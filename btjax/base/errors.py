@@ -18,7 +18,7 @@ def one_line(text: str) -> str:
 
 
 class InputError(Exception):
-    """A mistake in what the user gave: a flag, a file, a folder.
+    r"""A mistake in what the user gave: a flag, a file, a folder.
 
     The message is one line that names the file or flag, what was found and what was expected. An experiment prints
     it and exits with status 2; no traceback, since nothing is wrong with the program.

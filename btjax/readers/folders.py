@@ -277,7 +277,7 @@ class _Tree:
             raise InputError(f"{self.folder / inside}: names two classes, expected one of {ACCEPTED_CLASSES}")
         if not certain and _COPY.fullmatch(place.name):
             raise InputError(
-                f"{self.folder / place}: is called like a copy of a folder, expected one folder of a class"
+                f"{self.folder / place}: is called like a copy, expected one folder of each class"
             )
         return place
 
