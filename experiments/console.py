@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
+_OWN = (_ROOT / "btjax", _ROOT / "experiments")  # the environment may lie below the root too
 
 
 class Console:
@@ -118,9 +119,10 @@ def _status(name: str, work: Callable[[], Any]) -> int:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             return _fail(f"{name}: out of memory; try a smaller --batch_size or --image_size", 2)
         place = traceback.extract_tb(error.__traceback__)[-1]
-        if pathlib.Path(place.filename).is_relative_to(_ROOT) or os.environ.get("BTJAX_TRACEBACK"):
+        file = pathlib.Path(place.filename)
+        if any(file.is_relative_to(own) for own in _OWN) or os.environ.get("BTJAX_TRACEBACK"):
             raise
-        where = f"{pathlib.Path(place.filename).name}, line {place.lineno}"
+        where = f"{file.name}, line {place.lineno}"
         hint = "BTJAX_TRACEBACK=1 shows the traceback"
         return _fail(f"{name}: {type(error).__name__}: {reason_of(error)} ({where}; {hint})", 2)
     return 0

@@ -6,12 +6,11 @@ OUT takes links.csv (each slice's group), pairs.csv (linked pairs), links.json (
 --against also against.csv, the slices of DATA that belong to slices of OTHER_DATA.
 """
 
-import pathlib
-
 from absl import flags
 
 from btjax.base.bars import ProgressBar
 from btjax.base.errors import InputError
+from btjax.base.files import expanded
 from btjax.commands.links import find_links
 from btjax.data.dataset import DataConfig
 from btjax.studies.links import LinksReport
@@ -34,7 +33,7 @@ def main() -> None:
     observer = ProgressBar()
     report = find_links(data, FLAGS.workdir, against=FLAGS.against, observer=observer, cache_dir=FLAGS.cache_dir)
     print_result(report)
-    print(pathlib.Path(FLAGS.workdir) / "report.html")
+    print(expanded(FLAGS.workdir) / "report.html")
 
 
 def print_result(report: LinksReport) -> None:

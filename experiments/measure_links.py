@@ -13,7 +13,7 @@ import msgspec
 from absl import flags
 
 from btjax.base.bars import ProgressBar
-from btjax.base.files import write_json
+from btjax.base.files import expanded, write_json
 from btjax.data.dataset import DataConfig, load_data
 from btjax.links.links import link_between
 from btjax.studies.link_measure import fit, known_halves, measure
@@ -47,7 +47,7 @@ def main() -> None:
             values["against"] = msgspec.to_builtins(against_classes(others, slices, links))
     observer.on_end()
     if FLAGS.output:
-        write_json(FLAGS.output, values, indent=1)
+        write_json(expanded(FLAGS.output), values, indent=1)
     else:
         print(json.dumps(values, indent=1))
 

@@ -34,17 +34,18 @@ def classifier_table(runs: list[dict[str, Any]]) -> str:
 def external_table(result: dict[str, Any]) -> str:
     """A test on other data by class, with what was left out."""
     counts, test = result["counts"], result["test"]
-    linked = counts["linked"] or dict.fromkeys(result["classes"], 0)
+    linked = counts["linked"] or {}
     lines = [
         f"Trained on: {result['own']['form']}. Tested on: {result['other']['form']}; nothing was chosen on them.",
         "",
-        "| class | slices | linked to the training set | tested | recall (95%) | precision (95%) |",
+        "| class | slices | linked to the run's own data | tested | recall (95%) | precision (95%) |",
         "|---|---|---|---|---|---|",
     ]
     for name, scores in test["per_class"].items():
         tested = scores["support"]
         lines.append(
-            f"| {name} | {tested + linked[name]} | {linked[name]} | {tested} | {with_interval(scores, 'recall')} "
+            f"| {name} | {tested + linked.get(name, 0)} | {linked.get(name, 'not looked for')} | {tested} "
+            f"| {with_interval(scores, 'recall')} "
             f"| {with_interval(scores, 'precision')} |"
         )
     lines += [
@@ -56,7 +57,7 @@ def external_table(result: dict[str, Any]) -> str:
     if result["linked_too"]:
         both = result["linked_too"]
         lines[-1] += (
-            f" With the linked slices, most of which the model was trained on, it would read "
+            f" With the linked slices, which show the run's own patients, it would read "
             f"{percent(both['accuracy'])} of {both['slices']}."
         )
     for name, called in result["unknown_predictions"].items():

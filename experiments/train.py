@@ -45,7 +45,7 @@ def run_system(default: str | None, description: str) -> None:
       description: the command's docstring.
     """
     command = default or "train"
-    if default is None and asked_for_help(sys.argv[1:]) and not flag_before_parsing("system", ""):
+    if default is None and asked_for_help(sys.argv[1:]) and "--system" not in " ".join(sys.argv):
         print(f"{description}\nSystems: {', '.join(system_names())}\n\nAdd --system=NAME for the flags of one.")
         return
     fail_in_one_line(command, lambda: _define(default))

@@ -41,7 +41,8 @@ def evaluate_on(
       data_dir: the other data set, in any form that btjax reads.
       folder: a new one for report.json, report.html and figures/.
       own_dir: where the run's own data set stands now; by default where the run found it.
-      links: look for slices of the run's own data set in the other one by their pixels, and leave them out.
+      links: look for slices of the run's own data set in the other one by their pixels, and leave them out. Links
+        within the other set are looked for anyway where its patients are unknown: intervals resample their groups.
       observer: is told of what is read and searched.
       cache_dir: where prepared slices and links are kept.
 
@@ -55,6 +56,9 @@ def evaluate_on(
       >>> btjax.evaluate_on("runs/cnn", "other/Testing", "runs/cnn_on_other").test.accuracy  # doctest: +SKIP
     """
     run = run if isinstance(run, Run) else restore(run)
+    # The run's own report and predictions are needed at the end; the search before it takes minutes.
+    if run.report.task != "classification" or not len(run.predictions):
+        raise InputError(f"{run.folder}: an autoencoder, expected a classifier's run")
     place = RunFolder(expanded(folder))
     check_writable(place.path, "--workdir=")
     if others := strangers(place.path):

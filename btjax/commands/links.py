@@ -46,13 +46,15 @@ def find_links(
       InputError: data that cannot be read, or a folder that cannot be written.
     """
     out = expanded(folder)
-    make_folder(out, "--workdir")
+    make_folder(out, "--workdir=")
     with told(observer) as watching:
         found = load_data(data, cache_dir, watching.on_data)
         slices, form = found.slices, found.form
         _require_slices(slices, data.data_dir, "--data_dir")
         other = _other(data, against, cache_dir, watching)
         watching.on_message(f"data: {form}: {len(slices)} slices at {data.image_size} px")
+        for note in found.notes:
+            watching.on_message(f"note: {note}")
         links = load_links(slices, cache_dir, watching.on_data)
         report, between = links_report(slices, links, form), None
         if other is not None:

@@ -68,8 +68,10 @@ def split_notes(slices: Slices, split: Split) -> tuple[str, ...]:
     notes = []
     copies = slices.ids[split.copied(slices.digests)].tolist()
     if copies:
-        found = listed("identical copies of training or validation slices", copies)
-        notes.append(f"among {len(split.test)} test slices are {found}: a model may know them by heart")
+        found = listed("test slice(s)", copies)
+        notes.append(
+            f"{found} of {len(split.test)}: identical to training or validation slices, a model may know them by heart"
+        )
     if slices.sides is not None and split.protocol != "given":
         notes.append(_dissolved(slices.sides, split))
     return tuple(notes)

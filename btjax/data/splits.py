@@ -108,8 +108,8 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
     Under `slice` a fold's held-out fifth is divided as in the paper: 192 of 612 are the test rows, the others
     validation (2452 / 420 / 192 of 3064 at fold 0; see `share_tested`). Under the other protocols the whole held-out
     fold is the test set, and an eighth of the remaining groups is the validation set. Under `given` the data set's own
-    sides are kept; where it has no validation side, an eighth of the training groups becomes one: families, or linked
-    slices where patients are not known.
+    sides are kept, and of training and validation alone the latter is tested; where it has no validation side, an
+    eighth of the training groups becomes one: families, or linked slices where patients are not known.
 
     Args:
       slices: the data set.
@@ -213,7 +213,7 @@ def share_tested(protocol: str, total: int, folds: int = 5) -> tuple[int, int]:
     """How many slices of a data set all folds of a protocol test together.
 
     Under `slice` a fold tests only a part of what it holds out (see `make_split`), so that most slices are never
-    tested; under the other protocols every slice is tested once.
+    tested; under the other protocols of several folds every slice is tested once.
 
     Args:
       protocol: one of `PROTOCOLS`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,21 +61,22 @@ def copy_pairs(images: np.ndarray, sides: Sides) -> np.ndarray:
 
     Between two sets every copy is paired with the first of the other set.
     """
+    keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
     pairs, first_of = [], {}
     for row in sides.first.tolist():
-        key = images[row].tobytes()
+        key = keys[row]
         if sides.second is None and key in first_of:
             pairs.append((first_of[key], row))
         first_of.setdefault(key, row)
     if sides.second is not None:
         answers: dict[bytes, int] = {}
         for row in sides.second.tolist():
-            key = images[row].tobytes()
+            key = keys[row]
             if key in first_of:
                 pairs.append((first_of[key], row))
                 answers.setdefault(key, row)
         for row in sides.first.tolist():
-            key = images[row].tobytes()
+            key = keys[row]
             if key in answers:
                 pairs.append((row, answers[key]))
     return ordered(np.array(pairs, np.int32).reshape(-1, 2))

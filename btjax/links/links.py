@@ -78,10 +78,13 @@ def link_slices(slices: Slices, progress: ProgressCallback | None = None) -> Lin
 
     Example:
       >>> from btjax.data.phantom import make_phantom
-      >>> slices = make_phantom(2, 2, 64)
-      >>> twice = slices.take(np.array([0, 4, 0])[:2])
-      >>> len(link_slices(twice).groups)
-      2
+      >>> from btjax.readers.slices import Slices
+      >>> slices = make_phantom(2, 1, 64)
+      >>> images = np.concatenate([slices.images, slices.images[:1, :, ::-1]])  # the first slice, mirrored
+      >>> ids, sizes = np.arange(7).astype(str), np.full((7, 2), 64, np.int32)
+      >>> links = link_slices(Slices(images, None, ids, sizes))
+      >>> links.kinds[(links.pairs == [0, 6]).all(axis=1)].tolist()
+      ['near']
     """
     views = make_views(slices.images, progress)
     pairs, scores, kinds = find_pairs(slices.images, views, Sides(np.arange(len(slices))), progress)

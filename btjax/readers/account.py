@@ -8,7 +8,7 @@ import pathlib
 import zipfile
 from typing import TYPE_CHECKING
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
 from btjax.readers.figshare import FOLDS_FILE
 from btjax.readers.folders import is_note
 from btjax.readers.images import IMAGE_SUFFIXES
@@ -57,7 +57,7 @@ def account_for(source: Source, found: Walk) -> Source:
 def _check_unpacked(path: pathlib.Path, files: Sequence[pathlib.Path]) -> None:
     """Refuses a zip that holds slices that do not stand unpacked beside it, by their names."""
     names = {file.name for file in files}
-    with zipfile.ZipFile(path) as archive:
+    with foreign(f"{path}", "a complete zip"), zipfile.ZipFile(path) as archive:
         inside = [pathlib.PurePosixPath(entry) for entry in archive.namelist()]
     slices = [entry for entry in inside if entry.suffix.lower() in _SLICES and not entry.name.startswith(".")]
     absent = [entry.as_posix() for entry in slices if entry.name not in names]

@@ -120,18 +120,6 @@ def undo_map(colours: np.ndarray, name: str) -> np.ndarray | None:
     return None if found is None else found[0]
 
 
-def undo_viridis(colours: np.ndarray) -> np.ndarray | None:
-    """`undo_map` for viridis, of which 104 and 105 share one colour, and so do 137 and 138.
-
-    Args:
-      colours: uint8 [H, W, 3].
-
-    Returns:
-      uint8 [H, W], or None if the image is not in viridis.
-    """
-    return undo_map(colours, "viridis")
-
-
 def _is_grey(colours: np.ndarray) -> bool:
     red, green, blue = colours[..., 0], colours[..., 1], colours[..., 2]
     return np.array_equal(red, green) and np.array_equal(green, blue)

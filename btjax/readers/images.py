@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from btjax.base.errors import InputError
-from btjax.readers.colour import LUMA, to_grey, undo_viridis
+from btjax.readers.colour import LUMA, to_grey
 from btjax.readers.masks import read_mask
 from btjax.readers.rasters import IMAGE_SUFFIXES, Raster, open_raster
 
 if TYPE_CHECKING:
     import pathlib
 
-__all__ = ["IMAGE_SUFFIXES", "MARGINS", "TRANSPARENT", "Picture", "read_image", "read_mask", "undo_viridis"]
+__all__ = ["IMAGE_SUFFIXES", "MARGINS", "TRANSPARENT", "Picture", "read_image", "read_mask"]
 
 MARGINS = "white margins: a figure, or an inverted picture"
 TRANSPARENT = "transparent parts taken as black"

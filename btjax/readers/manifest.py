@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.csv"
 
 _COLUMNS = {"patient": "pid", "fold": "author_fold", "plane": "plane_derived", "side": "split"}
+_CLASS_COLUMN = re.compile(r"class|diagnos|tumou?r|type|categor|patholog|label|target", re.IGNORECASE)
 _SIDE_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 _SIDE_NAMES |= {"validation": "validation", "test": "test", "testing": "test"}
 
@@ -122,10 +123,11 @@ def _labels(
         return [None] * len(rows), CLASSES
     wheres = [f"{path} (row {row['id']})" for row in rows]
     labels, classes = labels_of(cells, wheres)
-    if len(classes) < 2:
-        raise InputError(f"{path}: found the label {min(classes)} alone, expected at least two of {ACCEPTED_CLASSES}")
+    if len(set(labels)) < 2:
+        alone = classes[labels[0]]
+        raise InputError(f"{path}: found the label {alone} alone, expected at least two of {ACCEPTED_CLASSES}")
     for row, label, where in zip(rows, labels, wheres, strict=True):
-        for column in row.keys() - {"id", "label"}:
+        for column in filter(_CLASS_COLUMN.search, row.keys() - {"id", "label"}):
             told = known_class(row[column])
             if told is not None and told != classes[label]:
                 raise InputError(

@@ -127,7 +127,8 @@ def open_external(
 
     Args:
       run: a classifier's.
-      own: the data set that it was trained on, at its size; None looks for no links.
+      own: the data set that it was trained on, at its size; None looks for no links to it. Links within the other
+        set are found anyway where its patients are unknown, for the intervals.
       other: the other data set, at the run's size.
       observer: is told of the search for links.
       cache_dir: where links are kept.
@@ -146,7 +147,9 @@ def open_external(
         copied[links.pairs[links.kinds == "copy", 1]] = True
     external = External(other, labels, linked, copied, run.logits(other.images))
     if not len(external.tested):
-        raise InputError("all slices of the other data set are linked to the run's own: there is nothing to test on")
+        raise InputError(
+            "all slices of known classes are linked to the run's own data set: there is nothing to test on"
+        )
     return external
 
 

@@ -12,7 +12,7 @@ from btjax.base.errors import InputError
 from btjax.links import rule as link_rule
 from btjax.links.candidates import Sides, near_pairs, neighbour_candidates
 from btjax.links.links import Links, link_slices
-from btjax.links.similarity import FEATURES, pair_features
+from btjax.links.similarity import pair_features
 from btjax.links.views import joined, make_views
 from btjax.studies.link_truth import CHANGES, GroupScores, both, changed_copies, consecutive, group_scores, halves
 
@@ -281,8 +281,3 @@ def _strict_table(slices: Slices, pairs: np.ndarray, scores: np.ndarray, thresho
         groups = link_rule.join(len(slices), pairs[kept], scores[kept], kinds, strict=strict)
         rows.append({"strict": strict} | dataclasses.asdict(group_scores(groups, families, slices.planes)))
     return rows
-
-
-def names_of_inputs() -> list[str]:
-    """The names of `COEFFICIENTS`, in their order."""
-    return [*FEATURES, *(f"{name}_{end}" for name in link_rule.LEVELS for end in ("higher", "lower"))]

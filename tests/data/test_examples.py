@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["builder", "classes", "head", "imbalance", "phantom", "slices", "splits"])
+@pytest.mark.parametrize("name", ["builder", "imbalance", "notes", "phantom", "splits"])
 def test_the_examples_run(name):
     results = doctest.testmod(importlib.import_module(f"btjax.data.{name}"))
     assert results.attempted > 0

@@ -51,7 +51,7 @@ def test_test_slices_that_are_copies_of_training_slices_are_counted():
     slices.images[split.test[0]] = slices.images[split.train[0]]
     slices = dataclasses.replace(slices)
     (note,) = split_notes(slices, split)
-    assert note.startswith(f"among {len(split.test)} test slices are 1 identical copies")
+    assert note.startswith(f"1 test slice ({slices.ids[split.test[0]]}) of {len(split.test)}: identical to")
     assert slices.ids[split.test[0]] in note
     assert split.copied(slices.digests).tolist() == [split.test[0]]
 

@@ -35,7 +35,7 @@ def viridis(grey):
 @settings(deadline=None)
 @given(grey_images)
 def test_viridis_is_undone_to_the_same_colours(grey):
-    found = colour.undo_viridis(viridis(grey))
+    found = colour.undo_map(viridis(grey), "viridis")
     assert found is not None
     np.testing.assert_array_equal(viridis(found), viridis(grey))
     assert np.abs(found.astype(int) - grey).max() <= 1
@@ -44,19 +44,19 @@ def test_viridis_is_undone_to_the_same_colours(grey):
 def test_every_single_colour_of_viridis_is_told_from_grey():
     """One of them has as much red as green."""
     for grey in range(256):
-        assert colour.undo_viridis(viridis(np.full((2, 2), grey, np.uint8))) is not None, grey
+        assert colour.undo_map(viridis(np.full((2, 2), grey, np.uint8)), "viridis") is not None, grey
 
 
 def test_viridis_is_undone_exactly_but_for_the_two_shared_colours():
     ramp = np.arange(256, dtype=np.uint8)[None]
-    wrong = np.nonzero(colour.undo_viridis(viridis(ramp)) != ramp)[1]
+    wrong = np.nonzero(colour.undo_map(viridis(ramp), "viridis") != ramp)[1]
     assert wrong.tolist() == [105, 138]
 
 
 @settings(deadline=None)
 @given(grey_images)
 def test_grey_pixels_kept_as_colour_are_never_taken_for_viridis(grey):
-    assert colour.undo_viridis(np.stack([grey] * 3, axis=-1)) is None
+    assert colour.undo_map(np.stack([grey] * 3, axis=-1), "viridis") is None
 
 
 def test_every_map_of_matplotlib_is_undone():

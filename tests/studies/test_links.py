@@ -9,7 +9,8 @@ from sklearn.metrics.cluster import pair_confusion_matrix
 from btjax.base.errors import InputError
 from btjax.data.phantom import make_phantom
 from btjax.links.links import Links
-from btjax.studies.link_measure import fit_rule, known_halves, names_of_inputs
+from btjax.links.similarity import FEATURES
+from btjax.studies.link_measure import fit_rule, known_halves
 from btjax.studies.link_truth import CHANGES, changed_copies, consecutive, group_scores, halves
 from btjax.studies.links import against_classes, links_report
 
@@ -107,7 +108,7 @@ def test_a_rule_is_fitted_that_tells_consecutive_slices_from_others():
     true = set(map(tuple, consecutive(known).tolist()))
     pairs = np.stack(np.triu_indices(len(known), 1), axis=1)
     rng = np.random.default_rng(0)
-    features = rng.normal(0, 0.1, (len(pairs), len(names_of_inputs()) - 4)).astype(np.float32)
+    features = rng.normal(0, 0.1, (len(pairs), len(FEATURES))).astype(np.float32)
     features[:, 0] += [tuple(pair) in true for pair in pairs.tolist()]
     found = fit_rule(known, pairs, features)
     assert found["held out"]["recall"] > 0.95
