@@ -159,15 +159,14 @@ def _frame(dataset: Dataset, path: pathlib.Path, kind: str, index: int | None) -
     slope, intercept = told(values, "RescaleSlope", 1), told(values, "RescaleIntercept", 1)
     centre, width = told("FrameVOILUTSequence", "WindowCenter", 1), told("FrameVOILUTSequence", "WindowWidth", 1)
     instance = _whole(dataset.get("InstanceNumber"))
-    identifier, study = _identifier(dataset), str(dataset.get("StudyInstanceUID") or "").strip()
-    uid = str(dataset.get("SOPInstanceUID") or "")
+    identifier, study, uid = _identifier(dataset), _text(dataset, "StudyInstanceUID"), _text(dataset, "SOPInstanceUID")
     return Frame(
         path=path,
         index=index,
         patient=identifier or (f"study {study}" if study else None),
         by_study=bool(study and not identifier),
         names=_names(dataset),
-        series=(str(dataset.get("SeriesInstanceUID") or ""), _whole(dataset.get("SeriesNumber")) or 0),
+        series=(_text(dataset, "SeriesInstanceUID"), _whole(dataset.get("SeriesNumber")) or 0),
         kind=kind,
         same=(uid, index, instance, point, path.stat().st_size) if uid else None,
         turn=turn,
@@ -180,15 +179,20 @@ def _frame(dataset: Dataset, path: pathlib.Path, kind: str, index: int | None) -
     )
 
 
+def _text(dataset: Dataset, name: str) -> str:
+    """An element as text without blanks around it; "" where it is missing."""
+    return str(dataset.get(name) or "").strip()
+
+
 def _identifier(dataset: Dataset) -> str:
     """PatientID, or "" where it names nobody."""
-    found = str(dataset.get("PatientID") or "").strip()
+    found = _text(dataset, "PatientID")
     return "" if NO_PATIENT.fullmatch(found) or NO_PATIENT_NUMBER.fullmatch(found) else found
 
 
 def _names(dataset: Dataset) -> tuple[str, ...]:
     """The patient's id and the parts of the patient's name."""
-    parts = re.split(r"[\^=,\s]+", str(dataset.get("PatientName") or ""))
+    parts = re.split(r"[\^=,\s]+", _text(dataset, "PatientName"))
     return tuple(filter(None, (_identifier(dataset), *parts)))
 
 
