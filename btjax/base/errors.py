@@ -25,7 +25,7 @@ class InputError(Exception):
 
     Example:
       >>> print(InputError("a\nb.png: found text, expected an image"))
-      a\\nb.png: found text, expected an image
+      a\nb.png: found text, expected an image
     """
 
     def __init__(self, message: object) -> None:

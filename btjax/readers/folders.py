@@ -276,9 +276,7 @@ class _Tree:
         if rivals - {name} or (not certain and len(classes_within(place.name)) > 1):
             raise InputError(f"{self.folder / inside}: names two classes, expected one of {ACCEPTED_CLASSES}")
         if not certain and _COPY.fullmatch(place.name):
-            raise InputError(
-                f"{self.folder / place}: is called like a copy, expected one folder of each class"
-            )
+            raise InputError(f"{self.folder / place}: is called like a copy, expected one folder of each class")
         return place
 
     def is_structure(self, place: pathlib.PurePath) -> bool:
