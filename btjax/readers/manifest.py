@@ -61,7 +61,7 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
       labelled: False reads a manifest without labels too.
 
     Raises:
-      InputError: a column is missing, an id repeats, a label is not a class, all labels name one class, or an image or
+      InputError: a column is missing, an id repeats, a label is not a class, all names are of one class, or an image or
         mask that a row needs is missing.
     """
     path = folder / MANIFEST
@@ -102,14 +102,16 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
 def _check_patients(rows: Sequence[dict[str, str]], labels: Sequence[int | None], path: pathlib.Path) -> None:
     """Refuses words for "not known" as patient ids: they would make one patient of many.
 
-    The numbers 0 and -1 are refused where their slices are of several classes.
+    Numbers such as 0 and -1 are refused where their slices are of several classes.
     """
     told = [row.get(_COLUMNS["patient"], "") for row in rows]
     classes = collections.defaultdict(set)
     for patient, label in zip(told, labels, strict=True):
         classes[patient].add(label)
     for row, patient in zip(rows, told, strict=True):
-        if NO_PATIENT.fullmatch(patient) or (NO_PATIENT_NUMBER.fullmatch(patient) and len(classes[patient]) > 1):
+        # 0000 is the first of numbered patients, 0 of several classes is a default.
+        number = len(patient) < 4 and NO_PATIENT_NUMBER.fullmatch(patient) and len(classes[patient]) > 1
+        if NO_PATIENT.fullmatch(patient) or number:
             count = told.count(patient)
             raise InputError(
                 f"{path} (row {row['id']}): pid {patient!r}, which {count} slices have, names no patient; expected an "
@@ -126,9 +128,8 @@ def _labels(
         return [None] * len(rows), CLASSES
     wheres = [f"{path} (row {row['id']})" for row in rows]
     labels, classes = labels_of(cells, wheres)
-    if len(set(labels)) < 2:
-        alone = classes[labels[0]]
-        raise InputError(f"{path}: found the label {alone} alone, expected at least two of {ACCEPTED_CLASSES}")
+    if len(classes) < 2:
+        raise InputError(f"{path}: found the label {min(classes)} alone, expected at least two of {ACCEPTED_CLASSES}")
     for row, label, where in zip(rows, labels, wheres, strict=True):
         for column in filter(_CLASS_COLUMN.search, row.keys() - {"id", "label"}):
             told = known_class(row[column])

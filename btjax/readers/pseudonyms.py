@@ -31,7 +31,7 @@ NO_PATIENT = re.compile(
 )
 """Words that stand for "not known" as a whole id of a patient: taken as an id they would make one patient of many."""
 
-NO_PATIENT_NUMBER = re.compile(r"(0|00|-1|-9+)(\.0+)?")
+NO_PATIENT_NUMBER = re.compile(r"(0+|-1|-9+)(\.0+)?")
 """Numbers that mean the same in many files, and may be a patient's in others."""
 
 _SHORTEST = 16

@@ -105,7 +105,7 @@ def _why_odd(path: pathlib.Path) -> str | None:
         kind = path.stat().st_mode
     except OSError:
         return None  # a broken link is a file that cannot be read, and is refused
-    return None if stat.S_ISREG(kind) or stat.S_ISDIR(kind) else "no file(s) but pipes, sockets or devices"
+    return None if stat.S_ISREG(kind) or stat.S_ISDIR(kind) else "pipe(s), sockets or devices"
 
 
 def listed(what: str, names: Sequence[str], shown: Callable[[str], str] = str) -> str:

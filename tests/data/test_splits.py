@@ -81,10 +81,16 @@ def test_the_given_protocol_groups_validation_rows_by_links_where_patients_are_u
 
 
 def test_the_given_protocol_keeps_a_validation_side(cohort):
-    sides = np.array(["train", "validation", "test"])[np.arange(600) // 5 % 3]
+    sides = np.array(["train", "validation", "test"])[np.arange(600) // 15 % 3]
     split = make_split(dataclasses.replace(cohort, sides=sides), "given")
     for side, rows in split.sides().items():
         assert set(sides[rows]) == {side}
+
+
+def test_a_class_that_is_tested_but_not_trained_is_refused(cohort):
+    sides = np.array(["train", "validation", "test"])[cohort.labels]
+    with pytest.raises(InputError, match="no training slice is pituitary, as some test slices are"):
+        make_split(dataclasses.replace(cohort, sides=sides), "given")
 
 
 def test_a_data_set_with_training_and_validation_sides_is_tested_on_the_latter(cohort):

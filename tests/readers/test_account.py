@@ -1,8 +1,10 @@
 """Every file of a data folder is read, named as ignored, or refused."""
 
+import dataclasses
 import os
 import zipfile
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -94,3 +96,64 @@ def test_a_zip_that_stands_unpacked_beside_itself_is_ignored_and_another_refused
 def test_links_to_folders_are_followed_once(folder):
     os.symlink(folder, folder / "glioma" / "loop")
     assert len(walk(folder).files) == 6
+
+
+def test_a_real_folder_keeps_its_name_beside_a_link_to_it(folder):
+    os.symlink(folder / "glioma", folder / "a link")
+    source = find_source(folder)
+    assert source.notes == ("ignored: 1 link to folders that are read already (a link)",)
+    assert [raw.label for raw in source.read()] == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_pipe_is_passed_over_and_never_waited_for(folder):
+    os.mkfifo(folder / "glioma" / "pipe.png")
+    source = find_source(folder)
+    assert source.notes == ("ignored: 1 pipe, sockets or devices (glioma/pipe.png)",)
+
+
+def test_a_link_to_nothing_is_refused(folder):
+    os.symlink("nowhere", folder / "notes")
+    with pytest.raises(InputError, match="notes: is a link to nothing"):
+        find_source(folder)
+
+
+@pytest.mark.parametrize("word", ["glioma - Copy", "astro (2)", "glioma_train"])
+def test_folders_called_like_copies_or_sides_are_no_classes(folder, word):
+    picture(folder / word / "x.png")
+    with pytest.raises(InputError, match=r"copy|a class and a side"):
+        find_source(folder)
+
+
+@pytest.mark.parametrize(
+    "sides", [("Training_dataset", "Testing_dataset"), ("train1", "test_dir"), ("x_train", "x_test")]
+)
+def test_sides_have_many_names(tmp_path, sides):
+    for side in sides:
+        for name in ("a", "b"):
+            picture(tmp_path / side / name / f"{side}{name}.png")
+    source = find_source(tmp_path)
+    assert source.classes == ("a", "b")
+    assert [raw.side for raw in source.read()].count("test") == 2
+
+
+def test_a_manifest_below_the_data_folder_is_refused(tmp_path):
+    for site in ("site1", "site2"):
+        forms.write_manifest(tmp_path / site, forms.make_slices(2))
+    with pytest.raises(InputError, match=r"manifest\.csv: is a manifest below the data folder|masks"):
+        find_source(tmp_path)
+
+
+def test_a_mask_that_covers_the_corners_and_a_blank_slice_are_refused_in_every_form(tmp_path):
+    tiny = forms.make_slices(3)
+    for name, changed in (("mask", {"mask": ~tiny[0].mask}), ("image", {"image": np.full_like(tiny[0].image, 7)})):
+        folder = forms.write_mat_folder(tmp_path / name, [dataclasses.replace(tiny[0], **changed), *tiny[1:]])
+        with pytest.raises(InputError, match=r"looks inverted|one grey level alone"):
+            list(find_source(folder).read())
+
+
+def test_an_error_about_an_odd_name_is_one_line(folder):
+    (folder / "a\nb").mkdir()
+    picture(folder / "a\nb" / "gt" / "x.png")
+    with pytest.raises(InputError) as caught:
+        find_source(folder)
+    assert "\n" not in str(caught.value)

@@ -87,7 +87,7 @@ def edit_row_two(folder, column, value):
 @pytest.mark.parametrize(
     ("column", "value", "word"),
     [
-        ("id", "1", "slice 1 is there twice"),
+        ("id", "1", "has the id 1 more than once"),
         ("id", "../2", "'../2'"),
         ("label", "0", "label 0"),
         ("label", "", "label"),
@@ -249,3 +249,26 @@ def test_a_slice_without_a_tumour_needs_no_mask(tmp_path):
     raws = list(find_source(folder).read())
     assert [bool(raw.mask.any()) for raw in raws] == [True, True, False]
     assert raws[2].mask.shape == raws[2].image.shape
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,label,label\n1,1,2\n2,2,1\n", "has the column label more than once"),
+        ("id,label,pid,PID\n1,1,a,b\n2,2,a,b\n", "has the column pid more than once"),
+        ("id,label,pid\n1,1,a,b\n2,2,a\n", "found more cells than columns (3)"),
+        ('id,label,note\n1,1,"5 mm\n2,2,x\n', "cannot be read as CSV"),
+        ("id,label\nSch\u00e4del,1\nScha\u0308del,2\n", "more than once"),
+    ],
+)
+def test_a_table_that_can_be_read_in_two_ways_is_refused(tmp_path, text, words):
+    folder = forms.write_manifest(tmp_path, forms.make_slices(2))
+    (folder / "manifest.csv").write_text(text, encoding="utf-8")
+    assert_refused(folder, words)
+
+
+def test_columns_may_have_other_names_and_letters(tmp_path):
+    folder = forms.write_manifest(tmp_path, forms.make_slices(2))
+    (folder / "manifest.csv").write_text("ID,Label,Patient_ID,Split\n1,1,a,train\n2,2,b,test\n")
+    raws = list(find_source(folder).read())
+    assert [(raw.patient, raw.side) for raw in raws] == [("a", "train"), ("b", "test")]
