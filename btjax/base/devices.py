@@ -15,7 +15,7 @@ def require_devices() -> None:
     Raises:
       InputError: there are none of the platform that $JAX_PLATFORMS names, or their driver fails.
     """
-    wanted = jax.config.jax_platforms or os.environ.get("JAX_PLATFORMS")
+    wanted = getattr(jax.config, "jax_platforms", "") or os.environ.get("JAX_PLATFORMS")
     asked = f"JAX_PLATFORMS={wanted}: JAX finds no such device" if wanted else "JAX finds no device"
     with foreign(asked, "a platform that is there; JAX_PLATFORMS=cpu always is"):
         jax.devices()
