@@ -17,6 +17,7 @@ from btjax.base.errors import InputError
 from btjax.data.phantom import make_phantom
 from btjax.readers.slices import Slices
 from btjax.studies.external import ExternalReport, match_classes
+from experiments.results import collect, tables
 
 SIZE = 64
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -151,3 +152,17 @@ def test_the_command_prints_the_result_and_a_mistake_is_one_line(places):
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
     assert "--data_dir" in done.stderr
+
+
+def test_the_results_page_shows_what_was_tested_and_what_was_left_out(places, report):
+    result = collect([places / "out"])
+    assert "run" not in result
+    assert "dir" not in result["other"]
+    text = tables({"external": result})
+    assert f"of {report.counts.tested} slices" in text
+    assert "The model does not know no_tumor; its 3 slices are called" in text
+    unlinked = btjax.evaluate_on(
+        places / "run", str(places / "other"), places / "unlinked", links=False, cache_dir=places / "cache"
+    )
+    assert unlinked.linked_too is None
+    assert "| not looked for |" in tables({"external": collect([places / "unlinked"])})
