@@ -47,11 +47,13 @@ def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def _external_line(result: dict[str, Any]) -> str:
-    counts, test = result["counts"], result["test"]
+    counts, test, config = result["counts"], result["test"], result["config"]
     linked, tested = sum((counts["linked"] or {}).values()), counts["tested"]
+    each = ", ".join(f"{one['support']} {name}" for name, one in test["per_class"].items() if one["support"])
     return (
-        f"The same CNN on a four-class set: {linked} of its {tested + linked} slices with a tumour are linked to the "
-        f"training set; of the other {tested} it classifies **{with_interval(test, 'accuracy')}**"
+        f"CNN, 128 px, trained under `{config['data']['protocol']}` (seed {config['seed']}), on a four-class set: {linked} "
+        f"of its {tested + linked} slices with a tumour are linked to the published ones; of the other {tested} ({each}) "
+        f"it classifies **{with_interval(test, 'accuracy')}**"
     )
 
 

@@ -45,15 +45,16 @@ def run_system(default: str | None, description: str) -> None:
       description: the command's docstring.
     """
     command = default or "train"
-    if default is None and asked_for_help(sys.argv[1:]) and "--system" not in " ".join(sys.argv):
+    asked = []
+    fail_in_one_line(command, lambda: asked.append(flag_before_parsing("system", default or "")))
+    if not asked[0] and asked_for_help(sys.argv[1:]):
         print(f"{description}\nSystems: {', '.join(system_names())}\n\nAdd --system=NAME for the flags of one.")
         return
-    fail_in_one_line(command, lambda: _define(default))
+    fail_in_one_line(command, lambda: _define(default, asked[0]))
     run_guarded(command, main, description)
 
 
-def _define(default: str | None) -> None:
-    system = flag_before_parsing("system", default or "")
+def _define(default: str | None, system: str) -> None:
     if default is not None and system != default:
         raise InputError(f"--system={system}: this command trains {default}; python -m experiments.train takes any")
     if not system:
