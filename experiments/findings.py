@@ -50,10 +50,11 @@ def _external_line(result: dict[str, Any]) -> str:
     counts, test, config = result["counts"], result["test"], result["config"]
     linked, tested = sum((counts["linked"] or {}).values()), counts["tested"]
     each = ", ".join(f"{one['support']} {name}" for name, one in test["per_class"].items() if one["support"])
+    trained = f"`{config['data']['protocol']}` (seed {config['seed']})"
     return (
-        f"CNN, 128 px, trained under `{config['data']['protocol']}` (seed {config['seed']}), on a four-class set: {linked} "
-        f"of its {tested + linked} slices with a tumour are linked to the published ones; of the other {tested} ({each}) "
-        f"it classifies **{with_interval(test, 'accuracy')}**"
+        f"CNN, 128 px, trained under {trained}, on a four-class set: {linked} of its {tested + linked} slices with a "
+        f"tumour are linked to the published ones; of the other {tested} ({each}) it classifies "
+        f"**{with_interval(test, 'accuracy')}**"
     )
 
 
