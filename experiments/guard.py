@@ -44,8 +44,9 @@ def run_guarded(name: str, main: Callable[[], None], description: str) -> None:
 
 def keep_compiled() -> None:
     """Keeps what takes two seconds to compile in the cache, unless JAX's own variables say where or from when."""
+    cache = cache_folder(FLAGS.cache_dir)  # a cache that cannot be is refused before anything long is begun
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder(FLAGS.cache_dir) / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(cache / "compiled"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
 

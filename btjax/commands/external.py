@@ -53,7 +53,13 @@ def evaluate_on(
       InputError: no run, no labels, no class in common, or a folder that holds something.
 
     Example:
-      >>> btjax.evaluate_on("runs/cnn", "other/Testing", "runs/cnn_on_other").test.accuracy  # doctest: +SKIP
+      >>> import btjax, tempfile
+      >>> config = btjax.preset("cnn_demo").replace("training.epochs", 1).replace("data.phantom_patients", 8)
+      >>> folder = tempfile.mkdtemp()
+      >>> run = btjax.train(config.replace("data.image_size", 32), folder + "/run")
+      >>> report = btjax.evaluate_on(run, "phantom", folder + "/other", links=False)
+      >>> report.counts.tested == report.test.slices == len(run.predictions)
+      True
     """
     run = run if isinstance(run, Run) else restore(run)
     # The run's own report and predictions are needed at the end; the search before it takes minutes.

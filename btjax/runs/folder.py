@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
 from btjax.base.files import check_writable, expanded, make_folder, read_json, strangers, write_json, write_whole
-from btjax.figures.style import save_png
 from btjax.runs.extension import check_epochs
 from btjax.systems.config import Config
 from btjax.training.hosts import leads
@@ -146,6 +145,8 @@ class RunFolder:
 
     def write_figure(self, name: str, figure: Figure) -> None:
         """Writes figures/<name>.png, complete or not at all."""
+        from btjax.figures.style import save_png
+
         if leads():
             make_folder(self.path / "figures")
         self.write(f"figures/{name}.png", lambda path: save_png(figure, path, 120))

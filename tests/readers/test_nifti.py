@@ -186,7 +186,9 @@ def test_one_mask_serves_every_sequence_of_a_patient(tmp_path):
 
 def test_a_mask_is_checked_once_for_all_slices_of_its_volume(tmp_path, monkeypatch):
     write_nifti(tmp_path / "x.nii", head((6, 7, 5)))
-    write_nifti(tmp_path / "x_seg.nii", np.ones((6, 7, 5), np.uint8))
+    tumour = np.zeros((6, 7, 5), np.uint8)
+    tumour[2:4, 2:4] = 1
+    write_nifti(tmp_path / "x_seg.nii", tumour)
     pairs, fitting = [], nifti._fitting
     monkeypatch.setattr(nifti, "_fitting", lambda load, pair: pairs.append(pair) or fitting(load, pair))
     assert len(read(tmp_path)) == 5
