@@ -170,6 +170,8 @@ def _names(slices: Slices, protocol: str) -> np.ndarray:
     """What a protocol other than `slice` keeps together: the name of each slice's group."""
     if protocol in ("linked", "given"):
         names = slices.links if protocol == "linked" or slices.patients is None else slices.families
+        if names is None and not needs_links(slices, protocol):
+            return slices.ids  # the set's own three sides are kept as they are: nothing is grouped
         if names is None:
             raise InputError(f"--protocol={protocol}: links between slices are not known, expected Slices.links")
         return names
@@ -184,7 +186,8 @@ def _names(slices: Slices, protocol: str) -> np.ndarray:
 
 def needs_links(slices: Slices, protocol: str) -> bool:
     """Whether a protocol splits slices by `Slices.links`, which `btjax.links.links` finds."""
-    return protocol == "linked" or (protocol == "given" and slices.patients is None)
+    whole = slices.sides is not None and set(slices.sides.tolist()) == set(SIDES)
+    return protocol == "linked" or (protocol == "given" and slices.patients is None and not whole)
 
 
 def _slice_sides(labels: np.ndarray, fold: int, folds: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 
 from btjax.base.errors import InputError
-from btjax.data.splits import PROTOCOLS, Split, make_split, share_tested
+from btjax.data.splits import PROTOCOLS, Split, make_split, needs_links, share_tested
 from btjax.readers.slices import Slices
 
 
@@ -85,6 +85,14 @@ def test_the_given_protocol_keeps_a_validation_side(cohort):
     split = make_split(dataclasses.replace(cohort, sides=sides), "given")
     for side, rows in split.sides().items():
         assert set(sides[rows]) == {side}
+
+
+def test_three_sides_of_a_data_set_need_neither_patients_nor_links(cohort):
+    sides = np.array(["train", "validation", "test"])[np.arange(600) // 15 % 3]
+    unknown = dataclasses.replace(cohort, sides=sides, patients=None, links=None)
+    assert not needs_links(unknown, "given")
+    assert needs_links(dataclasses.replace(cohort, patients=None), "given")
+    assert set(sides[make_split(unknown, "given").validation]) == {"validation"}
 
 
 def test_a_class_that_is_tested_but_not_trained_is_refused(cohort):
