@@ -1,11 +1,8 @@
 """The rule that says which pairs are linked, and which links join groups.
 
-The numbers were found on half of the families of Cheng's 3064 slices and measured on the other half, by
-
-    python -m experiments.measure_links --data_dir=DATA --fit
-
-which prints them. `NEIGHBOUR` is where 97% of the links are of one family; `NEAR` and `STRICT` were read from the
-tables that the command prints: near-duplicates found beside wrong ones, large groups beside divided families.
+The coefficients were fitted on half of the families of Cheng's 3064 slices by `btjax.studies.link_measure.fit_rule` (see
+`python -m experiments.measure_links --data_dir=DATA --fit`) and measured on the other half; `NEAR` and `STRICT` were
+chosen from tables of the first half.
 """
 
 from __future__ import annotations
