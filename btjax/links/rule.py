@@ -1,8 +1,8 @@
 """The rule that says which pairs are linked, and which links join groups.
 
-The coefficients were fitted on half of the families of Cheng's 3064 slices by `btjax.studies.link_measure.fit_rule` (see
-`python -m experiments.measure_links --data_dir=DATA --fit`) and measured on the other half; `NEAR` and `STRICT` were
-chosen from tables of the first half.
+The coefficients were fitted on half of the families of Cheng's 3064 slices by `btjax.studies.link_measure.fit_rule`
+(see `python -m experiments.measure_links --data_dir=DATA --fit`) and measured on the other half; `NEAR` and `STRICT`
+were chosen from tables of the first half.
 """
 
 from __future__ import annotations
