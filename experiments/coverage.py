@@ -5,9 +5,9 @@
 writes experiments/results/coverage.json, from which `python -m experiments.results` writes a table. It takes minutes.
 
 Patients have the numbers of slices of the 233 patients of Cheng's slices, drawn without replacement. Accuracy: each
-patient's chance of a correct slice is drawn from a beta distribution whose mean is the truth; its intraclass correlation
-(ICC) says how alike a patient's slices are. Metrics of three classes: logits are the sum of the class, a draw of the
-patient and a draw of the slice; the truth is the metric of 10,000 patients.
+patient's chance of a correct slice is drawn from a beta distribution whose mean is the truth; its intraclass
+correlation (ICC) says how alike a patient's slices are. Metrics of three classes: logits are the sum of the class, a
+draw of the patient and a draw of the slice; the truth is the metric of 10,000 patients.
 """
 
 from __future__ import annotations

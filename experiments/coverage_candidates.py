@@ -1,17 +1,20 @@
 """95% intervals of a share of rows in clusters: the candidates that `experiments.coverage` compares.
 
-Each takes `rows` and `hits`, float [S, K]: the rows of K clusters and how many are correct, in S simulated data sets. All
-return the lower and the upper bounds, float [S]. The data sets of one call share their cluster sizes.
+Each takes `rows` and `hits`, float [S, K]: the rows of K clusters and how many are correct, in S simulated data sets.
+All return the lower and the upper bounds, float [S]. The data sets of one call share their cluster sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import norm, t
 
 from btjax.evaluation.intervals import Carriers, clopper_pearson, jackknife_variance, share_bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Bounds = tuple[np.ndarray, np.ndarray]
 

@@ -10,10 +10,14 @@ applications of a model for binary regression, Biometrika 45, 1958 (slope and in
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from btjax.evaluation.intervals import Clusters
+
+if TYPE_CHECKING:
+    from btjax.evaluation.labelled import Labelled
 
 BINS = 15
 """Bins of the expected calibration error; fewer where there are fewer rows."""
@@ -118,8 +122,8 @@ def calibration_errors(
 def recalibration(logits: np.ndarray, labels: np.ndarray, clusters: Clusters) -> tuple[np.ndarray, np.ndarray]:
     """Slope and intercept of the confidence: the log odds of a correct prediction against those that it claims.
 
-    The slope is that of the logistic regression log odds(correct) = a + slope * log odds(confidence): 1 for a calibrated
-    classifier, below 1 for one whose high confidences are too high. The intercept is that of
+    The slope is that of the logistic regression log odds(correct) = a + slope * log odds(confidence): 1 for a
+    calibrated classifier, below 1 for one whose high confidences are too high. The intercept is that of
     log odds(correct) = intercept + log odds(confidence), calibration in the large: 0 for a calibrated classifier, below
     0 for one that is too sure on average.
 
@@ -210,22 +214,19 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return 1 / found
 
 
-def scale_temperature(
-    fitted: tuple[np.ndarray, np.ndarray], scored: tuple[np.ndarray, np.ndarray], bins: int = BINS
-) -> Temperature:
+def temperature_report(fitted: Labelled, scored: Labelled) -> Temperature:
     """Fits a temperature on some rows, and scores it on others.
 
     Args:
-      fitted: logits float [M, C] and labels int [M] of validation rows.
-      scored: logits float [N, C] and labels int [N] of other rows.
-      bins: of the expected calibration error.
+      fitted: such as the validation rows.
+      scored: such as the test rows.
     """
     from scipy.special import log_softmax
 
-    value, (logits, labels) = fit_temperature(*fitted), scored
+    value, labels = fit_temperature(fitted.logits, fitted.labels), np.asarray(scored.labels)
     losses, errors = [], []
     for divisor in (value, 1.0):
-        logs = log_softmax(np.asarray(logits, np.float64) / divisor, axis=1)
+        logs = log_softmax(np.asarray(scored.logits, np.float64) / divisor, axis=1)
         losses.append(-float(np.take_along_axis(logs, labels[:, None], axis=1).mean()))
-        errors.append(expected_calibration_error(np.exp(logs), labels, bins))
-    return Temperature(value, len(fitted[1]), len(labels), *losses, *errors)
+        errors.append(expected_calibration_error(np.exp(logs), labels))
+    return Temperature(value, len(fitted), len(scored), *losses, *errors)

@@ -133,9 +133,9 @@ def classification_report(
 
     Undefined values are None, never 0: every metric of a class without rows; the precision of a class never predicted;
     a macro average over classes of which one is undefined; Matthews' coefficient where all rows or all predictions are
-    of one class; slope and intercept of calibration without any mistake; an interval carried by fewer than two clusters.
-    F1 is 2 TP / (2 TP + FP + FN): 0, and defined, for a class that has rows and is never predicted. A prediction is the
-    class of the highest logit, the first of equals.
+    of one class; slope and intercept of calibration without any mistake; an interval of fewer than two clusters. F1 is
+    2 TP / (2 TP + FP + FN): 0, and defined, for a class that has rows and is never predicted. A prediction is the class
+    of the highest logit, the first of equals.
 
     Args:
       logits: float [N, C], finite.

@@ -210,7 +210,8 @@ def interval(
       left_out: float [K], the metric with each cluster left out.
       carriers: what it rests on.
       scale: what values it can have.
-      counted, independent: of a share, as in `share_bounds`.
+      counted: of a share, as in `share_bounds`.
+      independent: the same.
 
     Returns:
       The bounds, or None where the value is not finite, fewer than two clusters carry it, or one of them alone defines
