@@ -1,6 +1,6 @@
-"""One system under several protocols, fold by fold and seed by seed, on one machine or several.
+r"""One system under several protocols, fold by fold and seed by seed, on one machine or several.
 
-python -m experiments.ladder --preset=linear_cpu --protocols=slice,patient,family --seeds=0,1,2 --data_dir=DATA \\
+python -m experiments.ladder --preset=linear_cpu --protocols=slice,patient,family --seeds=0,1,2 --data_dir=DATA \
     --workdir=DIR
 
 Every cell is a run of its own in DIR/cells; ladder.json and ladder.html say what they show together. The same command

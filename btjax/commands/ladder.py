@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import pathlib
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -25,7 +26,6 @@ from btjax.systems.system import find_system
 from btjax.training.loop import StopRequest
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import Sequence
 
     from btjax.data.dataset import DataSet
@@ -130,7 +130,9 @@ def run_cells(
     Args:
       config: the options that all cells share.
       folder: of the ladder, a new one or its own.
-      protocols: see `btjax.studies.ladder.make_plan`, as are `seeds` and `matched`.
+      protocols: see `btjax.studies.ladder.make_plan`.
+      seeds: see there.
+      matched: see there.
       workers: processes on this machine, each with its share of the cores.
       together: cells of one rung that one program trains side by side; what a large device is filled with.
       storage: see `btjax.runs.queue.Queue`.

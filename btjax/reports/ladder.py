@@ -94,7 +94,7 @@ def _rungs_table(rungs: Sequence[RungScores]) -> Table:
         )
     unit = rungs[0].scores.interval.unit
     return Table(
-        f"All test rows of a protocol together, with 95% intervals by {unit}. Several seeds test a slice several times.",
+        f"All test rows of a protocol together, with 95% intervals by {unit}; with several seeds a slice counts often.",
         ["Protocol", "Slices tested", "Trained on", "Accuracy", "", "By patient", "Macro F1", "ROC AUC"],
         rows,
     )

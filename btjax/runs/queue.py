@@ -97,28 +97,24 @@ class Queue:
         with contextlib.ExitStack() as stack:
             with self._alone():
                 self._revive()
-                waiting = self._trials(self._state.WAITING)
-                if not waiting:
-                    trial = None
-                else:
-                    trial = self._study.ask()
-                    names = tuple(trial.user_attrs["names"])
+                trial = self._study.ask() if self._trials(self._state.WAITING) else None
+                if trial is not None:
                     self._lock(trial.number, stack)
             if trial is None:
                 yield None
                 return
             died = True
             try:
-                yield Piece(trial.number, names, trial)
+                yield Piece(trial.number, tuple(trial.user_attrs["names"]), trial)
                 died = False
             except Stop:
                 died = False
                 raise
             finally:
                 with self._alone():
-                    (held,) = [one for one in self._trials(self._state.RUNNING) if one.number == trial.number] or [None]
-                    if held is not None:
-                        self._put_back(held, counted=died)
+                    for held in self._trials(self._state.RUNNING):
+                        if held.number == trial.number:
+                            self._put_back(held, counted=died)
 
     def finish(self, piece: Piece, value: float) -> None:
         """Says that a piece is done, and what it reached."""
@@ -165,7 +161,7 @@ class Queue:
 
     def _lock(self, number: int, stack: contextlib.ExitStack) -> None:
         """Holds a piece's lock; BlockingIOError where another process does."""
-        file = stack.enter_context(open(self._folder / ".locks" / str(number), "w"))
+        file = stack.enter_context(open(self._folder / ".locks" / str(number), "w"))  # noqa: SIM115, the stack closes it
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @contextlib.contextmanager

@@ -11,13 +11,13 @@ from btjax.base.errors import InputError
 from btjax.evaluation.classification import Scores, classification_report
 from btjax.runs.report import ClassifierReport
 from btjax.runs.run import Run
-from btjax.studies.ladder import Cell, Plan
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Sequence
 
     from btjax.readers.slices import Slices
+    from btjax.studies.ladder import Cell, Plan
 
 SCHEMA = 1
 """The version of ladder.json."""

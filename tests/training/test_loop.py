@@ -326,7 +326,8 @@ def test_a_run_without_validation_rows_takes_the_same_steps_and_ends_with_its_la
 
 
 @pytest.mark.parametrize(
-    ("options", "found"), [({}, "--select=validation_loss"), ({"select": "last_epoch", "schedule": "plateau"}, "plateau")]
+    ("options", "found"),
+    [({}, "--select=validation_loss"), ({"select": "last_epoch", "schedule": "plateau"}, "plateau")],
 )
 def test_what_needs_validation_rows_is_refused_without_them(options, found):
     slices = make_blobs()
