@@ -66,7 +66,11 @@ class Queue:
         make_folder(folder / ".locks")
         with self._reached():
             if storage:
-                place: Any = optuna.storages.get_storage(storage)
+                import sqlalchemy.pool
+
+                # Connections are closed after use: hours lie between two cells.
+                options = {"poolclass": sqlalchemy.pool.NullPool}
+                place: Any = optuna.storages.RDBStorage(storage, engine_kwargs=options)
             else:
                 from optuna.storages.journal import JournalFileBackend
 
