@@ -46,7 +46,8 @@ def summary(folder: pathlib.Path) -> dict[str, Any]:
     if not isinstance(report, ClassifierReport):
         raise InputError(f"{folder}: the report of an autoencoder, expected a classifier's")
     values = msgspec.to_builtins(dataclasses.replace(report, config=without_paths(report.config)))
-    sides = {side: _kept(getattr(report, side)) for side in ("test", "validation", "held_out")}
+    held = {side: getattr(report, side) for side in ("test", "validation", "held_out")}
+    sides = {side: None if scores is None else _kept(scores) for side, scores in held.items()}
     baselines = {name: _kept(scores) for name, scores in report.baselines.items()}
     values["data"].pop("dir")
     return values | sides | {"baselines": baselines}

@@ -97,7 +97,7 @@ def _run_row(run: dict[str, Any]) -> str:
         with_interval(test, "macro_f1"),
         _optional(test, "log_loss"),
         _optional(test, "expected_calibration_error", percent),
-        percent(run["validation"]["accuracy"]),
+        "" if run["validation"] is None else percent(run["validation"]["accuracy"]),
         *(percent(run["baselines"][name]["accuracy"]) for name in ("linear_model", "class_prior")),
         f"{run['training']['seconds'] / 60:.0f}",
     ]
@@ -125,7 +125,7 @@ def _fold_row(protocol: str, runs: list[dict[str, Any]]) -> str:
         pooled([run["test"]["macro_f1"] for run in runs], slices),
         "",
         "",
-        pooled([run["validation"]["accuracy"] for run in runs], slices),
+        pooled([(run["validation"] or {}).get("accuracy") for run in runs], slices),
         *(
             pooled([run["baselines"][name]["accuracy"] for run in runs], slices)
             for name in ("linear_model", "class_prior")

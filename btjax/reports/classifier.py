@@ -209,7 +209,8 @@ def _notes(report: ClassifierReport) -> list[Note]:
 
 def _comparison(report: ClassifierReport, published: PublishedResult | None) -> Table:
     """One row for each set of scores: test by slice and by patient, validation, baselines, the paper."""
-    scored = {"Test": report.test, "Validation": report.validation, "Validation and test": report.held_out}
+    sides = {"Test": report.test, "Validation": report.validation, "Validation and test": report.held_out}
+    scored = {name: scores for name, scores in sides.items() if scores is not None}
     return scores_table(scored, report.baselines, published)
 
 

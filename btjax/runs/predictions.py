@@ -29,7 +29,7 @@ class Predictions:
     Attributes:
       ids: str [N], the slices' ids.
       labels: int32 [N], index into `classes`.
-      sides: str [N], of `SIDES`.
+      sides: str [N], of `SIDES`, or "unused" of a slice that is on none.
       logits: float32 [N, C], of the checkpoint that validation chose.
       classes: C class names.
       patients: str [N], or None where the data set does not know them.
@@ -56,7 +56,7 @@ class Predictions:
         """The predictions of a data set's rows, logits float [N, C] in its order."""
         if slices.labels is None:
             raise ValueError("predictions of a run are kept with their labels; these slices have none")
-        sides = np.empty(len(slices), f"<U{max(map(len, SIDES))}")
+        sides = np.full(len(slices), "unused", f"<U{max(map(len, SIDES))}")
         for side, rows in split.sides().items():
             sides[rows] = side
         return Predictions(

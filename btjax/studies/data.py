@@ -79,10 +79,19 @@ def divide(config: Config, data: DataSet, observer: Observer | None = None) -> D
       InputError: a protocol that does not fit the data set.
     """
     options = config.data
-    split = make_split(data.slices, options.protocol, options.fold, options.folds, config.split_seed)
+    split = make_split(
+        data.slices,
+        options.protocol,
+        options.fold,
+        options.folds,
+        config.split_seed,
+        train_slices=options.train_slices,
+        refit=options.refit,
+    )
     notes = split_notes(data.slices, split)
     if observer is not None:
         sides = ", ".join(f"{len(rows)} {side}" for side, rows in split.sides().items())
+        sides += f", {len(split.unused)} unused" if len(split.unused) else ""
         observer.on_message(f"split: {options.protocol}: {sides}")
         for note in notes:
             observer.on_message(f"note: {note}")

@@ -220,6 +220,8 @@ def _fit_head(job: Job, resume: bool) -> None:
     name = prepared.head
     if resume:
         raise InputError(f"--head={name}: is fitted in one go, there is nothing to resume")
+    if not len(job.data.split.validation):
+        raise InputError(f"--head={name}: its setting is chosen on validation slices, found none; leave out --refit")
     folder.start(config, job.data.split, job.data.slices.fingerprint)
     began, examples = time.perf_counter(), prepared.examples
     if config.training.permuted_labels:

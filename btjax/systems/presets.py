@@ -25,16 +25,26 @@ def preset(name: str) -> Config:
       >>> preset("cnn_cpu").training.epochs
       24
     """
+    path = preset_path(name)
+    texts = _read_flags(path)
+    if "system" not in texts:
+        raise InputError(f"{path}: names no --system, so it is no preset to train")
+    return _config(texts.pop("system"), texts, path)
+
+
+def preset_path(name: str) -> pathlib.Path:
+    """The flags file of a preset: that of its name among the experiments', or the one at that path.
+
+    Raises:
+      InputError: there is none.
+    """
     path = expanded(name)
     if path.suffix != ".flags":
         path = pathlib.Path(str(resources.files("experiments").joinpath("flags", f"{name}.flags")))
     if not path.is_file():
         known = ", ".join(preset_names())
         raise InputError(f"preset {name!r}: not found, expected one of {known}, or the path of a .flags file")
-    texts = _read_flags(path)
-    if "system" not in texts:
-        raise InputError(f"{path}: names no --system, so it is no preset to train")
-    return _config(texts.pop("system"), texts, path)
+    return path
 
 
 def preset_names() -> tuple[str, ...]:
