@@ -12,13 +12,13 @@ from btjax.base.devices import require_devices
 from btjax.base.errors import InputError
 from btjax.base.files import check_writable, expanded, make_folder, write_json
 from btjax.base.progress import Observer, told
-from btjax.data.splits import make_split
 from btjax.evaluation.shortcuts import head_masks
 from btjax.reports.audit import audit_page
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import Run
 from btjax.studies.audit import Outcome, audit
 from btjax.studies.data import load_slices
+from btjax.studies.ladder import split_of
 from btjax.systems.system import find_system
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def _common_config(runs: Sequence[Run]) -> Config:
     first = runs[0].config
 
     def slices_of(data: DataConfig) -> DataConfig:
-        return dataclasses.replace(data, protocol="slice", fold=0, folds=5, split_seed=0)
+        return dataclasses.replace(
+            data, protocol="slice", fold=0, folds=5, split_seed=0, train_slices=0, refit=False, data_dir=""
+        )
 
     for run in runs[1:]:
         if run.config.system != first.system:
@@ -110,8 +112,7 @@ def _common_config(runs: Sequence[Run]) -> Config:
 
 def _tested(run: Run, slices: Slices, flag: str, network: bool) -> Outcome:
     """A run's predictions under its split, checked to be of these slices, and what its network says of changed ones."""
-    data = run.config.data
-    split = make_split(slices, data.protocol, data.fold, data.folds, run.config.split_seed)
+    split = split_of(slices, run.config)
     RunFolder(run.folder).check_data(run.config.with_classes(slices.classes), split, slices.fingerprint, flag)
     if not network:
         return Outcome.of(run.predictions, split)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FLOOR_NAMES = {
     "class_prior": "Class frequencies alone",
     "border": "Outer 5 pixels at 64 px, linear",
-    "statistics": "Ten image statistics, boosted trees",
+    "statistics": "Ten image statistics, random forest",
     "linear_model": "32x32 pixels, linear",
     "linear_head_only": "32x32 pixels, linear, black outside the head",
     "model_head_only": "The model, black outside the head",

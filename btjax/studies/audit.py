@@ -13,7 +13,7 @@ from btjax.evaluation.baselines import box_averages, class_prior, fitted_linear
 from btjax.evaluation.shortcuts import (
     MOST_SOURCES,
     border_pixels,
-    fitted_trees,
+    fitted_forest,
     head_masks,
     image_statistics,
     shrunk,
@@ -55,7 +55,6 @@ class Outcome:
       training: its balanced accuracy on its training rows, or None.
       features: float [N, ...] of its penultimate stage for every row of the data set, or None.
       head_only: float [T, C], its logits of the test rows with everything outside the head blacked, or None.
-      refit: whether it was fitted on the validation rows too; the floors are then as well.
     """
 
     split: Split
@@ -63,7 +62,6 @@ class Outcome:
     training: float | None = None
     features: np.ndarray | None = None
     head_only: np.ndarray | None = None
-    refit: bool = False
 
     def __post_init__(self):
         rows = len(self.split.test)
@@ -107,17 +105,17 @@ class FloorModels:
         self._statistics = image_statistics(small, heads)
         self._pixels = box_averages(slices.images)
         self._head_pixels = box_averages(np.where(heads, small, np.uint8(0)))
-        self._fitted: dict[tuple[str, bool], dict[str, np.ndarray]] = {}
-        self._of_sources: dict[tuple[str, bool, str], np.ndarray | None] = {}
+        self._fitted: dict[str, dict[str, np.ndarray]] = {}
+        self._of_sources: dict[tuple[str, str], np.ndarray | None] = {}
 
-    def logits(self, split: Split, refit: bool) -> dict[str, np.ndarray]:
+    def logits(self, split: Split) -> dict[str, np.ndarray]:
         """Name -> float64 [T, C], of the test rows of a split."""
-        key = split.fingerprint, refit
+        key = split.fingerprint
         if key not in self._fitted:
-            train, labels, test, kept = fitted_rows(split, refit), self._labels, split.test, {"classes": self._classes}
+            train, labels, test, kept = split.train, self._labels, split.test, {"classes": self._classes}
             features = {
                 "border": (fitted_linear, self.border),
-                "statistics": (fitted_trees, self._statistics),
+                "statistics": (fitted_forest, self._statistics),
                 "linear_model": (fitted_linear, self._pixels),
                 "linear_head_only": (fitted_linear, self._head_pixels),
             }
@@ -126,22 +124,16 @@ class FloorModels:
             self._fitted[key] = found
         return self._fitted[key]
 
-    def linear_of_source(self, split: Split, refit: bool, sources: np.ndarray, source: str) -> np.ndarray | None:
+    def linear_of_source(self, split: Split, sources: np.ndarray, source: str) -> np.ndarray | None:
         """float64 [T, C] of the linear model that learned from one source's training rows; None of one class alone."""
-        key = split.fingerprint, refit, source
+        key = split.fingerprint, source
         if key not in self._of_sources:
-            train = fitted_rows(split, refit)
-            train = train[sources[train] == source]
+            train = split.train[sources[split.train] == source]
             labels, found = self._labels[train], None
             if len(np.unique(labels)) > 1:
                 found = fitted_linear(self._pixels[train], labels, self._pixels[split.test], classes=self._classes)
             self._of_sources[key] = found
         return self._of_sources[key]
-
-
-def fitted_rows(split: Split, refit: bool) -> np.ndarray:
-    """The rows that a model was fitted on: training rows, with `refit` the validation rows too."""
-    return np.concatenate([split.train, split.validation]) if refit else split.train
 
 
 @functools.lru_cache(maxsize=1)
@@ -182,7 +174,7 @@ def audit(slices: Slices, tested: Sequence[Outcome], *, title: str = "") -> Audi
     left_out: dict[str, str] = {}
     sources, clusters, unit = _sources(slices, left_out), *_clusters(slices)
     pool, models = _pool(slices, tested, sources, clusters, left_out), floor_models(slices)
-    floors = _joined([models.logits(one.split, one.refit) for one in tested])
+    floors = _joined([models.logits(one.split) for one in tested])
     head_only = [one.head_only for one in tested if one.head_only is not None]
     shown = {**floors, "model_head_only": np.concatenate(head_only)} if len(head_only) == len(tested) else floors
     training = [one.training for one in tested if one.training is not None]
@@ -268,7 +260,7 @@ def _alone(models: FloorModels, tested: Sequence[Outcome], sources: np.ndarray) 
     """Source -> logits [R, C] of the linear model of that source alone, where every split has two classes of it."""
     found = {}
     for source in np.unique(sources).tolist():
-        parts = [models.linear_of_source(one.split, one.refit, sources, source) for one in tested]
+        parts = [models.linear_of_source(one.split, sources, source) for one in tested]
         known = [part for part in parts if part is not None]
         if len(known) == len(parts):
             found[source] = np.concatenate(known)

@@ -193,9 +193,9 @@ def test_what_is_not_known_is_left_out_with_its_reason(slices):
 
 def test_floors_are_fitted_once_for_a_split(slices, monkeypatch):
     models, split = FloorModels(slices), splits_of(slices, "patient")[0]
-    first = models.logits(split, refit=False)
+    first = models.logits(split)
     monkeypatch.setattr("btjax.studies.audit.fitted_linear", None)
-    assert models.logits(split, refit=False) is first
+    assert models.logits(split) is first
 
 
 def test_logits_of_other_rows_are_refused(slices):
