@@ -10,13 +10,14 @@ import numpy as np
 
 from btjax.base.devices import require_devices
 from btjax.base.errors import InputError
-from btjax.base.files import check_writable, expanded, make_folder, write_json
+from btjax.base.files import check_writable, expanded, make_folder, read_json, write_json
 from btjax.base.progress import Observer, told
 from btjax.evaluation.shortcuts import head_masks
 from btjax.reports.audit import audit_page
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import Run
 from btjax.studies.audit import Outcome, audit
+from btjax.studies.audit_rows import SCHEMA, Audit
 from btjax.studies.data import load_slices
 from btjax.studies.ladder import split_of
 from btjax.systems.system import find_system
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from btjax.data.dataset import DataConfig
     from btjax.readers.slices import Slices
-    from btjax.studies.audit_rows import Audit
     from btjax.systems.config import Config
 
 AUDIT = "audit.json"
@@ -88,6 +88,23 @@ def audit_runs(
         write_json(place.path / AUDIT, msgspec.to_builtins(found))
         place.write_text("audit.html", audit_page(found))
     return found
+
+
+def read_audit(folder: str | os.PathLike) -> Audit:
+    """The audit that a folder holds.
+
+    Raises:
+      InputError: there is none, or it is damaged or of another version.
+    """
+    path = expanded(folder) / AUDIT
+    values = read_json(path, "an audit: python -m experiments.audit writes it")
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"{path}: audit of schema {schema}, expected {SCHEMA}: run the audit again")
+    try:
+        return msgspec.convert(values, Audit, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: damaged, or not written by btjax: {error}") from None
 
 
 def _common_config(runs: Sequence[Run]) -> Config:

@@ -34,7 +34,7 @@ def deviation_section(rows: Sequence[Deviation]) -> Section:
         return Section("")
     told = {NOT_SAID: "not said; taken so"}
     table = Table(
-        "Rows in bold differ. What the paper does not say is shown as this program's preset of its experiment takes it.",
+        "Rows in bold differ. What the paper does not say is shown as the preset of its experiment takes it.",
         ["", "Paper", "Here", "The paper's value is"],
         [[capitalised(row.name), row.paper, row.here, told.get(row.basis, row.basis)] for row in rows],
         strong=[index for index, row in enumerate(rows) if row.differs],

@@ -1,4 +1,4 @@
-"""The table of deviations says what a run changes of its paper's experiment, and nothing of the paper that it is not."""
+"""The table of deviations says what a run changes of its paper's experiment, and what the paper leaves open."""
 
 import pytest
 
