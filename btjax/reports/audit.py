@@ -11,7 +11,7 @@ from btjax.studies.audit_measures import ALL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from btjax.evaluation.measured import Measured
+    from btjax.evaluation.estimates import Estimate
     from btjax.studies.audit_rows import Audit, GroupRow
 
 FLOOR_NAMES = {
@@ -209,19 +209,19 @@ def _labels(found: Audit) -> list[tuple[str, str]]:
     return pairs
 
 
-def _share(one: Measured, more: str = "") -> Cell:
+def _share(one: Estimate, more: str = "") -> Cell:
     return Cell(percent(one.value), f"{interval(one.ci95)}{more}".removeprefix(", "))
 
 
-def _area(one: Measured) -> Cell:
+def _area(one: Estimate) -> Cell:
     return Cell(number(one.value), number_interval(one.ci95))
 
 
-def _line(one: Measured) -> str:
+def _line(one: Estimate) -> str:
     return f"{percent(one.value)} ({interval(one.ci95)})" if one.ci95 else percent(one.value)
 
 
-def _bar(one: Measured, start: float) -> Cell:
+def _bar(one: Estimate, start: float) -> Cell:
     return Cell("") if one.value is None else Cell("", bar=Bar(one.value, one.ci95, start))
 
 
@@ -229,5 +229,5 @@ def _points(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _point_interval(one: Measured) -> str:
+def _point_interval(one: Estimate) -> str:
     return "" if one.ci95 is None else " to ".join(signed(100 * bound, 1) for bound in one.ci95)

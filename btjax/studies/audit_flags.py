@@ -10,7 +10,7 @@ from btjax.studies.audit_rows import Flag
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from btjax.evaluation.measured import Measured
+    from btjax.evaluation.estimates import Estimate
     from btjax.studies.audit_rows import Audit
 
 TELLING = 0.75
@@ -160,16 +160,16 @@ def _outside(found: Audit) -> Iterator[Flag]:
             yield Flag("outside_head", sentence, {**_numbers("fall", row.behind), **_numbers("left", row.accuracy)})
 
 
-def _tells(area: Measured) -> bool:
+def _tells(area: Estimate) -> bool:
     return area.value is not None and area.value >= TELLING and area.above(SURELY)
 
 
-def _numbers(name: str, one: Measured) -> dict[str, float | int | str | None]:
+def _numbers(name: str, one: Estimate) -> dict[str, float | int | str | None]:
     low, high = one.ci95 or (None, None)
     return {name: one.value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _told(one: Measured, *, area: bool = False) -> str:
+def _told(one: Estimate, *, area: bool = False) -> str:
     """A value with its interval in words; shares in percent."""
     if area:
         low, high = (number(bound) for bound in one.ci95 or (None, None))

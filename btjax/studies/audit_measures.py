@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from btjax.evaluation import measured
+from btjax.evaluation import estimates
 from btjax.evaluation.shortcuts import cross_validated_probe
 from btjax.studies.audit_rows import (
     AloneRow,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from btjax.data.splits import Split
-    from btjax.evaluation.measured import Measured
+    from btjax.evaluation.estimates import Estimate
     from btjax.readers.slices import Slices
 
 ALL = "all"
@@ -64,14 +64,14 @@ class Pool:
         """Which rows are recognised, bool [R]."""
         return self.predictions == self.labels
 
-    def mean(self, chosen: np.ndarray) -> Measured:
+    def mean(self, chosen: np.ndarray) -> Estimate:
         """The share of the chosen rows (bool [R]) that are recognised."""
-        return measured.mean(self.right[chosen], self.clusters[chosen])
+        return estimates.share(self.right[chosen], self.clusters[chosen])
 
-    def balanced(self, logits: np.ndarray, chosen: np.ndarray | None = None) -> Measured:
+    def balanced(self, logits: np.ndarray, chosen: np.ndarray | None = None) -> Estimate:
         """The balanced accuracy of logits [R, C], on the chosen rows (bool [R])."""
         rows = np.ones(len(self.rows), bool) if chosen is None else chosen
-        return measured.balanced_accuracy(logits[rows].argmax(axis=1), self.labels[rows], self.clusters[rows])
+        return estimates.balanced_accuracy(logits[rows].argmax(axis=1), self.labels[rows], self.clusters[rows])
 
 
 def values_of(column: np.ndarray, first: Sequence[str] = ()) -> list[str]:
@@ -101,7 +101,7 @@ def recall_gaps(pool: Pool) -> tuple[RecallGap, ...]:
             values = values_of(column[rows], ("small", "medium", "large"))
             for value in values[:1] if len(values) == 2 else values if len(values) > 2 else ():
                 chosen = column[rows] == value
-                gap = measured.contrast(pool.right[rows], chosen, pool.clusters[rows])
+                gap = estimates.contrast(pool.right[rows], chosen, pool.clusters[rows])
                 here, there = pool.mean(rows & (column == value)), pool.mean(rows & (column != value))
                 gaps.append(RecallGap(group, value, name, here, there, gap))
     return tuple(gaps)
@@ -143,8 +143,8 @@ def floor_rows(pool: Pool, floors: Mapping[str, np.ndarray]) -> tuple[FloorRow, 
     rows = []
     for name, logits in floors.items():
         right = logits.argmax(axis=1) == pool.labels
-        behind = measured.difference(pool.right, right, pool.clusters)
-        rows.append(FloorRow(name, measured.mean(right, pool.clusters), pool.balanced(logits), behind))
+        behind = estimates.difference(pool.right, right, pool.clusters)
+        rows.append(FloorRow(name, estimates.share(right, pool.clusters), pool.balanced(logits), behind))
     return tuple(rows)
 
 
@@ -168,11 +168,11 @@ def area_rows(pool: Pool, border: np.ndarray) -> tuple[AreaRow, ...]:
     return tuple(rows)
 
 
-def _area(logits: np.ndarray, index: int, positive: np.ndarray, chosen: np.ndarray, clusters: np.ndarray) -> Measured:
+def _area(logits: np.ndarray, index: int, positive: np.ndarray, chosen: np.ndarray, clusters: np.ndarray) -> Estimate:
     from scipy.special import logsumexp
 
     scores = logits[chosen, index] - logsumexp(np.delete(logits[chosen], index, axis=1), axis=1)
-    return measured.area(scores, positive[chosen], clusters[chosen])
+    return estimates.area(scores, positive[chosen], clusters[chosen])
 
 
 def probe_rows(
@@ -199,8 +199,8 @@ def probe_rows(
             pooled = np.concatenate(told[:-1]) if features else told[-1]
             times = max(1, len(features))
             repeated = np.tile(positive, times), np.tile(clusters[chosen], times)
-            of_features = measured.area(pooled, *repeated) if features else measured.UNKNOWN
-            rows.append(ProbeRow(source, within, of_features, measured.area(told[-1], positive, clusters[chosen])))
+            of_features = estimates.area(pooled, *repeated) if features else estimates.UNKNOWN
+            rows.append(ProbeRow(source, within, of_features, estimates.area(told[-1], positive, clusters[chosen])))
     return tuple(rows)
 
 
@@ -229,7 +229,7 @@ def leaks_of(pool: Pool, slices: Slices, splits: Sequence[Split]) -> Leaks:
         links=counts["links"],
         known=pool.mean(known),
         unknown=pool.mean(~known),
-        gap=measured.contrast(pool.right, known, pool.clusters),
+        gap=estimates.contrast(pool.right, known, pool.clusters),
     )
 
 

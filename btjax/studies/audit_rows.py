@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from btjax.evaluation.measured import Measured
+from btjax.evaluation.estimates import Estimate
 
 SCHEMA = 1
 """The version of audit.json."""
@@ -25,8 +25,8 @@ class GroupRow:
     group: str
     value: str
     rows: int
-    accuracy: Measured
-    recall: dict[str, Measured]
+    accuracy: Estimate
+    recall: dict[str, Estimate]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +45,9 @@ class RecallGap:
     group: str
     value: str
     class_name: str
-    recall: Measured
-    elsewhere: Measured
-    gap: Measured
+    recall: Estimate
+    elsewhere: Estimate
+    gap: Estimate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +72,9 @@ class AloneRow:
     """
 
     source: str
-    model: Measured
-    linear_all: Measured
-    linear_alone: Measured
+    model: Estimate
+    linear_all: Estimate
+    linear_alone: Estimate
     chance: float
 
 
@@ -90,9 +90,9 @@ class FloorRow:
     """
 
     name: str
-    accuracy: Measured
-    balanced_accuracy: Measured
-    behind: Measured
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    behind: Estimate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +110,8 @@ class AreaRow:
     class_name: str
     plane: str
     source: str
-    border: Measured
-    model: Measured
+    border: Estimate
+    model: Estimate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +127,8 @@ class ProbeRow:
 
     source: str
     within: str
-    features: Measured
-    border: Measured
+    features: Estimate
+    border: Estimate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,9 +151,9 @@ class Leaks:
     patients: int | None
     families: int | None
     links: int | None
-    known: Measured
-    unknown: Measured
-    gap: Measured
+    known: Estimate
+    unknown: Estimate
+    gap: Estimate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +169,8 @@ class LabelCheck:
       several: patients with more than one slice.
     """
 
-    model: Measured
-    linear: Measured
+    model: Estimate
+    linear: Estimate
     chance: float
     training: float | None
     mixed: int | None
@@ -217,7 +217,7 @@ class Audit:
       leaks: what the test rows share with training.
       labels: whether labels go with the pixels.
       flags: what a reader must know, most serious first.
-      left_out: part -> why it could not be measured.
+      left_out: part -> why it could not be estimates.
     """
 
     schema: int
@@ -228,8 +228,8 @@ class Audit:
     rows: int
     unit: str
     units: int
-    accuracy: Measured
-    balanced_accuracy: Measured
+    accuracy: Estimate
+    balanced_accuracy: Estimate
     groups: tuple[GroupRow, ...]
     gaps: tuple[RecallGap, ...]
     sources: tuple[SourceRow, ...]

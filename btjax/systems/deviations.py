@@ -93,7 +93,7 @@ def deviations(paper: Config, run: Config, about: Paper, found: Mapping[str, str
         theirs, ours = (_value(config, path) for config in (paper, run))
         known = next((kind for kind in ("stated", "inferred") if path in getattr(about, kind)), NOT_SAID)
         if known != NOT_SAID or theirs != ours:
-            title = _NAMES.get(path, path.split(".")[1].replace("_", " "))
+            title = _NAMES.get(path, path.rpartition(".")[2].replace("_", " "))
             rows.append(Deviation(title, theirs, ours, theirs != ours, known))
     return rows
 

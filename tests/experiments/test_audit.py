@@ -117,8 +117,8 @@ def test_the_results_page_says_what_differs_from_the_papers_experiment():
     assert audit_tables.deviations_table(run | {"config": {"system": "cnn"}}) == ""
 
 
-def test_a_mistake_is_one_line():
-    command = [sys.executable, "-m", "experiments.audit", "--runs=no/such/run", "--workdir=/tmp/never"]
+def test_a_mistake_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "experiments.audit", "--runs=no/such/run", f"--workdir={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
