@@ -57,13 +57,13 @@ def share(right: np.ndarray, clusters: np.ndarray) -> Estimate:
 
 
 def difference(first: np.ndarray, second: np.ndarray, clusters: np.ndarray) -> Estimate:
-    """The mean of `first` less that of `second`, both [N] of the same rows, in pairs."""
+    """The share of rows of which `first` is True less that of `second`, both bool [N] of the same rows, in pairs."""
     found = Clusters.of(clusters).mean(np.asarray(first, np.float64) - np.asarray(second, np.float64))
-    return Estimate(found.value, found.ci95, found.rows, found.clusters)
+    return Estimate(found.value, _within_one(found.ci95), found.rows, found.clusters)
 
 
-def contrast(values: np.ndarray, chosen: np.ndarray, clusters: np.ndarray) -> Estimate:
-    """The mean of `values` ([N]) over the rows of `chosen` (bool [N]) less that over the others.
+def contrast(right: np.ndarray, chosen: np.ndarray, clusters: np.ndarray) -> Estimate:
+    """The share of `right` (bool [N]) among the rows of `chosen` (bool [N]) less that among the others.
 
     A cluster may have rows of both kinds.
 
@@ -71,12 +71,13 @@ def contrast(values: np.ndarray, chosen: np.ndarray, clusters: np.ndarray) -> Es
       >>> contrast(np.array([1, 1, 0, 1]), np.array([True, True, False, False]), np.arange(4)).value
       0.5
     """
-    values, chosen = np.asarray(values, np.float64), np.asarray(chosen, bool)
+    values, chosen = np.asarray(right, np.float64), np.asarray(chosen, bool)
     if chosen.all() or not chosen.any():
         return dataclasses.replace(UNKNOWN, rows=len(values))
     of = Clusters.of(clusters)
     means = _mean_of(values, chosen, of) - _mean_of(values, ~chosen, of)
-    return Estimate(float(means[0]), interval(means[0], means[1:], _fewer(chosen, of)), len(values), of.units)
+    bounds = _within_one(interval(means[0], means[1:], _fewer(chosen, of)))
+    return Estimate(float(means[0]), bounds, len(values), of.units)
 
 
 def balanced_accuracy(predictions: np.ndarray, labels: np.ndarray, clusters: np.ndarray) -> Estimate:
@@ -110,6 +111,11 @@ def area(scores: np.ndarray, positive: np.ndarray, clusters: np.ndarray) -> Esti
     areas = roc_areas(np.asarray(scores, np.float64), positive, of)
     bounds = interval(areas[0], areas[1:], _fewer(positive, of), scale="share", counted=False)
     return Estimate(float(areas[0]), bounds, len(scores), of.units)
+
+
+def _within_one(bounds: Interval | None) -> Interval | None:
+    """The interval of a difference of two shares, none of which lies beyond 1."""
+    return bounds and (max(bounds[0], -1.0), min(bounds[1], 1.0))
 
 
 def _mean_of(values: np.ndarray, chosen: np.ndarray, of: Clusters) -> np.ndarray:

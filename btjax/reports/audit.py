@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from btjax.reports.numbers import amount, capitalised, interval, number, number_interval, percent, signed
+from btjax.reports.numbers import UNDEFINED, amount, capitalised, interval, number, number_interval, percent, signed
 from btjax.reports.page import Bar, Cell, Headline, Note, Section, Table, render
 from btjax.studies.audit_measures import ALL
 
@@ -120,7 +120,7 @@ def _group_row(row: GroupRow, classes: Sequence[str]) -> list[Cell]:
         Cell(name),
         Cell(amount(row.rows)),
         _share(row.accuracy),
-        *(_share(one, f", {amount(one.rows)} slices") if one.rows else Cell("none") for one in recalls),
+        *(_share(one, f", {amount(one.rows)} slices") if one.rows else Cell(UNDEFINED) for one in recalls),
     ]
 
 
