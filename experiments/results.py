@@ -18,11 +18,13 @@ import msgspec
 
 from btjax.base.errors import InputError
 from btjax.base.files import expanded, read_json, write_json, write_whole
+from btjax.commands.audit import AUDIT, read_audit
 from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import REPORT, Run
 from btjax.studies.external import ExternalReport
 from btjax.studies.saliency_rows import SaliencyReport
 from btjax.studies.unet import UNetReport
+from experiments.audit_tables import audits_table, deviations_table, paper_like
 from experiments.console import fail_in_one_line
 from experiments.findings import findings, result_lines
 from experiments.link_tables import links_table
@@ -145,6 +147,7 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     if (folders[0] / "unet.json").exists():
         return unet_summary(folders[0]) if len(folders) == 1 else unet_variants(folders)
     read = saliency_summary if (folders[0] / "saliency.json").exists() else None
+    read = audit_summary if (folders[0] / AUDIT).exists() else read
     read = external_summary if is_external(folders[0]) else read
     if read is not None:
         if len(folders) > 1:
@@ -170,6 +173,11 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     return {"runs": list(runs.values())}
 
 
+def audit_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """An audit of shortcuts, in four digits."""
+    return rounded(msgspec.to_builtins(read_audit(folder)))
+
+
 def all_results() -> dict[str, dict[str, Any]]:
     """Every results file by its name."""
     return {path.stem: read_json(path, "a results file") for path in sorted(RESULTS.glob("*.json"))}
@@ -177,14 +185,18 @@ def all_results() -> dict[str, dict[str, Any]]:
 
 def tables(results: dict[str, dict[str, Any]]) -> str:
     """The tables of every results file."""
-    parts, explained = [], {}
+    parts, explained, audits = [], {}, {}
     for name, result in results.items():
         if "runs" in result:
             parts.append(f"## `{name}.flags`\n\nIn percent.\n\n{classifier_table(result['runs'])}")
+            parts += [text] if (text := deviations_table(paper_like(result["runs"]))) else []
         elif "variants" in result:
             parts.append(f"## U-Nets by dropout\n\n{variants_table(result['variants'])}")
         elif "by_epoch" in result:
             parts.append(f"## `{name}.flags`\n\n{unet_table(result)}")
+            parts += [text for run in (result, result["classifier"]) if (text := deviations_table(run))]
+        elif "floors" in result:
+            audits[name] = result
         elif "localisation" in result:
             explained[name.removeprefix("saliency_").replace("_", ", ")] = result
         elif result.get("task") == "external":
@@ -193,6 +205,8 @@ def tables(results: dict[str, dict[str, Any]]) -> str:
             parts.append(f"## Slices that belong together\n\n{links_table(result)}")
         else:
             parts.append(f"## Speed\n\n{speed_table(result)}")
+    if audits:
+        parts.append(f"## Shortcuts\n\n{audits_table(audits)}")
     if explained:
         parts.append(f"## Saliency\n\n{saliency_table(explained)}\n\n{findings(explained)}")
     return "\n\n".join(parts)
