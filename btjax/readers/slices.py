@@ -116,11 +116,18 @@ class Slices:
 
     @property
     def families(self) -> np.ndarray | None:
-        """Strings [N], patient ids without their letter suffix (MR040240B -> MR040240), or None.
+        """Strings [N], see `families_of`, or None."""
+        return None if self.patients is None else families_of(self.patients)
 
-        In the published data 18 groups of ids differ in such a letter alone; near-duplicate slices within them
-        suggest repeat examinations of one person.
-        """
-        if self.patients is None:
-            return None
-        return np.array([re.sub(r"(?<=\d)[A-Z]$", "", patient) for patient in self.patients])
+
+def families_of(patients: np.ndarray) -> np.ndarray:
+    """Patient ids without their letter suffix, strings [N].
+
+    In the published data 18 groups of ids differ in such a letter alone; near-duplicate slices within them suggest
+    repeat examinations of one person.
+
+    Example:
+      >>> families_of(np.array(["MR040240B", "MR040240", "100360"])).tolist()
+      ['MR040240', 'MR040240', '100360']
+    """
+    return np.array([re.sub(r"(?<=\d)[A-Z]$", "", patient) for patient in patients])
