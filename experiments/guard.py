@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 from absl import app, logging
@@ -33,7 +33,8 @@ def run_guarded(name: str, main: Callable[[], None], description: str, *, positi
         logging.set_verbosity(logging.WARNING)
         keep_compiled()
         if positional:
-            FLAGS[positional].value = [*FLAGS[positional].value, *arguments[1:]]
+            flag: Any = FLAGS[positional]
+            flag.value = [*flag.value, *arguments[1:]]
         elif arguments[1:]:
             raise InputError(f"{arguments[1]}: is not a flag, expected --name=value")
         main()

@@ -114,7 +114,7 @@ def _pairs_table(pairs: Sequence[Pair]) -> Table:
             ]
         )
     return Table(
-        "On the test slices that both have: the difference of accuracies in percentage points with its 95% interval, the "
+        "On test slices that both have: the difference of accuracies in percentage points with its 95% interval, the "
         "p-value of a permutation test by family of patients, the same corrected for the number of pairs (Holm), and "
         "McNemar's test of the patients' votes (below: patients that only the first and only the second has right).",
         ["Pair", "Difference", "p", "p (Holm)", "p (McNemar)"],

@@ -16,12 +16,12 @@ from btjax.evaluation.comparison import Comparison, compare, holm
 from btjax.evaluation.labelled import Labelled
 from btjax.readers.slices import families_of
 from btjax.runs.report import ClassifierReport
-from btjax.runs.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from btjax.runs.predictions import Predictions
+    from btjax.runs.run import Run
 
 SCHEMA = 1
 """The version of compare.json."""
