@@ -31,9 +31,7 @@ class Published:
 
 
 LITERATURE = (
-    Published(
-        "Cheng et al. 2015", "rings round the tumour, bag of words", "patients, 5 folds", 91.28, True, True
-    ),
+    Published("Cheng et al. 2015", "rings round the tumour, bag of words", "patients, 5 folds", 91.28, True, True),
     Published("Swati et al. 2019", "VGG19, fine-tuned by blocks", "patients, 5 folds", 94.82, True),
     Published("Deepak and Ameer 2019", "GoogLeNet's features, SVM", "patients, 5 folds", 97.8, True),
     Published("Deepak and Ameer 2019", "GoogLeNet's features, nearest neighbours", "patients, 5 folds", 98.0, True),
