@@ -132,8 +132,9 @@ def test_a_mistake_ends_in_one_line(environment, tmp_path, flags, message):
 def test_parts_of_other_sizes_are_not_composed(environment, finished, tmp_path):
     folder = tmp_path / "unet"
     folder.mkdir()
-    (folder / "classifier").symlink_to(finished / "classifier")
-    assert run(environment, folder, "--stage=autoencoder", "--width=8", "--epochs=1").returncode == 0
-    done = run(environment, folder, "--stage=compose", "--width=8")
+    (folder / "autoencoder").symlink_to(finished / "autoencoder")
+    narrow = run(environment, folder, "--stage=classifier", "--width=2", "--classifier_epochs=1")
+    assert narrow.returncode == 0, narrow.stderr
+    done = run(environment, folder, "--stage=compose")
     assert done.returncode == 2
     assert "classifier: params/" in done.stderr.splitlines()[-1] and "expected" in done.stderr.splitlines()[-1]
