@@ -16,6 +16,11 @@ SIDES = ("train", "validation", "test")
 """The sides of a split."""
 
 
+def digests_of(images: np.ndarray) -> np.ndarray:
+    """Strings [N] of 32 hexadecimal digits, equal where two of `images`, uint8 [N, S, S], have the same pixels."""
+    return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images], str)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Slices:
     """MRI slices with what is known of each: arrays of equal length N, in the order of the slices' ids.
@@ -112,7 +117,7 @@ class Slices:
     @functools.cached_property
     def digests(self) -> np.ndarray:
         """Strings [N] of 32 hexadecimal digits, equal where two slices have the same pixels."""
-        return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in self.images], str)
+        return digests_of(self.images)
 
     @property
     def families(self) -> np.ndarray | None:
