@@ -24,9 +24,8 @@ from btjax.studies.external import ExternalReport
 from btjax.studies.saliency_rows import SaliencyReport
 from btjax.studies.unet import UNetReport
 from experiments.console import fail_in_one_line
-from experiments.findings import findings, result_lines
-from experiments.link_tables import links_table
-from experiments.tables import classifier_table, external_table, saliency_table, speed_table, unet_table, variants_table
+from experiments.tables.headlines import result_lines
+from experiments.tables.page import tables
 
 if TYPE_CHECKING:
     from btjax.evaluation.classification import Scores
@@ -172,29 +171,6 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
 def all_results() -> dict[str, dict[str, Any]]:
     """Every results file by its name."""
     return {path.stem: read_json(path, "a results file") for path in sorted(RESULTS.glob("*.json"))}
-
-
-def tables(results: dict[str, dict[str, Any]]) -> str:
-    """The tables of every results file."""
-    parts, explained = [], {}
-    for name, result in results.items():
-        if "runs" in result:
-            parts.append(f"## `{name}.flags`\n\nIn percent.\n\n{classifier_table(result['runs'])}")
-        elif "variants" in result:
-            parts.append(f"## U-Nets by dropout\n\n{variants_table(result['variants'])}")
-        elif "by_epoch" in result:
-            parts.append(f"## `{name}.flags`\n\n{unet_table(result)}")
-        elif "localisation" in result:
-            explained[name.removeprefix("saliency_").replace("_", ", ")] = result
-        elif result.get("task") == "external":
-            parts.append(f"## {result['title']} on other data\n\n{external_table(result)}")
-        elif "neighbours_of_all" in result:
-            parts.append(f"## Slices that belong together\n\n{links_table(result)}")
-        else:
-            parts.append(f"## Speed\n\n{speed_table(result)}")
-    if explained:
-        parts.append(f"## Saliency\n\n{saliency_table(explained)}\n\n{findings(explained)}")
-    return "\n\n".join(parts)
 
 
 def write_tables() -> None:

@@ -5,7 +5,13 @@ import re
 import pytest
 
 from btjax.base.errors import InputError
-from experiments import findings, results, tables
+from experiments import results
+from experiments.tables.bench import speed_table
+from experiments.tables.classifiers import classifier_table
+from experiments.tables.headlines import result_lines
+from experiments.tables.page import tables
+from experiments.tables.saliency import saliency_table
+from experiments.tables.unet import variants_table
 
 
 def fake_run(protocol="slice", seed=0, accuracy=0.9, slices=10, fold=0) -> dict:
@@ -25,24 +31,20 @@ def fake_run(protocol="slice", seed=0, accuracy=0.9, slices=10, fold=0) -> dict:
 
 
 def test_the_table_has_a_row_for_each_run_and_the_mean_of_a_protocols_seeds():
-    table = tables.classifier_table(
-        [fake_run(seed=0, accuracy=0.9), fake_run(seed=1, accuracy=0.94), fake_run("patient")]
-    )
+    table = classifier_table([fake_run(seed=0, accuracy=0.9), fake_run(seed=1, accuracy=0.94), fake_run("patient")])
     assert table.count("| slice |") == 2 and table.count("| patient, fold 0 |") == 1
     assert "| **94.0%** (80.0 to 100.0) |" in table
     assert "Mean of the 2 `slice` runs: **92.0%** test, 50.0% validation" in table
 
 
 def test_folds_are_pooled_by_their_slices():
-    table = tables.classifier_table(
-        [fake_run("family", accuracy=0.9), fake_run("family", accuracy=0.6, slices=20, fold=1)]
-    )
+    table = classifier_table([fake_run("family", accuracy=0.9), fake_run("family", accuracy=0.6, slices=20, fold=1)])
     assert table.count("\n") == 2
     assert "| family, 2 folds | 0 | 30 (8) | **70.0%** (folds 60.0 to 90.0, no interval) |" in table
 
 
 def test_part_of_a_protocols_folds_is_not_pooled_and_neither_are_seeds():
-    table = tables.classifier_table([fake_run("family", fold=0), fake_run("family", seed=1, fold=0)])
+    table = classifier_table([fake_run("family", fold=0), fake_run("family", seed=1, fold=0)])
     assert table.count("| family, fold 0 |") == 2 and "no interval" not in table
 
 
@@ -81,7 +83,7 @@ def test_the_saliency_table_names_the_best_method_of_each_class_beside_noise_and
             ],
         },
     }
-    lines = tables.saliency_table({"cnn, slice": result}).splitlines()[-2:]
+    lines = saliency_table({"cnn, slice": result}).splitlines()[-2:]
     assert lines[0] == (
         "| cnn, slice: 20 slices, accuracy 95.0% | black | all | 0.020 | 0.150 | occlusion | 6 (9 patients) | 0.340 "
         "| centre 0.200 | +0.140 (+0.010 to +0.200) |"
@@ -103,7 +105,7 @@ def test_the_variants_table_has_a_row_for_each_unet():
             "model": {"dropout": 0.5, "skip_dropout": 0.0},
         },
     }
-    table = tables.variants_table({"base": one, "other": one})
+    table = variants_table({"base": one, "other": one})
     assert table.count("| 0.5 | 0.0 | 0.0120 | 32.0 | 0.900 | 25.0% | 90.0% | 25.0% | 90.0% |") == 2
 
 
@@ -132,8 +134,8 @@ def between_the_marks(path) -> str:
 
 def test_both_pages_say_what_the_results_files_say():
     found = results.all_results()
-    assert between_the_marks(results.RESULTS / "README.md") == results.tables(found).strip()
-    assert between_the_marks(results.ROOT / "README.md") == findings.result_lines(found).strip()
+    assert between_the_marks(results.RESULTS / "README.md") == tables(found).strip()
+    assert between_the_marks(results.ROOT / "README.md") == result_lines(found).strip()
 
 
 def test_no_accuracy_stands_in_the_readme_outside_the_marks():
@@ -143,7 +145,7 @@ def test_no_accuracy_stands_in_the_readme_outside_the_marks():
 
 
 def test_the_readme_has_a_line_for_each_headline_result():
-    lines = findings.result_lines(results.all_results()).splitlines()
+    lines = result_lines(results.all_results()).splitlines()
     named = ("`slice`", "`linked`", "`family`", "`slice`", "`family`", "a four-class set", "U-Net", "Maps of the CNN")
     shown = [line for line in lines if line.startswith("- ")]
     assert len(shown) == len(named)
@@ -194,7 +196,7 @@ def test_the_speed_table_has_a_row_for_each_case_with_the_fastest_form_of_each_f
         "torch_compile_bfloat16": speeds(0.6, 1.2),
     }
     cases = {"small": {"forms": forms, "versions": {"jax": "0.12.0"}}, "vgg16": {"forms": {}}}
-    table = tables.speed_table({"device": "a-gpu", "cases": cases})
+    table = speed_table({"device": "a-gpu", "cases": cases})
     assert table.startswith("On a-gpu")
     assert "| small | 0.12.0 | 2.0 | 50% | channels_last | 1.50 | jax | 2.50 |" in table
     assert "| small, bfloat16 | 0.12.0 | 0.500 | 50% | compile | 1.20 | | |" in table
@@ -215,7 +217,7 @@ def test_what_is_measured_of_btjax_alone_stands_below_the_speed_table():
         "epoch": {"steps": 20, "overhead": 0.012},
         "folds": {"folds": 5, "ratio": 1.5, "epoch_ratio": 1.25},
     }
-    table = tables.speed_table({"cases": cases})
+    table = speed_table({"cases": cases})
     assert "forward 50 to 75%, image gradient 50 to 75%, kernel gradient 50 to 75%." in table
     assert "20 steps by the training loop takes +1.2% over" in table
     assert "5 folds one after the other take 1.50 times as long as in one program, 1.25 times" in table
