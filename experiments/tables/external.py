@@ -35,7 +35,7 @@ def external_table(result: dict[str, Any]) -> str:
         both = result["linked_too"]
         lines[-1] += (
             f" With the linked slices, which show the run's own patients, it would read "
-            f"{percent(both['accuracy'])} of {both['slices']}."
+            f"{with_interval(both, 'accuracy')} of {both['slices']}."
         )
     for name, called in result["unknown_predictions"].items():
         told = ", ".join(f"{count} {guess}" for guess, count in called.items())

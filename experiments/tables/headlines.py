@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from btjax.reports.numbers import number, percent
-from experiments.tables.cells import with_interval
+from btjax.reports.numbers import percent
+from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
-from experiments.tables.saliency import saliency_rows
+from experiments.tables.saliency import mean, saliency_rows
 
 Results = dict[str, dict[str, Any]]
 
@@ -23,7 +23,9 @@ def result_lines(results: Results) -> str:
         lines.append(f"- {_unet_line(results['unet_cpu'])}")
     if "saliency_cnn_family" in results:
         lines.append(f"- {_maps_line(results['saliency_cnn_family'])}")
-    intervals = "Intervals are 95%, resampled by patient; a single fold or seed is called that."
+    intervals = (
+        f"Parentheses hold 95% intervals by patient, {NONE} where there is none. A single fold or seed is called that."
+    )
     return f"{intervals} `slice` leaks patients; `family` does not.\n\n" + "\n".join(lines)
 
 
@@ -33,15 +35,15 @@ def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:
     for protocol in ("slice", "linked", "family"):
         group = [run for run in runs if run["protocol"] == protocol]
         if len(group) > 1 and protocol == "slice":
-            seeds = ", ".join(percent(run["test"]["accuracy"]) for run in group)
-            mean = percent(mean_accuracy(group, "test"))
-            lines.append(f"`slice`: **{mean}** test accuracy, mean of {len(group)} seeds ({seeds})")
+            seeds = ", ".join(with_interval(run["test"], "accuracy") for run in group)
+            mean = f"{percent(mean_accuracy(group, 'test'))} {NONE}"
+            lines.append(f"`slice`: **{mean}** test accuracy, mean of {len(group)} seeds: {seeds}")
         elif group and is_whole(group):
             total = sum(run["test"]["slices"] for run in group)
             pooled = sum(run["test"]["slices"] * run["test"]["accuracy"] for run in group) / total
             accuracies = [run["test"]["accuracy"] for run in group]
-            spread = f"{percent(min(accuracies))} to {percent(max(accuracies))} by fold"
-            lines.append(f"`{protocol}`, {len(group)} folds: **{percent(pooled)}** of {total} slices, {spread}")
+            spread = f"lowest fold {percent(min(accuracies))}, highest {percent(max(accuracies))}"
+            lines.append(f"`{protocol}`, {len(group)} folds: **{percent(pooled)} {NONE}** of {total} slices, {spread}")
         for run in group[:1] if group and not is_whole(group) and (protocol != "slice" or len(group) == 1) else []:
             kind = f"`{protocol}`, one seed" if protocol == "slice" else f"`{protocol}`, one fold and seed"
             lines.append(f"{kind}: **{with_interval(run['test'], 'accuracy')}** of {run['test']['slices']} slices")
@@ -61,7 +63,7 @@ def _external_line(result: dict[str, Any]) -> str:
 
 
 def _unet_line(result: dict[str, Any]) -> str:
-    test, error = result["classifier"]["test"], number(result["reconstruction"]["mae"])
+    test, error = result["classifier"]["test"], number_cell(result["reconstruction"], "mae")
     return (
         f"U-Net, 128 px, `{result['protocol']}`, one seed: mean absolute error {error}; its encoder classifies "
         f"**{with_interval(test, 'accuracy')}** of {test['slices']} test slices"
@@ -70,16 +72,9 @@ def _unet_line(result: dict[str, Any]) -> str:
 
 def _maps_line(result: dict[str, Any]) -> str:
     keys = {"score": "average_precision", "group": "all", "value": "all"}
-    (gradient,) = saliency_rows(result, "comparison", method="gradient", **keys)
-    (noise,) = saliency_rows(result, "controls", method="noise", **keys)
+    (gradient,) = saliency_rows(result, "scores", method="gradient", score="average_precision")
+    noise, centre = (saliency_rows(result, "controls", method=name, **keys)[0] for name in ("noise", "centre"))
     return (
         f"Maps of the CNN, `{result['protocol']}`, one fold and seed: the gradient's average precision for the tumour "
-        f"is {number(gradient['mean'])}, noise has {number(noise['mean'])}, and a Gaussian at the middle of the slice "
-        f"has {_control(result, 'centre')}"
+        f"is {mean(gradient)}, noise has {mean(noise)}, and a Gaussian at the middle of the slice has {mean(centre)}"
     )
-
-
-def _control(result: dict[str, Any], name: str) -> str:
-    keys = {"score": "average_precision", "group": "all", "value": "all", "method": name}
-    (row,) = saliency_rows(result, "controls", **keys)
-    return number(row["mean"])

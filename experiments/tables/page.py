@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from experiments.tables.bench import speed_table
+from experiments.tables.cells import LEGEND
 from experiments.tables.classifiers import classifier_table
 from experiments.tables.external import external_table
 from experiments.tables.links import links_table
-from experiments.tables.saliency import saliency_table
+from experiments.tables.paper import paper_table
+from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
 from experiments.tables.unet import unet_table, variants_table
 
@@ -21,7 +23,8 @@ Results = dict[str, dict[str, Any]]
 
 def _saliency_section(results: Results) -> str:
     explained = {name.removeprefix("saliency_").replace("_", ", "): result for name, result in results.items()}
-    return f"## Saliency\n\n{saliency_table(explained)}\n\n{saliency_findings(explained)}"
+    parts = (settings_table(explained), saliency_table(explained), saliency_findings(explained))
+    return "\n\n".join(["## Saliency", *parts])
 
 
 def _each(title: Callable[[str, dict], str], table: Callable[[dict], str]) -> Callable[[Results], str]:
@@ -32,9 +35,7 @@ def _each(title: Callable[[str, dict], str], table: Callable[[dict], str]) -> Ca
 
 
 KINDS: dict[str, Callable[[Results], str]] = {
-    "runs": _each(
-        lambda name, _: f"`{name}.flags`", lambda result: f"In percent.\n\n{classifier_table(result['runs'])}"
-    ),
+    "runs": _each(lambda name, _: f"`{name}.flags`", lambda result: classifier_table(result["runs"])),
     "linked_too": _each(lambda _, result: f"{result['title']} on other data", external_table),
     "by_epoch": _each(lambda name, _: f"`{name}.flags`", unet_table),
     "variants": _each(lambda *_: "U-Nets by dropout", lambda result: variants_table(result["variants"])),
@@ -55,4 +56,5 @@ def tables(results: Results) -> str:
     if strange:
         raise ValueError(f"{', '.join(strange)}: of no kind that has a table; expected one of the keys {list(KINDS)}")
     of_kind = {key: {name: one for name, one in results.items() if key in one} for key in KINDS}
-    return "\n\n".join(section(of_kind[key]) for key, section in KINDS.items() if of_kind[key])
+    sections = (section(of_kind[key]) for key, section in KINDS.items() if of_kind[key])
+    return "\n\n".join([f"## What the paper says\n\n{paper_table()}", LEGEND, *sections])

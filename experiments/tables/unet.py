@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from btjax.reports.numbers import percent
-from experiments.tables.cells import bounds, with_interval
+from experiments.tables.cells import number_cell, with_interval
 
 
 def unet_table(result: dict[str, Any]) -> str:
@@ -13,9 +12,8 @@ def unet_table(result: dict[str, Any]) -> str:
     test, held_out = (result["classifier"][side] for side in ("test", "held_out"))
     lines = [
         f"{result['test_slices']} test slices, protocol `{result['protocol']}`. The encoder classifier's test accuracy "
-        f"is **{percent(test['accuracy'])}**{bounds(test, 'accuracy')} on {test['slices']} slices; with the "
-        f"validation slices, which chose its checkpoint, it is {percent(held_out['accuracy'])} of "
-        f"{held_out['slices']}.\n",
+        f"is **{with_interval(test, 'accuracy')}** of {test['slices']} slices. With the validation slices, which chose "
+        f"its checkpoint, it would read {with_interval(held_out, 'accuracy')} of {held_out['slices']}.\n",
         "| output | epoch | MAE | PSNR (dB) | SSIM |",
         "|---|---|---|---|---|",
     ]
@@ -65,9 +63,4 @@ def variants_table(variants: dict[str, dict[str, Any]]) -> str:
 
 
 def _reconstruction_cells(scores: dict[str, Any]) -> str:
-    cells = []
-    for name, digits in (("mae", 4), ("psnr", 1), ("ssim", 3)):
-        bounds = scores.get(f"{name}_ci95")
-        shown = f" ({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})" if bounds else ""
-        cells.append(f"{scores[name]:.{digits}f}{shown}")
-    return " | ".join(cells)
+    return " | ".join(number_cell(scores, name, digits) for name, digits in (("mae", 4), ("psnr", 1), ("ssim", 3)))
