@@ -1,11 +1,13 @@
-"""Sentences with numbers, each from the results files: the README's lines, and what the saliency runs show."""
+"""The README's lines, each from a results file."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from btjax.reports.numbers import number, percent
-from experiments.tables import difference, is_whole, mean_accuracy, saliency_rows, with_interval
+from btjax.reports.numbers import percent
+from experiments.tables.cells import NONE, number_cell, with_interval
+from experiments.tables.classifiers import is_whole, mean_accuracy
+from experiments.tables.saliency import mean, saliency_rows
 
 Results = dict[str, dict[str, Any]]
 
@@ -21,7 +23,9 @@ def result_lines(results: Results) -> str:
         lines.append(f"- {_unet_line(results['unet_cpu'])}")
     if "saliency_cnn_family" in results:
         lines.append(f"- {_maps_line(results['saliency_cnn_family'])}")
-    intervals = "Intervals are 95%, resampled by patient; a single fold or seed is called that."
+    intervals = (
+        f"Parentheses hold 95% intervals by patient, {NONE} where there is none. A single fold or seed is called that."
+    )
     return f"{intervals} `slice` leaks patients; `family` does not.\n\n" + "\n".join(lines)
 
 
@@ -31,15 +35,15 @@ def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:
     for protocol in ("slice", "linked", "family"):
         group = [run for run in runs if run["protocol"] == protocol]
         if len(group) > 1 and protocol == "slice":
-            seeds = ", ".join(percent(run["test"]["accuracy"]) for run in group)
-            mean = percent(mean_accuracy(group, "test"))
-            lines.append(f"`slice`: **{mean}** test accuracy, mean of {len(group)} seeds ({seeds})")
+            seeds = ", ".join(with_interval(run["test"], "accuracy") for run in group)
+            mean = f"{percent(mean_accuracy(group, 'test'))} {NONE}"
+            lines.append(f"`slice`: **{mean}** test accuracy, mean of {len(group)} seeds: {seeds}")
         elif group and is_whole(group):
             total = sum(run["test"]["slices"] for run in group)
             pooled = sum(run["test"]["slices"] * run["test"]["accuracy"] for run in group) / total
             accuracies = [run["test"]["accuracy"] for run in group]
-            spread = f"{percent(min(accuracies))} to {percent(max(accuracies))} by fold"
-            lines.append(f"`{protocol}`, {len(group)} folds: **{percent(pooled)}** of {total} slices, {spread}")
+            spread = f"lowest fold {percent(min(accuracies))}, highest {percent(max(accuracies))}"
+            lines.append(f"`{protocol}`, {len(group)} folds: **{percent(pooled)} {NONE}** of {total} slices, {spread}")
         for run in group[:1] if group and not is_whole(group) and (protocol != "slice" or len(group) == 1) else []:
             kind = f"`{protocol}`, one seed" if protocol == "slice" else f"`{protocol}`, one fold and seed"
             lines.append(f"{kind}: **{with_interval(run['test'], 'accuracy')}** of {run['test']['slices']} slices")
@@ -59,7 +63,7 @@ def _external_line(result: dict[str, Any]) -> str:
 
 
 def _unet_line(result: dict[str, Any]) -> str:
-    test, error = result["classifier"]["test"], number(result["reconstruction"]["mae"])
+    test, error = result["classifier"]["test"], number_cell(result["reconstruction"], "mae")
     return (
         f"U-Net, 128 px, `{result['protocol']}`, one seed: mean absolute error {error}; its encoder classifies "
         f"**{with_interval(test, 'accuracy')}** of {test['slices']} test slices"
@@ -68,38 +72,9 @@ def _unet_line(result: dict[str, Any]) -> str:
 
 def _maps_line(result: dict[str, Any]) -> str:
     keys = {"score": "average_precision", "group": "all", "value": "all"}
-    (gradient,) = saliency_rows(result, "comparison", method="gradient", **keys)
-    (noise,) = saliency_rows(result, "controls", method="noise", **keys)
+    (gradient,) = saliency_rows(result, "scores", method="gradient", score="average_precision")
+    noise, centre = (saliency_rows(result, "controls", method=name, **keys)[0] for name in ("noise", "centre"))
     return (
         f"Maps of the CNN, `{result['protocol']}`, one fold and seed: the gradient's average precision for the tumour "
-        f"is {number(gradient['mean'])}, noise has {number(noise['mean'])}, and a Gaussian at the middle of the slice "
-        f"has {_control(result, 'centre')}"
+        f"is {mean(gradient)}, noise has {mean(noise)}, and a Gaussian at the middle of the slice has {mean(centre)}"
     )
-
-
-def _control(result: dict[str, Any], name: str) -> str:
-    keys = {"score": "average_precision", "group": "all", "value": "all", "method": name}
-    (row,) = saliency_rows(result, "controls", **keys)
-    return number(row["mean"])
-
-
-def findings(results: Results) -> str:
-    """What the saliency runs show, a line for each: which methods surely beat their best control."""
-    lines = ["Methods whose interval over their best control lies above 0, by average precision:\n"]
-    for name, result in results.items():
-        for group, value in (("all", "all"), *(("class", label) for label in result["classes"])):
-            rows = saliency_rows(result, "comparison", score="average_precision", group=group, value=value)
-            sure = sorted((row for row in rows if row["beats_best_control"]), key=lambda row: -row["difference"])
-            shown = ", ".join(f"{row['method']} {difference(row)}" for row in sure[:3])
-            more = f" and {len(sure) - 3} more" if len(sure) > 3 else ""
-            lines.append(f"- {name}, {value}: {shown + more if sure else 'none'}")
-    lines += ["", "By the pointing game over all slices:\n"]
-    for name, result in results.items():
-        rows = saliency_rows(result, "comparison", score="pointing", group="all", value="all")
-        best = max(rows, key=lambda row: row["difference"])
-        lines.append(
-            f"- {name}: the peak of {best['method']} lies in or near the tumour in {percent(best['mean'])} of "
-            f"{best['slices']} slices, that of {best['best_control']} in {percent(best['control_mean'])} "
-            f"(difference {difference(best)})"
-        )
-    return "\n".join(lines)
