@@ -102,9 +102,9 @@ def _reliance_table(rungs: list[dict[str, Any]]) -> str:
             ]
         )
     lead = (
-        "Calibration, abstaining and ensembles. Each run's temperature is fitted on its validation slices; gains are in "
-        "percentage points of accuracy: of a slice and its mirror image over the slice alone, and of all seeds together "
-        "over one.\n\n"
+        "Calibration, abstaining and ensembles. Each run's temperature is fitted on its validation slices. Gains are in "
+        "percentage points of accuracy: a slice with its mirror image over the slice alone, and all seeds together over "
+        "one.\n\n"
     )
     return lead + table(head, rows)
 
@@ -134,8 +134,8 @@ def _conformal_table(rungs: list[dict[str, Any]]) -> Iterator[str]:
         for one in rung["conformal"]
     ]
     yield (
-        "Conformal prediction sets, by class, calibrated by patient on each run's validation slices: how often they hold "
-        "the true class.\n\n"
+        "Conformal prediction sets, by class, calibrated by patient on each run's validation slices: how often they "
+        "hold the true class.\n\n"
     ) + table(
         ["protocol", "promised", "slices (95%)", "mean of patients", *classes, "classes named", "one class alone"], rows
     )
@@ -150,8 +150,8 @@ def leak_lines(result: dict[str, Any]) -> list[str]:
         size = "trained on as many slices" if matched else "trained on more slices"
         lines.append(
             f"With slices divided at random the {result['title']} scores "
-            f"{_points(one['difference'], one['difference_ci95'])} percentage points over `{leak['harder']}`, {size}, on "
-            f"the {one['rows']} predictions that both made."
+            f"{_points(one['difference'], one['difference_ci95'])} percentage points over `{leak['harder']}`, {size}, "
+            f"on the {one['rows']} predictions that both made."
         )
     return lines
 
@@ -177,16 +177,12 @@ def _share(estimate: dict[str, Any]) -> str:
 
 
 def ladder_headlines(result: dict[str, Any]) -> list[str]:
-    """Lines for the README: each protocol's accuracy, then the leak."""
+    """Lines for the README: the accuracy of three protocols."""
     lines = []
     for rung in result["rungs"]:
         if rung["name"] in ("slice", "official", "family"):
-            scores = rung["scores"]
-            by_patient = (
-                f", {with_interval(scores['by_patient'], 'accuracy')} by patient" if scores["by_patient"] else ""
-            )
-            lines.append(
-                f"`{rung['name']}`, {cells_in_words(rung)}: **{with_interval(scores, 'accuracy')}** of {rung['tested']} "
-                f"slices{by_patient}"
-            )
+            scores, votes = rung["scores"], rung["scores"]["by_patient"]
+            by_patient = f", {with_interval(votes, 'accuracy')} by patient" if votes else ""
+            accuracy = f"**{with_interval(scores, 'accuracy')}** of {rung['tested']} slices{by_patient}"
+            lines.append(f"`{rung['name']}`, {cells_in_words(rung)}: {accuracy}")
     return lines
