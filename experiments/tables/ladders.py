@@ -102,9 +102,9 @@ def _reliance_table(rungs: list[dict[str, Any]]) -> str:
             ]
         )
     lead = (
-        "Calibration, abstaining and ensembles. Each run's temperature is fitted on its validation slices. Gains are in "
-        "percentage points of accuracy: a slice with its mirror image over the slice alone, and all seeds together over "
-        "one.\n\n"
+        "Calibration, abstaining and ensembles. Each run's temperature is fitted on its validation slices. Gains "
+        "are in percentage points of accuracy: a slice with its mirror image over the slice alone, and all seeds "
+        "together over one.\n\n"
     )
     return lead + table(head, rows)
 
