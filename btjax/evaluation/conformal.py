@@ -44,7 +44,8 @@ class ConformalScores:
       mean_size: the mean number of classes in a set.
       single: the share of sets with one class.
       empty: the share of sets without any.
-      calibration_patients: class name -> patients (slices where no ids exist) that calibrated it.
+      calibration_patients: class name -> patients (slices where no ids exist) that calibrated it; of several models the
+        fewest.
     """
 
     level: float
@@ -115,15 +116,28 @@ def conformal_report(
       levels: in (0, 1).
     """
     p_values = conformal_p_values(calibration, scored.logits)
-    return tuple(_scores(p_values > 1 - level + 1e-9, level, calibration, scored, classes) for level in levels)
+    return tuple(conformal_scores(p_values, level, scored, [calibration], classes=classes) for level in levels)
 
 
-def _scores(
-    sets: np.ndarray, level: float, calibration: Labelled, scored: Labelled, classes: Sequence[str]
+def conformal_scores(
+    p_values: np.ndarray, level: float, scored: Labelled, calibrations: Sequence[Labelled], *, classes: Sequence[str]
 ) -> ConformalScores:
-    labels, known = np.asarray(scored.labels), np.asarray(calibration.labels)
+    """Measures prediction sets.
+
+    Args:
+      p_values: float [N, C] of `conformal_p_values`, of the scored rows.
+      level: in (0, 1).
+      scored: N rows, of one model or of several one after another.
+      calibrations: the rows that calibrated each model.
+      classes: C names.
+    """
+    sets, labels = p_values > 1 - level + 1e-9, np.asarray(scored.labels)
     holds, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1)
     mean, voters = scored.clusters.mean(holds, "share"), scored.voters
+    patients = [
+        [len(np.unique(one.voters.numbers[np.asarray(one.labels) == index])) for one in calibrations]
+        for index in range(len(classes))
+    ]
     return ConformalScores(
         level=level,
         coverage=mean.value,
@@ -136,7 +150,5 @@ def _scores(
         mean_size=float(sizes.mean()),
         single=float(np.mean(sizes == 1)),
         empty=float(np.mean(sizes == 0)),
-        calibration_patients={
-            name: len(np.unique(calibration.voters.numbers[known == index])) for index, name in enumerate(classes)
-        },
+        calibration_patients=dict(zip(classes, map(min, patients), strict=True)),
     )

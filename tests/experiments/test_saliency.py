@@ -4,8 +4,6 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,8 +11,8 @@ from PIL import Image
 
 from btjax.data.phantom import make_phantom
 from btjax.readers.slices import CLASSES
+from tests.experiments.commands import run
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = "--data_dir=phantom --phantom_patients=8 --phantom_slices=4 --image_size=32 --protocol=patient".split()
 NETWORK = "--colour=grey --widths=4,8 --pools=2 --dense=16 --batch_size=16 --epochs=2 --seed=1".split()
 FEW = ["--samples=2", "--sampled_slices=8", "--costly_slices=6", "--checked_slices=3"]
@@ -24,11 +22,6 @@ FEW = ["--samples=2", "--sampled_slices=8", "--costly_slices=6", "--checked_slic
 def environment(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     return os.environ | {"BTJAX_CACHE": str(cache)}
-
-
-def run(environment, module, *flags) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"experiments.{module}", *map(str, flags)]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +60,20 @@ def test_every_score_of_every_method_stands_beside_chance_and_the_best_control(e
     assert {row["method"] for row in report["controls"]} >= {"noise", "centre", "edges", "head", "class_mean_mask"}
     slices = {row["method"]: row["slices"] for row in rows}
     assert slices["occlusion"] == 6 and slices["smooth_grad"] == 8 and slices["gradient"] == whole["test_slices"] > 8
-    assert {row["group"] for row in report["scores"]} >= {"all", "class", "size"}
+    assert {row["group"] for row in report["scores"]} >= {"all", "class", "size", "correctness"}
+
+
+def test_slices_that_are_wrongly_classified_are_scored_apart(explained):
+    whole = json.loads((explained / "saliency.json").read_text())
+    kept = {"method": "gradient", "score": "average_precision"}
+    rows = [row for row in whole["localisation"]["comparison"] if kept.items() <= row.items()]
+    (every,) = [row for row in rows if row["group"] == "all"]
+    parts = {row["value"]: row for row in rows if row["group"] == "correctness"}
+    right = round(whole["accuracy"] * every["slices"])
+    counts = {"correct": right, "wrong": every["slices"] - right}
+    assert {value: row["slices"] for value, row in parts.items()} == {name: n for name, n in counts.items() if n}
+    assert every["mean"] == pytest.approx(sum(row["slices"] * row["mean"] for row in parts.values()) / every["slices"])
+    assert "correctly and wrongly classified" in (explained / "saliency.html").read_text()
 
 
 def test_randomisation_begins_with_the_trained_network_and_ends_with_permuted_labels(explained):
