@@ -49,17 +49,7 @@ def scores_table(
     return Table(
         f"Values with 95% intervals below them ({settings.method}, by {settings.unit}); "
         f"the bars show accuracy and its interval on a scale from {100 * start:.0f} to 100%.",
-        [
-            "Scored on",
-            "Accuracy",
-            "",
-            "Balanced accuracy",
-            "Macro F1",
-            "MCC",
-            "ROC AUC",
-            "Log loss",
-            "Calibration error",
-        ],
+        ["Scored on", "Accuracy", "", *_COLUMNS],
         rows,
         strong=[0],
     )

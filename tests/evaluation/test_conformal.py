@@ -12,10 +12,10 @@ from btjax.evaluation.labelled import Labelled
 CLASSES = ("a", "b", "c")
 
 
-def patients_of(count: int, seed: int) -> Labelled:
-    """Patients of 1 to 25 slices that resemble each other."""
+def patients_of(count: int, seed: int, most: int = 25) -> Labelled:
+    """Patients of 1 to `most` slices that resemble each other."""
     random = np.random.default_rng(seed)
-    patients = np.repeat(np.arange(count), random.integers(1, 26, size=count))
+    patients = np.repeat(np.arange(count), random.integers(1, most + 1, size=count))
     labels = random.integers(3, size=count)[patients]
     logits = 2 * np.eye(3)[labels] + random.normal(size=(count, 3))[patients] + random.normal(size=(len(labels), 3))
     return Labelled(logits, labels, patients.astype(str))
@@ -36,10 +36,10 @@ def test_a_p_value_is_the_share_of_patients_as_unusual_with_the_new_one():
 
 
 def test_coverage_of_new_patients_is_what_was_promised():
-    calibration, new = patients_of(600, 2), patients_of(2000, 3)
+    calibration, new = patients_of(600, 2, 5), patients_of(900, 3, 5)
     for one in conformal_report(calibration, new, classes=CLASSES):
-        assert one.coverage_by_patient == pytest.approx(one.level, abs=0.02)
-        assert all(value == pytest.approx(one.level, abs=0.03) for value in one.coverage_by_class.values())
+        assert one.coverage_by_patient == pytest.approx(one.level, abs=0.03)
+        assert all(value == pytest.approx(one.level, abs=0.05) for value in one.coverage_by_class.values())
         assert sum(one.calibration_patients.values()) == 600
         assert one.single + one.empty <= 1 <= one.mean_size < 3
 
@@ -61,15 +61,19 @@ def test_slices_without_patients_count_by_themselves():
 
 
 def test_sets_of_phantom_slices_cover_new_patients_within_two_points():
-    """A linear model of coarse pixels; training, calibration and test patients are drawn anew six times."""
-    slices = make_phantom(patients=210, slices_per_patient=3, size=32)
+    """A linear model of coarse pixels; training, calibration and test patients are drawn anew twenty times.
+
+    With 59 calibration patients of a class, exactly 9 or 19 of 20 new ones are promised to be covered.
+    """
+    slices = make_phantom(90, 2, 32)
     pixels, labels = box_averages(slices.images, 8), slices.labels
-    names, by_level = np.unique(slices.patients), {0.9: [], 0.95: []}
-    for seed in range(6):
+    by_class = [np.unique(slices.patients[labels == index]) for index in range(3)]
+    by_level = {0.9: [], 0.95: []}
+    for seed in range(20):
         random = np.random.default_rng(seed)
-        parts = np.split(random.permutation(names), [50, 130])
-        trained, calibrated, tested = (np.isin(slices.patients, part) for part in parts)
-        model = LogisticRegression(C=1.0, max_iter=2000).fit(pixels[trained], labels[trained])
+        parts = zip(*(np.split(random.permutation(names), [12, 71]) for names in by_class), strict=True)
+        trained, calibrated, tested = (np.isin(slices.patients, np.concatenate(part)) for part in parts)
+        model = LogisticRegression(C=0.1, max_iter=2000).fit(pixels[trained], labels[trained])
         sides = [
             Labelled(model.decision_function(pixels[rows]), labels[rows], slices.patients[rows])
             for rows in (calibrated, tested)
