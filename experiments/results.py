@@ -4,7 +4,8 @@
     python -m experiments.results
 
 The first writes experiments/results/cnn_cpu.json: runs of a protocol, fold and seed take the place of earlier ones of
-the same, the others stay. Both write the tables in experiments/results/README.md and the result lines in README.md.
+the same, the others stay. Both write the tables in experiments/results/README.md, the result lines in README.md,
+and what was measured into the comments of the presets.
 """
 
 from __future__ import annotations
@@ -19,22 +20,23 @@ import msgspec
 from btjax.base.errors import InputError
 from btjax.base.files import expanded, read_json, write_json, write_whole
 from btjax.commands.audit import AUDIT, read_audit
+from btjax.reports.ladder import LADDER
 from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import REPORT, Run
 from btjax.studies.external import ExternalReport
+from btjax.studies.ladder_report import LadderReport
 from btjax.studies.saliency_rows import SaliencyReport
 from btjax.studies.unet import UNetReport
-from experiments.audit_tables import audits_table, deviations_table, paper_like
 from experiments.console import fail_in_one_line
-from experiments.findings import findings, result_lines
-from experiments.link_tables import links_table
-from experiments.tables import classifier_table, external_table, saliency_table, speed_table, unet_table, variants_table
+from experiments.tables.headlines import result_lines
+from experiments.tables.page import tables
+from experiments.tables.presets import measured, with_measured
 
 if TYPE_CHECKING:
     from btjax.evaluation.classification import Scores
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "experiments" / "results"
+RESULTS, FLAGS = ROOT / "experiments" / "results", ROOT / "experiments" / "flags"
 BEGIN, END = "<!-- results: written by python -m experiments.results -->", "<!-- end of results -->"
 
 
@@ -56,7 +58,10 @@ def summary(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _kept(scores: Scores) -> dict[str, Any]:
-    values = msgspec.to_builtins(scores)
+    return _kept_values(msgspec.to_builtins(scores))
+
+
+def _kept_values(values: dict[str, Any]) -> dict[str, Any]:
     by_patient = values["by_patient"]
     return values | {"by_patient": by_patient and {name: by_patient[name] for name in by_patient if name != "interval"}}
 
@@ -70,8 +75,8 @@ def unet_summary(folder: pathlib.Path) -> dict[str, Any]:
 def saliency_summary(folder: pathlib.Path) -> dict[str, Any]:
     """A saliency report in four digits, without what its page alone is for.
 
-    Means are kept of all slices; comparisons with the best control also by class, lesion size and plane, of the scores
-    that the tables speak of; controls of all slices and by class.
+    Means are kept of all slices; comparisons with the best control also by class, correctness, lesion size and plane,
+    of the scores that the tables speak of; controls of all slices, by class and by correctness.
     """
     report = msgspec.to_builtins(read_typed(folder / "saliency.json", SaliencyReport))
     if report["localisation"] is None:
@@ -79,7 +84,9 @@ def saliency_summary(folder: pathlib.Path) -> dict[str, Any]:
     by_group = ("average_precision", "pointing")
     kept = {
         "scores": lambda row: row["group"] == "all",
-        "controls": lambda row: row["group"] == "all" or (row["group"] == "class" and row["score"] in by_group),
+        "controls": lambda row: (
+            row["group"] == "all" or (row["group"] in ("class", "correctness") and row["score"] in by_group)
+        ),
         "comparison": lambda row: row["group"] == "all" or row["score"] in by_group,
     }
     found = report["localisation"]
@@ -147,6 +154,7 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     if (folders[0] / "unet.json").exists():
         return unet_summary(folders[0]) if len(folders) == 1 else unet_variants(folders)
     read = saliency_summary if (folders[0] / "saliency.json").exists() else None
+    read = ladder_summary if (folders[0] / LADDER).exists() else read
     read = audit_summary if (folders[0] / AUDIT).exists() else read
     read = external_summary if is_external(folders[0]) else read
     if read is not None:
@@ -178,43 +186,38 @@ def audit_summary(folder: pathlib.Path) -> dict[str, Any]:
     return rounded(msgspec.to_builtins(read_audit(folder)))
 
 
+def ladder_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """A ladder's report in four digits, without the places of files; of its audits what the tables tell."""
+    report = msgspec.to_builtins(read_typed(folder / LADDER, LadderReport))
+    for rung in report["rungs"]:
+        rung["scores"] = _kept_values(rung["scores"])
+        rung["selective"] = {
+            name: value for name, value in rung["selective"].items() if name not in ("coverage", "risk")
+        }
+        rung["audit"] = {name: rung["audit"][name] for name in ("gaps", "alone", "probes", "floors", "flags")}
+    return rounded(report | {"config": without_paths(report["config"])})
+
+
 def all_results() -> dict[str, dict[str, Any]]:
     """Every results file by its name."""
     return {path.stem: read_json(path, "a results file") for path in sorted(RESULTS.glob("*.json"))}
 
 
-def tables(results: dict[str, dict[str, Any]]) -> str:
-    """The tables of every results file."""
-    parts, explained, audits = [], {}, {}
-    for name, result in results.items():
-        if "runs" in result:
-            parts.append(f"## `{name}.flags`\n\nIn percent.\n\n{classifier_table(result['runs'])}")
-            parts += [text] if (text := deviations_table(paper_like(result["runs"]))) else []
-        elif "variants" in result:
-            parts.append(f"## U-Nets by dropout\n\n{variants_table(result['variants'])}")
-        elif "by_epoch" in result:
-            parts.append(f"## `{name}.flags`\n\n{unet_table(result)}")
-            parts += [text for run in (result, result["classifier"]) if (text := deviations_table(run))]
-        elif "floors" in result:
-            audits[name] = result
-        elif "localisation" in result:
-            explained[name.removeprefix("saliency_").replace("_", ", ")] = result
-        elif result.get("task") == "external":
-            parts.append(f"## {result['title']} on other data\n\n{external_table(result)}")
-        elif "neighbours_of_all" in result:
-            parts.append(f"## Slices that belong together\n\n{links_table(result)}")
-        else:
-            parts.append(f"## Speed\n\n{speed_table(result)}")
-    if audits:
-        parts.append(f"## Shortcuts\n\n{audits_table(audits)}")
-    if explained:
-        parts.append(f"## Saliency\n\n{saliency_table(explained)}\n\n{findings(explained)}")
-    return "\n\n".join(parts)
+def presets(results: dict[str, dict[str, Any]]) -> dict[pathlib.Path, str]:
+    """The contents of the flags files that have a results file of their name."""
+    found = {FLAGS / f"{name}.flags": measured(name, result) for name, result in results.items()}
+    return {
+        path: with_measured(path.read_text(encoding="utf-8"), lines)
+        for path, lines in found.items()
+        if lines and path.exists()
+    }
 
 
 def write_tables() -> None:
-    """Writes the tables of the results' page and the lines of the README."""
+    """Writes the tables of the results' page, the lines of the README and the comments of the presets."""
     results = all_results()
+    for path, text in presets(results).items():
+        write_whole(path, lambda beside, text=text: beside.write_text(text, encoding="utf-8"))
     for path, text in ((RESULTS / "README.md", tables(results)), (ROOT / "README.md", result_lines(results))):
         page = path.read_text(encoding="utf-8")
         before, rest = page.split(BEGIN)

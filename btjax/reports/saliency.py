@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from btjax.runs.folder import RunFolder
-    from btjax.studies.saliency_rows import Faithfulness, Localisation, Randomisation, SaliencyReport
+    from btjax.studies.saliency_rows import ComparisonRow, Faithfulness, Localisation, Randomisation, SaliencyReport
 
 
 def drawn_rows(subject: Subject, explained: Sequence[np.ndarray], slices: Sequence[str]) -> list[int]:
@@ -151,6 +151,7 @@ def _page(report: SaliencyReport, drawn: Mapping[str, Figure]) -> str:
     pictures = [Picture(one, _CAPTIONS.get(name, name.replace("_", " "))) for name, one in drawn.items()]
     found = report.localisation
     tables = [] if found is None else [_comparison_table(found, score) for score in found.chance]
+    tables += [] if found is None else [_correctness_table(found)]
     tables += [_faithfulness_table(report.faithfulness), _randomisation_table(report.randomisation)]
     title = f"Saliency of {report.run['system']}: {report.test_slices} test slices, protocol {report.protocol}"
     sections = [Section("Figures", pictures=pictures), Section("Scores", tables)]
@@ -160,7 +161,10 @@ def _page(report: SaliencyReport, drawn: Mapping[str, Figure]) -> str:
 
 def _lead(report: SaliencyReport) -> list[str]:
     """What a reader must know of the slices, settings and methods."""
-    lead = [f"Accuracy on these slices: {percent(report.accuracy)}. Data: {report.data}."]
+    lead = [
+        f"Accuracy on these slices: {percent(report.accuracy)}. Maps explain the predicted class; wrongly classified "
+        f"slices are scored too, and apart from the others in a table below. Data: {report.data}."
+    ]
     found = report.localisation
     if found is None:
         lead.append("No mask of these data shows a tumour, or there are none: maps are drawn and checked, not scored.")
@@ -194,6 +198,31 @@ def _comparison_table(report: Localisation, score: str) -> Table:
         ["method", "slices", "mean (95%)", "best control", "its mean", "better by (95%)", "beats it"],
         body,
     )
+
+
+def _correctness_table(report: Localisation) -> Table:
+    """Each method where the network is right and where it is wrong, since a map explains what the network says."""
+    kept = [row for row in report.comparison if (row.group, row.score) == ("correctness", HEADLINE)]
+    found = {(row.method, row.value): row for row in kept}
+    body = []
+    for method in dict.fromkeys(row.method for row in kept):
+        cells = [method]
+        for value in ("correct", "wrong"):
+            row = found.get((method, value))
+            cells += ["none", "", ""] if row is None else [row.slices, *_mean_and_difference(row)]
+        body.append(cells)
+    head = [
+        f"{value}: {part}" for value in ("correct", "wrong") for part in ("slices", "mean (95%)", "better by (95%)")
+    ]
+    title = f"{HEADLINE.replace('_', ' ')} of correctly and wrongly classified slices: maps explain the predicted class"
+    return Table(title, ["method", *head], body)
+
+
+def _mean_and_difference(row: ComparisonRow) -> list[str]:
+    return [
+        number_with_interval(row.mean, row.mean_ci95),
+        _signed_with_interval(row.difference, row.difference_ci95),
+    ]
 
 
 def _faithfulness_table(found: Faithfulness) -> Table:

@@ -136,8 +136,7 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
         name: score_maps(found[scored], masks[scored], area_share=area_share) for name, found in controls.items()
     }
     sizes, edges = lesion_sizes(masks[scored].mean(axis=(1, 2)))
-    groups = {"class": np.array(subject.run.classes)[subject.labels[scored]], "size": sizes}
-    groups |= {} if tested.planes is None else {"plane": tested.planes[scored]}
+    groups = {name: column[scored] for name, column in slice_groups(subject).items()} | {"size": sizes}
     values: dict[str, dict[str, np.ndarray]] = {}
     scores, comparison = [], []
     places = np.cumsum(scored) - 1  # a test slice's place among the scored ones
@@ -162,6 +161,18 @@ def localisation(explained: Explained, progress: ProgressCallback | None = None)
         without_mask=int(np.sum(~scored)),
     )
     return report, values | of_controls
+
+
+def slice_groups(subject: Subject) -> dict[str, np.ndarray]:
+    """What divides the test slices, str [N] by group: class, correctness of the decision, and plane where it is known.
+
+    A map explains the predicted class, also where the network is wrong: there it need not lie on the tumour.
+    """
+    groups = {
+        "class": np.array(subject.run.classes)[subject.labels],
+        "correctness": np.where(subject.predicted == subject.labels, "correct", "wrong"),
+    }
+    return groups if subject.tested.planes is None else groups | {"plane": subject.tested.planes}
 
 
 def faithfulness(explained: Explained, progress: ProgressCallback | None = None) -> Faithfulness:

@@ -13,7 +13,7 @@ class ScoreRow:
     """The mean of a score of a method over a group of slices.
 
     Attributes:
-      group: "all", or what divides the slices: class, plane, size.
+      group: "all", or what divides the slices: class, correctness (of the decision: correct, wrong), plane, size.
       value: "all", or the group's value, such as "axial".
       method: name of the method or control.
       score: name of the score.

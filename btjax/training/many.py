@@ -7,8 +7,8 @@ steps in its epoch, or has stopped, takes none while the others continue.
 
 How the program runs them depends on the platform. On CPU they take turns (`jax.lax.map`): one run's matrix products
 keep all cores busy, its working set fits in the caches, and the result is bit for bit that of the run alone; what is
-saved is compilation. Side by side a step of five small CNNs took 1.6 times as long on two cores. Elsewhere they run
-side by side (`jax.vmap`), which fills a device that one small model leaves idle; sums are then taken in another order.
+saved is compilation. Elsewhere they run side by side (`jax.vmap`), which fills a device that one small
+model leaves idle; sums are then taken in another order.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from btjax.base.errors import InputError
 from btjax.commands.audit import audit_runs, read_audit
 from btjax.data.splits import make_split
 from btjax.runs.run import Run
-from experiments import audit_tables
 from experiments.results import ROOT, collect, tables
+from experiments.tables import audits
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +109,12 @@ def test_the_results_page_has_a_row_for_an_audit_and_its_sentences(found):
 def test_the_results_page_says_what_differs_from_the_papers_experiment():
     config = btjax.preset("cnn_cpu").to_json()
     run = {"protocol": "slice", "config": config, "data": {"form": "zips", "synthetic": False}, "counts": {}}
-    text = audit_tables.deviations_table(run)
+    text = audits.deviations_table(run)
     assert "| size in pixels | 512 | 128 | stated |" in text
     assert "| data set |" in text
     assert "optimizer" not in text
-    assert audit_tables.deviations_table(run | {"data": {"form": "phantom", "synthetic": True}}) == ""
-    assert audit_tables.deviations_table(run | {"config": {"system": "cnn"}}) == ""
+    assert audits.deviations_table(run | {"data": {"form": "phantom", "synthetic": True}}) == ""
+    assert audits.deviations_table(run | {"config": {"system": "cnn"}}) == ""
 
 
 def test_a_mistake_is_one_line(tmp_path):

@@ -60,7 +60,20 @@ def test_every_score_of_every_method_stands_beside_chance_and_the_best_control(e
     assert {row["method"] for row in report["controls"]} >= {"noise", "centre", "edges", "head", "class_mean_mask"}
     slices = {row["method"]: row["slices"] for row in rows}
     assert slices["occlusion"] == 6 and slices["smooth_grad"] == 8 and slices["gradient"] == whole["test_slices"] > 8
-    assert {row["group"] for row in report["scores"]} >= {"all", "class", "size"}
+    assert {row["group"] for row in report["scores"]} >= {"all", "class", "size", "correctness"}
+
+
+def test_slices_that_are_wrongly_classified_are_scored_apart(explained):
+    whole = json.loads((explained / "saliency.json").read_text())
+    kept = {"method": "gradient", "score": "average_precision"}
+    rows = [row for row in whole["localisation"]["comparison"] if kept.items() <= row.items()]
+    (every,) = [row for row in rows if row["group"] == "all"]
+    parts = {row["value"]: row for row in rows if row["group"] == "correctness"}
+    right = round(whole["accuracy"] * every["slices"])
+    counts = {"correct": right, "wrong": every["slices"] - right}
+    assert {value: row["slices"] for value, row in parts.items()} == {name: n for name, n in counts.items() if n}
+    assert every["mean"] == pytest.approx(sum(row["slices"] * row["mean"] for row in parts.values()) / every["slices"])
+    assert "correctly and wrongly classified" in (explained / "saliency.html").read_text()
 
 
 def test_randomisation_begins_with_the_trained_network_and_ends_with_permuted_labels(explained):

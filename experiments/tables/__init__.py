@@ -1,0 +1,1 @@
+"""Markdown tables of the results files, one subject a file."""

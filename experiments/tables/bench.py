@@ -1,0 +1,72 @@
+"""The table of what `scripts/bench` measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def speed_table(result: dict[str, Any]) -> str:
+    """What `scripts/bench` measured on one device: a row for each model, then what is measured of btjax alone."""
+    lines = [
+        f"On {result.get('device', 'cpu')}, by `scripts/bench`. Forms take turns, ratios are medians of the rounds; "
+        "above 1 btjax is faster. Operations are counted as those of a plain convolution: Winograd's takes fewer, so "
+        "shares of the peak may exceed 100%.\n",
+        "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
+        "| fastest Keras form | its time over btjax |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for name, case in result["cases"].items():
+        if "forms" not in case:
+            notes.append(_speed_note(name, case))
+            continue
+        jax = case.get("versions", {}).get("jax", "")  # older results do not say
+        for suffix in ("", "_bfloat16"):
+            forms = {form: row for form, row in case["forms"].items() if form.endswith("_bfloat16") == bool(suffix)}
+            own = forms.get(f"btjax{suffix}")
+            if own is None:
+                continue
+            peers = [_fastest(forms, frameworks, suffix) for frameworks in (("torch", "captum"), ("keras",))]
+            lines.append(
+                f"| {name}{', bfloat16' if suffix else ''} | {jax} | {_milliseconds(own['ms_per_image'][1])} "
+                f"| {100 * own['share_of_matmul_peak']:.0f}% | {' | '.join(peers)} |"
+            )
+    return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def _fastest(forms: dict[str, Any], frameworks: tuple[str, ...], suffix: str) -> str:
+    """Two cells: the form of some frameworks with the least time, and its time over btjax's."""
+    ratios = {
+        form.removesuffix(suffix).removeprefix(f"{frameworks[0]}_"): row["time_over_btjax"]
+        for form, row in forms.items()
+        if form.startswith(frameworks)
+    }
+    if not ratios:
+        return "|"
+    fastest = min(ratios, key=lambda form: ratios[form])
+    return f"{fastest} | {ratios[fastest]:.2f}"
+
+
+def _speed_note(name: str, case: dict[str, Any]) -> str:
+    """A line on what was measured of btjax alone."""
+    if name == "layers":
+        pieces = ("forward", "image_gradient", "kernel_gradient")
+        shares = [[100 * layer[piece]["share_of_matmul_peak"] for layer in case["layers"].values()] for piece in pieces]
+        parts = (
+            f"{piece.replace('_', ' ')} {min(values):.0f} to {max(values):.0f}%"
+            for piece, values in zip(pieces, shares, strict=True)
+        )
+        return f"- The paper's convolutions of 512 filters and more, of matmul peak: {', '.join(parts)}."
+    if name == "epoch":
+        return (
+            f"- An epoch of {case['steps']} steps by the training loop takes {100 * case['overhead']:+.1f}% over its "
+            "compiled steps."
+        )
+    return (
+        f"- {case['folds']} folds one after the other take {case['ratio']:.2f} times as long as in one program, "
+        f"{case['epoch_ratio']:.2f} times without compilation."
+    )
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"

@@ -1,0 +1,88 @@
+"""The README's lines, each from a results file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from btjax.reports.numbers import percent
+from experiments.tables.cells import NONE, number_cell, with_interval
+from experiments.tables.classifiers import is_whole, mean_accuracy
+from experiments.tables.ladders import ladder_headlines, leak_lines
+from experiments.tables.saliency import mean, saliency_rows
+
+Results = dict[str, dict[str, Any]]
+
+
+def result_lines(results: Results) -> str:
+    """The README's lines: one for each system and protocol that has a results file, and one for the maps."""
+    lines = []
+    for name, title in (("cnn_cpu", "CNN, 128 px"), ("vgg16_paper", "VGG16, frozen"), ("linear_cpu", "Linear model")):
+        ladder = results.get(f"ladder_{name}")
+        runs = results.get(name, {}).get("runs", [])
+        own = ladder_headlines(ladder) if ladder else []
+        # A ladder's protocols stand in the place of single runs of them.
+        told = [rung["name"] for rung in ladder["rungs"]] if ladder else []
+        own += _protocol_lines([run for run in runs if run["protocol"] not in told])
+        lines += [f"- {title}, {line}" for line in own]
+        lines += [f"- {line}" for line in leak_lines(ladder)[-1:]] if ladder else []
+    if "external_four_class" in results:
+        lines.append(f"- {_external_line(results['external_four_class'])}")
+    if "unet_cpu" in results:
+        lines.append(f"- {_unet_line(results['unet_cpu'])}")
+    if "saliency_cnn_family" in results:
+        lines.append(f"- {_maps_line(results['saliency_cnn_family'])}")
+    intervals = (
+        f"Parentheses hold 95% intervals by patient, {NONE} where there is none. A single fold or seed is called that."
+    )
+    return f"{intervals} `slice` leaks patients; `family` does not.\n\n" + "\n".join(lines)
+
+
+def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:
+    """One line for each of `slice`, `linked` and `family` of a system."""
+    lines = []
+    for protocol in ("slice", "linked", "family"):
+        group = [run for run in runs if run["protocol"] == protocol]
+        if len(group) > 1 and protocol == "slice":
+            seeds = ", ".join(with_interval(run["test"], "accuracy") for run in group)
+            mean = f"{percent(mean_accuracy(group, 'test'))} {NONE}"
+            lines.append(f"`slice`: **{mean}** test accuracy, mean of {len(group)} seeds: {seeds}")
+        elif group and is_whole(group):
+            total = sum(run["test"]["slices"] for run in group)
+            pooled = sum(run["test"]["slices"] * run["test"]["accuracy"] for run in group) / total
+            accuracies = [run["test"]["accuracy"] for run in group]
+            spread = f"lowest fold {percent(min(accuracies))}, highest {percent(max(accuracies))}"
+            lines.append(f"`{protocol}`, {len(group)} folds: **{percent(pooled)} {NONE}** of {total} slices, {spread}")
+        for run in group[:1] if group and not is_whole(group) and (protocol != "slice" or len(group) == 1) else []:
+            kind = f"`{protocol}`, one seed" if protocol == "slice" else f"`{protocol}`, one fold and seed"
+            lines.append(f"{kind}: **{with_interval(run['test'], 'accuracy')}** of {run['test']['slices']} slices")
+    return lines
+
+
+def _external_line(result: dict[str, Any]) -> str:
+    counts, test, config = result["counts"], result["test"], result["config"]
+    linked, tested = sum((counts["linked"] or {}).values()), counts["tested"]
+    each = ", ".join(f"{one['support']} {name}" for name, one in test["per_class"].items() if one["support"])
+    trained = f"`{config['data']['protocol']}` (seed {config['seed']})"
+    return (
+        f"CNN, 128 px, trained under {trained}, on a four-class set: {linked} of its {tested + linked} slices with a "
+        f"tumour are linked to the published ones; of the other {tested} ({each}) it classifies "
+        f"**{with_interval(test, 'accuracy')}**"
+    )
+
+
+def _unet_line(result: dict[str, Any]) -> str:
+    test, error = result["classifier"]["test"], number_cell(result["reconstruction"], "mae")
+    return (
+        f"U-Net, 128 px, `{result['protocol']}`, one seed: mean absolute error {error}; its encoder classifies "
+        f"**{with_interval(test, 'accuracy')}** of {test['slices']} test slices"
+    )
+
+
+def _maps_line(result: dict[str, Any]) -> str:
+    keys = {"score": "average_precision", "group": "all", "value": "all"}
+    (gradient,) = saliency_rows(result, "scores", method="gradient", score="average_precision")
+    noise, centre = (saliency_rows(result, "controls", method=name, **keys)[0] for name in ("noise", "centre"))
+    return (
+        f"Maps of the CNN, `{result['protocol']}`, one fold and seed: the gradient's average precision for the tumour "
+        f"is {mean(gradient)}, noise has {mean(noise)}, and a Gaussian at the middle of the slice has {mean(centre)}"
+    )

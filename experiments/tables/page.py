@@ -1,0 +1,74 @@
+"""The page of all tables: which kind each results file is of, and the section of each kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from experiments.tables.audits import audits_table, deviations_table, paper_like
+from experiments.tables.bench import speed_table
+from experiments.tables.cells import LEGEND
+from experiments.tables.classifiers import classifier_table
+from experiments.tables.external import external_table
+from experiments.tables.ladders import ladder_tables
+from experiments.tables.links import links_table
+from experiments.tables.paper import paper_table
+from experiments.tables.saliency import saliency_table, settings_table
+from experiments.tables.saliency_findings import saliency_findings
+from experiments.tables.unet import unet_table, variants_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Results = dict[str, dict[str, Any]]
+"""What the results files hold, by name."""
+
+
+def _saliency_section(results: Results) -> str:
+    explained = {name.removeprefix("saliency_").replace("_", ", "): result for name, result in results.items()}
+    parts = (settings_table(explained), saliency_table(explained), saliency_findings(explained))
+    return "\n\n".join(["## Saliency", *parts])
+
+
+def _runs_table(result: dict[str, Any]) -> str:
+    runs = result["runs"]
+    return "\n\n".join(filter(None, (classifier_table(runs), deviations_table(paper_like(runs)))))
+
+
+def _unet_tables(result: dict[str, Any]) -> str:
+    parts = (unet_table(result), deviations_table(result), deviations_table(result["classifier"]))
+    return "\n\n".join(filter(None, parts))
+
+
+def _each(title: Callable[[str, dict], str], table: Callable[[dict], str]) -> Callable[[Results], str]:
+    """A section for each results file of a kind."""
+    return lambda results: "\n\n".join(
+        f"## {title(name, result)}\n\n{table(result)}" for name, result in results.items()
+    )
+
+
+KINDS: dict[str, Callable[[Results], str]] = {
+    "rungs": _each(lambda _, result: f"{result['title']} under every protocol", ladder_tables),
+    "runs": _each(lambda name, _: f"`{name}.flags`", _runs_table),
+    "linked_too": _each(lambda _, result: f"{result['title']} on other data", external_table),
+    "by_epoch": _each(lambda name, _: f"`{name}.flags`", _unet_tables),
+    "variants": _each(lambda *_: "U-Nets by dropout", lambda result: variants_table(result["variants"])),
+    "floors": lambda results: f"## Shortcuts\n\n{audits_table(results)}",
+    "localisation": _saliency_section,
+    "neighbours_of_all": _each(lambda *_: "Slices that belong together", links_table),
+    "cases": _each(lambda *_: "Speed", speed_table),
+}
+"""For each kind of results file the key that only this kind holds, and what writes its section: the page's order."""
+
+
+def tables(results: Results) -> str:
+    """The tables of every results file.
+
+    Raises:
+      ValueError: a results file of no kind.
+    """
+    strange = [name for name, result in results.items() if not KINDS.keys() & result.keys()]
+    if strange:
+        raise ValueError(f"{', '.join(strange)}: of no kind that has a table; expected one of the keys {list(KINDS)}")
+    of_kind = {key: {name: one for name, one in results.items() if key in one} for key in KINDS}
+    sections = (section(of_kind[key]) for key, section in KINDS.items() if of_kind[key])
+    return "\n\n".join([f"## What the paper says\n\n{paper_table()}", LEGEND, *sections])
