@@ -162,6 +162,6 @@ def cross_validated_probe(features: np.ndarray, positive: np.ndarray, groups: np
     values = np.zeros(len(features))
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     for train, test in splitter.split(features, positive, groups):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000))
         values[test] = probe.fit(features[train], positive[train]).decision_function(features[test])
     return values

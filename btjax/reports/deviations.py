@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from btjax.data.dataset import PHANTOM
 from btjax.reports.numbers import capitalised
-from btjax.reports.page import Section, Table
+from btjax.reports.page import Cell, Section, Table
 from btjax.systems.deviations import NOT_SAID, Deviation, deviations_of
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ def deviation_section(rows: Sequence[Deviation]) -> Section:
     """The rows as a section; empty without rows."""
     if not rows:
         return Section("")
-    told = {NOT_SAID: "not said; taken so"}
+    told = {NOT_SAID: "not said, assumed"}
     table = Table(
-        "Rows in bold differ. What the paper does not say is shown as the preset of its experiment takes it.",
-        ["", "Paper", "Here", "The paper's value is"],
-        [[capitalised(row.name), row.paper, row.here, told.get(row.basis, row.basis)] for row in rows],
+        "Rows in bold differ. The small words tell how the paper's value is known.",
+        ["", "Paper", "Here"],
+        [[capitalised(row.name), Cell(row.paper, told.get(row.basis, row.basis)), row.here] for row in rows],
         strong=[index for index, row in enumerate(rows) if row.differs],
     )
     count, total = sum(row.differs for row in rows), len(rows)

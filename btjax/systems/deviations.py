@@ -85,8 +85,9 @@ def deviations(paper: Config, run: Config, about: Paper, found: Mapping[str, str
     if paper.system != run.system:
         raise ValueError(f"a run of {run.system} cannot be compared with the paper's {paper.system}")
     rows = []
-    for name, title in (("data", "data set"), ("rows", "slices to train / validate / test on")):
-        here, said = (found or {}).get(name, ""), getattr(about, name)
+    for name, title in (("data", "data set"), ("rows", "train / validation / test")):
+        # A form's account of slices and fields stands in brackets, and elsewhere on the page.
+        here, said = (found or {}).get(name, "").split(" (")[0], getattr(about, name)
         if here and said:
             rows.append(Deviation(title, said, here, here != said, "inferred"))
     for path in _compared(run.system):

@@ -92,7 +92,7 @@ class Paper:
     rows: str = ""
 
 
-RAFIQ_DATA = "PNG files of a Kaggle copy, 512 px, in viridis colours"
+RAFIQ_DATA = "PNGs of a Kaggle copy, in viridis"
 """Where Rafiq, Patwary and Weiss took their slices from: its background is viridis's lowest colour."""
 
 

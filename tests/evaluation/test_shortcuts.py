@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from btjax.evaluation import shortcuts
 
@@ -57,16 +58,18 @@ def test_the_forest_learns_a_relation_that_no_line_separates_and_never_predicts_
 
 
 def test_a_probe_does_not_learn_from_the_group_that_it_predicts():
-    """Each group has a feature of its own that gives its side away: useless for other groups."""
+    """Rows of a group look alike and unlike other groups: who saw some of them would know the rest."""
     random = np.random.default_rng(0)
-    groups = np.repeat(np.arange(20), 5)
-    positive = random.permutation(np.arange(20) % 2 == 0)[groups]
-    features = np.eye(20)[groups] + random.normal(0, 0.01, (100, 20))
+    groups = np.repeat(np.arange(30), 5)
+    positive = random.permutation(np.arange(30) % 2 == 0)[groups]
+    features = random.normal(size=(30, 60))[groups] + random.normal(0, 0.01, (150, 60))
+    alone = shortcuts.cross_validated_probe(features, positive, np.arange(150))
+    assert roc_auc_score(positive, alone) > 0.95
     told = shortcuts.cross_validated_probe(features, positive, groups)
-    assert np.mean((told > 0) == positive) < 0.7
-    features[:, 0] = positive + random.normal(0, 0.1, 100)
-    told = shortcuts.cross_validated_probe(features, positive, groups)
-    assert np.mean((told > 0) == positive) > 0.95
+    assert roc_auc_score(positive, told) < 0.75
+    features[:, 0] = 5 * positive + random.normal(0, 0.1, 150)
+    features[:, 1:] *= 0
+    assert roc_auc_score(positive, shortcuts.cross_validated_probe(features, positive, groups)) > 0.95
     with pytest.raises(ValueError, match="two groups on each side"):
         shortcuts.cross_validated_probe(features, groups == 3, groups)
 

@@ -62,8 +62,8 @@ def test_clean_data_raise_no_flag(clean):
 def test_a_split_that_leaks_patients_is_caught_with_its_counts(slices):
     splits = splits_of(slices, "slice")
     found = audit(slices, [Outcome(split, skilled(slices, split)) for split in splits])
-    assert names(found) == {"leak"}
-    (flag,) = found.flags
+    assert {"leak"} <= names(found) <= {"leak", "floor"}  # so few rows are tested that a floor may come near
+    (flag,) = [flag for flag in found.flags if flag.name == "leak"]
     expected = 0
     for split in splits:
         seen = set(slices.patients[np.concatenate([split.train, split.validation])])
