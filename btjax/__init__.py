@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from btjax.base.bars import ProgressBar
     from btjax.base.errors import InputError
     from btjax.base.progress import Observer
+    from btjax.commands.audit import audit_runs
     from btjax.commands.external import evaluate_on
     from btjax.commands.train import evaluate, train, train_several
     from btjax.data.builder import load
@@ -43,6 +44,7 @@ __all__ = [
     "Slices",
     "Split",
     "System",
+    "audit_runs",
     "evaluate",
     "evaluate_on",
     "explain",
@@ -61,6 +63,7 @@ _PLACES = {
     "base.bars": ["ProgressBar"],
     "base.errors": ["InputError"],
     "base.progress": ["Observer"],
+    "commands.audit": ["audit_runs"],
     "commands.external": ["evaluate_on"],
     "commands.train": ["evaluate", "train", "train_several"],
     "data.builder": ["load"],

@@ -28,9 +28,14 @@ _GROUPS: dict[str, list[str]] = {}
 
 
 def define_flags(system: str) -> None:
-    """Defines a flag for every option of a system's config, with its default and its help."""
+    """Defines the flags of a run: how it is made, and every option of its system's config."""
     define_run_flags()
     define_process_flags()
+    define_options(system)
+
+
+def define_options(system: str) -> None:
+    """Defines a flag for every option of a system's config alone."""
     for group, kind in config_groups(system).items():
         define_group(kind, f"{group} ({kind.__name__})")
     flags.DEFINE_alias("mesh", "devices")
@@ -186,7 +191,7 @@ def config_from_flags(system: str) -> Config:
       InputError: a value that does not parse or is out of its range.
     """
     groups = {group: group_from_flags(kind) for group, kind in config_groups(system).items()}
-    return Config(system, FLAGS.seed, **groups)
+    return Config(system, FLAGS.seed if "seed" in FLAGS else 0, **groups)
 
 
 def several_configs(config: Config) -> dict[str, Config]:
@@ -195,9 +200,7 @@ def several_configs(config: Config) -> dict[str, Config]:
     Raises:
       InputError: --seeds that are not different numbers from 0 to 2**32 - 1.
     """
-    seeds = [int(text) if text.strip().isdecimal() else -1 for text in FLAGS.seeds]
-    if len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
-        raise InputError(f"--seeds={','.join(FLAGS.seeds)}: expected distinct non-negative integers, comma-separated")
+    seeds = whole_numbers("seeds", FLAGS.seeds)
     configs = {"": config}
     if seeds:
         configs = {f"seed_{seed}": config.replace("seed", seed) for seed in seeds}
@@ -208,6 +211,14 @@ def several_configs(config: Config) -> dict[str, Config]:
             for fold in range(one.data.folds)
         }
     return {name: one for name, one in configs.items() if name}
+
+
+def whole_numbers(flag: str, texts: Sequence[str]) -> list[int]:
+    """The numbers of a flag; InputError where they are not different ones from 0 to 2**32 - 1."""
+    numbers = [int(text) if text.strip().isascii() and text.strip().isdecimal() else -1 for text in texts]
+    if len(set(numbers)) < len(numbers) or not all(0 <= number < 2**32 for number in numbers):
+        raise InputError(f"--{flag}={','.join(texts)}: expected distinct non-negative integers, comma-separated")
+    return numbers
 
 
 def group_from_flags(kind: type) -> Any:

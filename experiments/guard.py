@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 from absl import app, logging
@@ -19,19 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def run_guarded(name: str, main: Callable[[], None], description: str) -> None:
+def run_guarded(name: str, main: Callable[[], None], description: str, *, positional: str = "") -> None:
     """Parses the flags and runs `main`; what is compiled is kept beside the prepared slices.
 
     Args:
       name: of the command; begins every message.
       main: does the work; it takes no arguments.
       description: the command's docstring, for --help.
+      positional: the list flag that takes what is given without a flag; "" where nothing may be.
     """
 
     def guarded(arguments: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
         keep_compiled()
-        if arguments[1:]:
+        if positional:
+            flag: Any = FLAGS[positional]
+            flag.value = [*flag.value, *arguments[1:]]
+        elif arguments[1:]:
             raise InputError(f"{arguments[1]}: is not a flag, expected --name=value")
         main()
 

@@ -19,6 +19,7 @@ import msgspec
 
 from btjax.base.errors import InputError
 from btjax.base.files import expanded, read_json, write_json, write_whole
+from btjax.commands.audit import AUDIT, read_audit
 from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import REPORT, Run
 from btjax.studies.external import ExternalReport
@@ -47,7 +48,8 @@ def summary(folder: pathlib.Path) -> dict[str, Any]:
     if not isinstance(report, ClassifierReport):
         raise InputError(f"{folder}: the report of an autoencoder, expected a classifier's")
     values = msgspec.to_builtins(dataclasses.replace(report, config=without_paths(report.config)))
-    sides = {side: _kept(getattr(report, side)) for side in ("test", "validation", "held_out")}
+    held = {side: getattr(report, side) for side in ("test", "validation", "held_out")}
+    sides = {side: None if scores is None else _kept(scores) for side, scores in held.items()}
     baselines = {name: _kept(scores) for name, scores in report.baselines.items()}
     values["data"].pop("dir")
     return values | sides | {"baselines": baselines}
@@ -147,6 +149,7 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     if (folders[0] / "unet.json").exists():
         return unet_summary(folders[0]) if len(folders) == 1 else unet_variants(folders)
     read = saliency_summary if (folders[0] / "saliency.json").exists() else None
+    read = audit_summary if (folders[0] / AUDIT).exists() else read
     read = external_summary if is_external(folders[0]) else read
     if read is not None:
         if len(folders) > 1:
@@ -170,6 +173,11 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
                 )
         runs[place(run)] = run
     return {"runs": list(runs.values())}
+
+
+def audit_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """An audit of shortcuts, in four digits."""
+    return rounded(msgspec.to_builtins(read_audit(folder)))
 
 
 def all_results() -> dict[str, dict[str, Any]]:

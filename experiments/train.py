@@ -121,8 +121,8 @@ def headline(run: Run) -> str:
     test, validation, epoch = report.test, report.validation, report.checkpoint.epoch
     low, high = test.accuracy_ci95 or (float("nan"), float("nan"))
     return (
-        f"test accuracy {test.accuracy:.4f} (95% interval {low:.3f} to {high:.3f}) on {test.slices} slices, "
-        f"validation {validation.accuracy:.4f} on {validation.slices}"
+        f"test accuracy {test.accuracy:.4f} (95% interval {low:.3f} to {high:.3f}) on {test.slices} slices"
+        + (f", validation {validation.accuracy:.4f} on {validation.slices}" if validation else "")
         + (f"; epoch {epoch} of {report.training.epochs}" if epoch else "")
         + f"\n{run.folder / 'report.html'}"
     )

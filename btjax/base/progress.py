@@ -41,6 +41,11 @@ class Observer:
     def on_message(self, text: str) -> None:
         """A line for people, such as the data set's form."""
 
+    def on_notes(self, notes: Sequence[str]) -> None:
+        """What is to be said of the data, one line each; by default messages that begin with "note: "."""
+        for note in notes:
+            self.on_message(f"note: {note}")
+
     def on_start(self, progress: Standing, steps_per_epoch: int, epochs: int) -> None:
         """Training begins, or resumes at `progress`."""
 

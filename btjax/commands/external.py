@@ -70,12 +70,13 @@ def evaluate_on(
     if others := strangers(place.path):
         raise InputError(f"--workdir={folder}: not empty (found {others[0].name}), expected a new folder")
     with told(observer) as watching:
-        own = _load_own(run, own_dir, watching, cache_dir) if links else None
+        own_place = own_dir or run.config.data.data_dir
+        own = _load_own(run, own_place, watching, cache_dir) if links else None
         config = run.config.replace("data.data_dir", data_dir)
         other = _load(config, "tested on", watching, cache_dir)
         external = open_external(run, None if own is None else own.slices, other.slices, watching, cache_dir)
-        info = DataInfo(other.form, data_dir, data_dir == PHANTOM, other.notes)
-        report = external_report(run, own, info, external)
+        former = None if own is None else _info(own, own_place)
+        report = external_report(run, former, _info(other, data_dir), external)
         make_folder(place.path, "--workdir=")
         figures = external_figures(report, external)
         for name, figure in figures.items():
@@ -88,19 +89,22 @@ def evaluate_on(
 def _load(config: Config, what: str, observer: Observer, cache_dir: str | os.PathLike | None) -> DataSet:
     data = load_data(config.data, None if cache_dir is None else str(cache_dir), observer.on_data)
     observer.on_message(f"{what}: {data.form}: {len(data.slices)} slices")
-    for note in data.notes:
-        observer.on_message(f"note: {note}")
+    observer.on_notes(data.notes)
     return data
 
 
-def _load_own(run: Run, own_dir: str | None, observer: Observer, cache_dir: str | os.PathLike | None) -> DataSet:
+def _info(data: DataSet, place: str) -> DataInfo:
+    return DataInfo(data.form, place, place == PHANTOM, data.notes)
+
+
+def _load_own(run: Run, own_dir: str, observer: Observer, cache_dir: str | os.PathLike | None) -> DataSet:
     """The data set that a run was trained on, checked to be that."""
-    config = run.config if not own_dir else run.config.replace("data.data_dir", own_dir)
+    config = run.config.replace("data.data_dir", own_dir)
     try:
         data = _load(config, "trained on", observer, cache_dir)
     except InputError as error:
         raise InputError(
             f"{error}; the run's own data set is needed to leave its slices out: name it by --own_dir, or use --nolinks"
         ) from error
-    RunFolder(run.folder).check_slices(data.slices.fingerprint, f"--own_dir={config.data.data_dir}")
+    RunFolder(run.folder).check_slices(data.slices.fingerprint, f"--own_dir={own_dir}")
     return data

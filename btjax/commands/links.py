@@ -53,8 +53,7 @@ def find_links(
         _require_slices(slices, data.data_dir, "--data_dir")
         other = _other(data, against, cache_dir, watching)
         watching.on_message(f"data: {form}: {len(slices)} slices at {data.image_size} px")
-        for note in found.notes:
-            watching.on_message(f"note: {note}")
+        watching.on_notes(found.notes)
         links = load_links(slices, cache_dir, watching.on_data)
         report, between = links_report(slices, links, form), None
         if other is not None:

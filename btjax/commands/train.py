@@ -11,6 +11,7 @@ from btjax.base.files import cache_folder, expanded
 from btjax.base.progress import Observer, told
 from btjax.data.splits import share_tested
 from btjax.reports.classifier import write_classifier_report
+from btjax.reports.deviations import deviation_rows
 from btjax.reports.reconstruction import write_reconstruction_report
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import PREDICTIONS, Run
@@ -238,14 +239,15 @@ def _conclude_classifier(job: Job, info: RunInfo) -> Report:
     report = classifier_report(info, job.data, predictions, job.config.seed)
     if leads():
         predictions.save(job.folder.path / PREDICTIONS)
-        write_classifier_report(job.folder, report, job.data.tested, predictions.side("test").logits)
+        logits, differences = predictions.side("test").logits, deviation_rows(job.config, info)
+        write_classifier_report(job.folder, report, job.data.tested, logits, differences)
     return report
 
 
 def _conclude_autoencoder(job: Job, info: RunInfo) -> Report:
     report = reconstruction_report(info, job.data, predictor(job), job.config)
     if leads():
-        write_reconstruction_report(job.folder, report)
+        write_reconstruction_report(job.folder, report, deviation_rows(job.config, info))
     return report
 
 

@@ -12,7 +12,6 @@ from btjax.base.files import expanded
 from btjax.base.progress import Observer, told
 from btjax.commands.train import conclude
 from btjax.models.compose import encoder_of
-from btjax.models.unet import EncoderClassifier, halvings
 from btjax.reports.unet import write_unet_report
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import restore
@@ -21,6 +20,7 @@ from btjax.studies.data import Divided, divide, load_slices
 from btjax.studies.training import Job, fit
 from btjax.studies.unet import UNetReport, check_figures, unet_report
 from btjax.systems.config import Config
+from btjax.systems.encoder_classifier import encoder_classifier_config
 from btjax.systems.system import Prepared
 from btjax.systems.unet import autoencoder_config
 from btjax.training.loop import Examples
@@ -31,25 +31,6 @@ if TYPE_CHECKING:
 
 
 STAGES = (AUTOENCODER, CLASSIFIER, "compose", "figures")
-
-
-def encoder_classifier_config(config: Config) -> Config:
-    """The config of the encoder classifier that goes with a U-Net's: a system of its own, of the same width."""
-    stages = config.extra
-    training = dataclasses.replace(
-        config.training,
-        epochs=stages.classifier_epochs,
-        learning_rate=stages.classifier_learning_rate,
-        keep_every=2 * config.training.keep_every,
-    )
-    model = EncoderClassifier(
-        levels=halvings(config.data.image_size),
-        width=config.model.width,
-        dropout=stages.classifier_dropout,
-        dtype=config.model.dtype,
-    )
-    changed = dataclasses.replace(config, system="encoder_classifier", model=model, training=training, extra=None)
-    return changed.with_classes(config.classes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,6 +48,12 @@ class DataConfig:
     fold: int = option(0, "the fold that is held out, 0 to folds - 1", minimum=0)
     folds: int = option(5, "number of folds", minimum=2)
     split_seed: int = option(-1, "seed of the split; -1 takes the run's seed", minimum=-1)
+    train_slices: int = option(
+        0, "train on so many of the training slices, the classes in their shares; 0 takes all", minimum=0
+    )
+    refit: bool = option(
+        False, "train on the validation slices too; needs --select=last_epoch, since none are left to choose on"
+    )
     plane: str = option("axial", "plane along which NIfTI volumes are cut into slices", choices=PLANES)
     window: str = option(
         "stored",

@@ -65,7 +65,7 @@ def _find_source(folder: pathlib.Path, labelled: bool, options: medical.MedicalO
     find_medical = functools.partial(medical.find_medical, labelled=labelled, options=options)
     find_images = folders.find_classes if labelled else folders.find_unlabelled
     for find in (find_manifest, figshare.find_zips, figshare.find_loose, find_medical, find_images):
-        source = find(folder, files)
+        source = find(folder, found)
         if source is not None:
             return account_for(source, found)
     names = [path.relative_to(folder).as_posix() for path in files[:3]]

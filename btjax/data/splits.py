@@ -29,7 +29,7 @@ _INNER_FOLDS = 8  # one eighth of what is not tested chooses the checkpoint
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of `Slices` for training, validation and test: every row on exactly one side.
+    """Row numbers of `Slices` for training, validation and test: every row on one side at most.
 
     Attributes:
       protocol: one of `PROTOCOLS`.
@@ -37,11 +37,12 @@ class Split:
       folds: number of folds.
       seed: seed of the shuffle.
       train: int32 rows, ascending.
-      validation: int32 rows, ascending; the checkpoint is chosen on these.
+      validation: int32 rows, ascending; the checkpoint is chosen on these; none where they are trained on as well.
       test: int32 rows, ascending; nothing is chosen on these.
       patients: str [N], the patient of every row, or None.
       families: str [N], the family of every row (see `Slices.families`), or None.
       links: int32 [N], the group of every row by pixels (see `Slices.links`), or None.
+      unused: int32 rows, ascending, that are on no side: those that a smaller training set leaves out.
 
     Raises:
       ValueError: rows that do not cover the data set once, or a group on two sides that the protocol keeps on one.
@@ -57,9 +58,10 @@ class Split:
     patients: np.ndarray | None
     families: np.ndarray | None
     links: np.ndarray | None = None
+    unused: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int32))
 
     def __post_init__(self):
-        rows = np.concatenate([self.train, self.validation, self.test])
+        rows = np.concatenate([self.train, self.validation, self.test, self.unused])
         if not np.array_equal(np.sort(rows), np.arange(len(rows))):
             raise ValueError("a split must hold every row exactly once")
         guarded = {
@@ -102,7 +104,16 @@ class Split:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
-def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, seed: int = 0) -> Split:
+def make_split(
+    slices: Slices,
+    protocol: str,
+    fold: int = 0,
+    folds: int = 5,
+    seed: int = 0,
+    *,
+    train_slices: int = 0,
+    refit: bool = False,
+) -> Split:
     """Splits slices by a protocol, stratified by class; the same arguments give the same rows.
 
     Under `slice` a fold's held-out fifth is divided as in the paper: 192 of 612 are the test rows, the others
@@ -117,10 +128,14 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
       fold: the held-out fold, 0 to folds - 1; under `official` the authors' fold minus 1; under `given` 0.
       folds: number of folds, at least 2; `official` has the authors' five.
       seed: seed of the shuffle.
+      train_slices: how many slices of the training side are kept, drawn at random with the classes in their shares, so
+        that protocols can be compared at one size; 0 for all.
+      refit: train on the validation slices too, and have none, as after a choice of options that is over.
 
     Raises:
       InputError: an unknown protocol, a fold outside the folds, a protocol that needs ids or folds that the data
-        set does not have, more folds than a class has groups, slices of one class alone, or slices without labels.
+        set does not have, more folds than a class has groups, slices of one class alone, slices without labels, or
+        more training slices than there are.
 
     Example:
       >>> from btjax.data.phantom import make_phantom
@@ -151,7 +166,11 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
             flag = f"{groups.flag} --folds={folds}"
             held_out = _grouped_fold(dataclasses.replace(groups, flag=flag), fold, folds, seed)
             sides = _inner_sides(groups, held_out, seed)
-    train, validation, test = (np.sort(side).astype(np.int32) for side in sides)
+    train, validation, test = sides
+    if refit:
+        train, validation = np.concatenate([train, validation]), np.empty(0, np.int32)
+    train, unused = _reduced(train, labels, train_slices, seed)
+    train, validation, test, unused = (np.sort(rows).astype(np.int32) for rows in (train, validation, test, unused))
     return Split(
         protocol=protocol,
         fold=fold,
@@ -163,7 +182,17 @@ def make_split(slices: Slices, protocol: str, fold: int = 0, folds: int = 5, see
         patients=slices.patients,
         families=slices.families,
         links=slices.links,
+        unused=unused,
     )
+
+
+def _reduced(train: np.ndarray, labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Some of the training rows with the classes in their shares, and the others; all where `count` is 0."""
+    if count > len(train):
+        raise InputError(f"--train_slices={count}: the training side has {len(train)} slices, expected at most those")
+    count, train = count or len(train), np.sort(train)
+    order = train[_stratified_order(labels[train], seed)]
+    return order[:count], order[count:]
 
 
 def _names(slices: Slices, protocol: str) -> np.ndarray:

@@ -47,20 +47,37 @@ def linear_model(images_train: np.ndarray, labels_train: np.ndarray, images: np.
     Raises:
       ValueError: fewer than two classes among the training labels.
     """
+    labels_train = np.asarray(labels_train)
+    return fitted_linear(box_averages(images_train), labels_train, box_averages(images), classes=classes)
+
+
+def fitted_linear(train: np.ndarray, labels: np.ndarray, features: np.ndarray, *, classes: int) -> np.ndarray:
+    """Logits of multinomial logistic regression on features that are standardised on the training rows.
+
+    Args:
+      train: float [M, F], the training rows' features.
+      labels: int [M], at least two classes.
+      features: float [N, F], of the rows to predict.
+      classes: C.
+
+    Returns:
+      float64 [N, C]. A class without training rows gets each row's lowest logit less log(M), so it is never predicted.
+
+    Raises:
+      ValueError: fewer than two classes among the training labels.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    labels_train = np.asarray(labels_train)
-    present = np.unique(labels_train)
+    present = np.unique(labels)
     if len(present) < 2:
         raise ValueError(f"the linear model needs training rows of at least two classes, found {len(present)}")
     scaler = StandardScaler()
-    features = scaler.fit_transform(box_averages(images_train))
-    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000).fit(features, labels_train)
-    scores = model.decision_function(scaler.transform(box_averages(images)))
+    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000).fit(scaler.fit_transform(train), labels)
+    scores = model.decision_function(scaler.transform(features))
     if scores.ndim == 1:
         scores = np.stack([np.zeros_like(scores), scores], axis=1)
-    logits = np.repeat(scores.min(axis=1, keepdims=True) - np.log(len(labels_train)), classes, axis=1)
+    logits = np.repeat(scores.min(axis=1, keepdims=True) - np.log(len(labels)), classes, axis=1)
     logits[:, present] = scores
     return logits
 

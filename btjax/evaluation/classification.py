@@ -7,26 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from btjax.evaluation import bootstrap
-from btjax.evaluation.bootstrap import Interval, IntervalSettings
-from btjax.evaluation.calibration import expected_calibration_error, resampled_calibration_error
+from btjax.evaluation.intervals import METHOD, Clusters, Interval, IntervalSettings
+from btjax.evaluation.metrics import CLASS_METRICS, Measured, Rows, measure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+__all__ = ["CLASS_METRICS", "MAIN_METRICS", "ClassScores", "Scores", "classification_report"]
 
 MAIN_METRICS = (
     "accuracy",
     "macro_precision",
     "macro_recall",
+    "macro_specificity",
     "macro_f1",
+    "mcc",
     "roc_auc",
     "log_loss",
+    "brier_score",
     "expected_calibration_error",
+    "calibration_slope",
+    "calibration_intercept",
 )
 """The metrics of `Scores` that carry an interval under `<name>_ci95`."""
-
-CLASS_METRICS = ("precision", "recall", "f1", "roc_auc")
-"""The metrics of `ClassScores` that carry an interval under `<name>_ci95`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,11 @@ class ClassScores:
     """The scores of one class against all others, each in [0, 1] with its 95% interval.
 
     Attributes:
+      precision: the share of correct ones among the predictions of the class (positive predictive value).
+      recall: the share of the class's rows that are found (sensitivity).
+      specificity: the share of other rows that are not called this class.
+      f1: 2 TP / (2 TP + FP + FN).
+      roc_auc: area under the ROC curve.
       support: the number of scored rows of the class.
     """
 
@@ -41,6 +49,8 @@ class ClassScores:
     precision_ci95: Interval | None
     recall: float | None
     recall_ci95: Interval | None
+    specificity: float | None
+    specificity_ci95: Interval | None
     f1: float | None
     f1_ci95: Interval | None
     roc_auc: float | None
@@ -50,7 +60,7 @@ class ClassScores:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """A classifier's scores on some rows, each with its 95% bootstrap interval `<name>_ci95`.
+    """A classifier's scores on some rows, each with its 95% interval `<name>_ci95` (see `btjax.evaluation.intervals`).
 
     What is undefined is None, never 0; see `classification_report`.
 
@@ -61,11 +71,16 @@ class Scores:
       accuracy: the share of correct predictions.
       macro_precision: mean over classes.
       macro_recall: mean over classes, also known as balanced accuracy.
+      macro_specificity: mean over classes.
       macro_f1: mean over classes.
+      mcc: Matthews' correlation coefficient, in [-1, 1], 0 for guesses.
       roc_auc: area under the ROC curve, one-vs-rest, mean over classes.
-      log_loss: mean cross-entropy in nats.
-      expected_calibration_error: of 15 bins, in [0, 1]. Noise raises it in every resample; where that lifts the
-        interval above the value, the interval is widened down to the value.
+      log_loss: mean cross-entropy (negative log-likelihood) in nats.
+      brier_score: mean squared distance between probabilities and the true class, summed over classes, in [0, 2].
+      expected_calibration_error: of bins of equally many rows, in [0, 1]. Noise raises it; the interval's lower bound
+        takes the jackknife's estimate of that off.
+      calibration_slope: of the confidence, 1 is calibrated; see `btjax.evaluation.calibration.recalibration`.
+      calibration_intercept: of the confidence, 0 is calibrated.
       per_class: class name -> scores, in the order of the labels.
       confusion_matrix: counts, rows true, columns predicted, in the order of the labels.
       interval: how the intervals were computed.
@@ -82,27 +97,28 @@ class Scores:
     macro_precision_ci95: Interval | None
     macro_recall: float | None
     macro_recall_ci95: Interval | None
+    macro_specificity: float | None
+    macro_specificity_ci95: Interval | None
     macro_f1: float | None
     macro_f1_ci95: Interval | None
+    mcc: float | None
+    mcc_ci95: Interval | None
     roc_auc: float | None
     roc_auc_ci95: Interval | None
     log_loss: float
     log_loss_ci95: Interval | None
+    brier_score: float
+    brier_score_ci95: Interval | None
     expected_calibration_error: float
     expected_calibration_error_ci95: Interval | None
+    calibration_slope: float | None
+    calibration_slope_ci95: Interval | None
+    calibration_intercept: float | None
+    calibration_intercept_ci95: Interval | None
     per_class: dict[str, ClassScores]
     confusion_matrix: tuple[tuple[int, ...], ...]
     interval: IntervalSettings
     by_patient: Scores | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Rows:
-    """Rows to score: float64 [N, C] logits, int64 [N] labels, int64 [N] clusters in [0, K)."""
-
-    logits: np.ndarray
-    labels: np.ndarray
-    clusters: np.ndarray
 
 
 def classification_report(
@@ -112,25 +128,24 @@ def classification_report(
     classes: Sequence[str],
     patients: np.ndarray | None = None,
     groups: np.ndarray | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Scores:
-    """Scores a classifier on every row, with 95% bootstrap intervals that resample patients.
+    """Scores a classifier on every row, with 95% intervals by patient.
 
     Undefined values are None, never 0: every metric of a class without rows; the precision of a class never predicted;
-    a macro average over classes of which one is undefined; an interval with fewer than two clusters, or of a metric
-    that more than a tenth of the resamples leave undefined. F1 is 2 TP / (2 TP + FP + FN): 0, and defined, for a class
-    that has rows and is never predicted. A prediction is the class of the highest logit, the first of equals.
+    a macro average over classes of which one is undefined; Matthews' coefficient where all rows or all predictions are
+    of one class; slope and intercept of calibration without any mistake; an interval of fewer than two clusters. F1 is
+    2 TP / (2 TP + FP + FN): 0, and defined, for a class that has rows and is never predicted. A prediction is the class
+    of the highest logit, the first of equals.
 
     Args:
       logits: float [N, C], finite.
       labels: int [N], true classes in [0, C).
       classes: C different class names, in the order of the labels.
-      patients: str [N], the patient of each row, or None where no ids exist; then single rows are resampled, and the
-        intervals are too narrow if several rows show one patient.
-      groups: int [N], the group of linked slices of each row, which is resampled where no patients are known.
-      resamples: the number of bootstrap resamples.
-      seed: of the resampling.
+      patients: str [N], the patient of each row, or None where no ids exist. Rows of one patient from several folds or
+        seeds may be joined; they stay one cluster, and one vote in `by_patient`.
+      groups: [N], what varies together where that is not the patient: with `patients` the family of each row, without
+        them its group of linked slices. Without both, rows are treated as independent, and the intervals are too narrow
+        if several rows show one patient.
 
     Returns:
       The scores. In `by_patient` a patient id with rows of two classes counts once for each (`predictions` is then
@@ -147,21 +162,24 @@ def classification_report(
       (0.667, 0.5, None)
     """
     logits, labels, patients = _checked(logits, labels, classes, patients)
-    unit, names = next(
-        (unit, names)
-        for unit, names in (("patient", patients), ("group", groups), ("slice", np.arange(len(labels))))
-        if names is not None
-    )
-    clusters = np.unique(names, return_inverse=True)[1]
-    if clusters.shape != labels.shape:
-        raise ValueError(f"groups must be [{len(labels)}], found {clusters.shape}")
-    rows = _Rows(logits, labels, clusters)
-    interval = IntervalSettings("percentile bootstrap", resamples, seed, unit, int(clusters.max()) + 1)
+    unit, names = _unit(len(labels), patients, groups)
+    rows = Rows(logits, labels, Clusters.of(names))
+    interval = IntervalSettings(METHOD, unit, rows.clusters.units)
     if patients is None:
         return _scores(rows, classes, interval, slices=len(labels), patients=None)
-    sizes = {"slices": len(labels), "patients": interval.units}
-    by_patient = _scores(_mean_by_patient(rows), classes, interval, **sizes)
+    numbers = np.unique(patients, return_inverse=True)[1]
+    sizes = {"slices": len(labels), "patients": int(numbers.max()) + 1}
+    by_patient = _scores(_mean_by_patient(rows, numbers), classes, interval, **sizes)
     return _scores(rows, classes, interval, **sizes, by_patient=by_patient)
+
+
+def _unit(rows: int, patients: np.ndarray | None, groups: np.ndarray | None) -> tuple[str, np.ndarray]:
+    """What varies together, in words and for each row."""
+    if groups is not None:
+        if np.shape(groups) != (rows,):
+            raise ValueError(f"groups must be [{rows}], found {np.shape(groups)}")
+        return "group" if patients is None else "family", np.asarray(groups)
+    return ("slice", np.arange(rows)) if patients is None else ("patient", patients)
 
 
 def _checked(
@@ -187,40 +205,31 @@ def _checked(
     return logits, labels.astype(np.int64), patients
 
 
-def _mean_by_patient(rows: _Rows) -> _Rows:
-    """One row for each patient and class: mean logits, label, and the patient's cluster."""
-    classes = rows.logits.shape[1]
-    keys, places = np.unique(rows.clusters * classes + rows.labels, return_inverse=True)
-    sums = np.zeros((len(keys), classes))
+def _mean_by_patient(rows: Rows, patients: np.ndarray) -> Rows:
+    """One row for each patient (int [N]) and class: mean logits, label, and the cluster of the patient's first row."""
+    keys, first, places = np.unique(patients * rows.classes + rows.labels, return_index=True, return_inverse=True)
+    sums = np.zeros((len(keys), rows.classes))
     np.add.at(sums, places, rows.logits)
-    return _Rows(sums / np.bincount(places)[:, None], keys % classes, keys // classes)
+    return Rows(sums / np.bincount(places)[:, None], keys % rows.classes, Clusters(rows.clusters.numbers[first]))
 
 
-def _scores(rows: _Rows, classes: Sequence[str], interval: IntervalSettings, **others: Any) -> Scores:
-    """Point values, intervals and the confusion matrix of one set of predictions."""
-    points, samples = _point_values(rows), {}
-    if interval.units > 1:
-        samples = _resampled_values(rows, bootstrap.resampled_counts(interval.units, interval.resamples, interval.seed))
+def _scores(rows: Rows, classes: Sequence[str], interval: IntervalSettings, **others: Any) -> Scores:
+    """Values, intervals and the confusion matrix of one set of predictions."""
+    found = measure(rows)
 
-    def measured(name: str, key: str, index: int | None = None) -> dict[str, Any]:
-        place = ... if index is None else (..., index)
-        value, bounds = float(points[key][place]), None
-        if samples and np.isfinite(value):
-            bounds = bootstrap.percentile_interval(samples[key][place])
-        if bounds is not None and name == "expected_calibration_error":
-            bounds = min(bounds[0], value), max(bounds[1], value)  # see `resampled_calibration_error`
-        return {name: value if np.isfinite(value) else None, f"{name}_ci95": bounds}
+    def fields(name: str, one: Measured) -> dict[str, Any]:
+        return {name: one.value, f"{name}_ci95": one.ci95}
 
     main, per_class = {}, {}
     for name in MAIN_METRICS:
-        main |= measured(name, name)
+        main |= fields(name, found[name])  # type: ignore[arg-type]
     for index, class_name in enumerate(classes):
-        found = {}
+        of_class = {}
         for name in CLASS_METRICS:
-            found |= measured(name, f"class_{name}", index)
-        per_class[class_name] = ClassScores(**found, support=int((rows.labels == index).sum()))
+            of_class |= fields(name, found[f"class_{name}"][index])  # type: ignore[index]
+        per_class[class_name] = ClassScores(**of_class, support=int((rows.labels == index).sum()))
     matrix = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(matrix, (rows.labels, rows.logits.argmax(axis=1)), 1)
+    np.add.at(matrix, (rows.labels, rows.predictions), 1)
     return Scores(
         **main,
         per_class=per_class,
@@ -229,89 +238,3 @@ def _scores(rows: _Rows, classes: Sequence[str], interval: IntervalSettings, **o
         predictions=len(rows.labels),
         **others,
     )
-
-
-def _point_values(rows: _Rows) -> dict[str, np.ndarray]:
-    """The metrics of the rows as they are, NaN where undefined: [], those of the classes [C]."""
-    from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
-
-    classes = rows.logits.shape[1]
-    predictions = rows.logits.argmax(axis=1)
-    support = np.bincount(rows.labels, minlength=classes)
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        rows.labels,
-        predictions,
-        labels=np.arange(classes),
-        zero_division=np.nan,  # pyright: ignore[reportArgumentType] (inferred as str from scikit-learn's default)
-    )
-    scores, areas = _log_odds(rows.logits), np.full(classes, np.nan)
-    for index in range(classes):
-        if 0 < support[index] < len(rows.labels):
-            areas[index] = roc_auc_score(rows.labels == index, scores[:, index])
-    # scikit-learn calls the precision and F1 of a class without rows 0 once it is predicted: nothing could be found.
-    by_class = dict(
-        zip(("precision", "recall", "f1"), np.where(support > 0, [precision, recall, f1], np.nan), strict=True)
-    )
-    probabilities, losses = _probabilities_and_losses(rows)
-    overall = {
-        "accuracy": np.asarray(accuracy_score(rows.labels, predictions)),
-        "log_loss": losses.mean(),
-        "expected_calibration_error": np.asarray(expected_calibration_error(probabilities, rows.labels)),
-    }
-    return _gathered(overall, by_class | {"roc_auc": areas})
-
-
-def _resampled_values(rows: _Rows, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics of every resample: [R], those of the classes [R, C], NaN where undefined."""
-    labels, clusters, classes = rows.labels, rows.clusters, rows.logits.shape[1]
-    matrices = bootstrap.resampled_confusion(labels, rows.logits.argmax(axis=1), classes, clusters, counts)
-    hits = np.diagonal(matrices, axis1=1, axis2=2).astype(np.float64)
-    predicted, actual = matrices.sum(axis=1), matrices.sum(axis=2)
-
-    def ratio(numerator: np.ndarray, denominator: np.ndarray, defined: np.ndarray) -> np.ndarray:
-        return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=defined)
-
-    by_class = {
-        "precision": ratio(hits, predicted, (predicted > 0) & (actual > 0)),
-        "recall": ratio(hits, actual, actual > 0),
-        "f1": ratio(2 * hits, predicted + actual, actual > 0),
-        "roc_auc": bootstrap.resampled_roc_auc(_log_odds(rows.logits), labels, clusters, counts),
-    }
-    probabilities, losses = _probabilities_and_losses(rows)
-    overall = {
-        "accuracy": hits.sum(axis=1) / matrices.sum(axis=(1, 2)),
-        "log_loss": bootstrap.resampled_mean(losses, clusters, counts),
-        "expected_calibration_error": resampled_calibration_error(probabilities, labels, clusters, counts),
-    }
-    return _gathered(overall, by_class)
-
-
-def _gathered(overall: dict[str, np.ndarray], by_class: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The main metrics under `MAIN_METRICS`, those of the classes under `class_<name>`."""
-    macro = {name: by_class[name].mean(axis=-1) for name in CLASS_METRICS}
-    return {
-        **overall,
-        "macro_precision": macro["precision"],
-        "macro_recall": macro["recall"],
-        "macro_f1": macro["f1"],
-        "roc_auc": macro["roc_auc"],
-        **{f"class_{name}": values for name, values in by_class.items()},
-    }
-
-
-def _probabilities_and_losses(rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
-    """float64 [N, C], and the cross-entropy of each row in nats, float64 [N]."""
-    from scipy.special import log_softmax
-
-    logs = log_softmax(rows.logits, axis=1)
-    return np.exp(logs), -np.take_along_axis(logs, rows.labels[:, None], axis=1)[:, 0]
-
-
-def _log_odds(logits: np.ndarray) -> np.ndarray:
-    """float64 [N, C]: the log odds of each class. They rank rows as the probabilities do, but never round to 1."""
-    from scipy.special import logsumexp
-
-    if logits.shape[1] == 1:
-        return logits
-    others = [logsumexp(np.delete(logits, index, axis=1), axis=1) for index in range(logits.shape[1])]
-    return logits - np.stack(others, axis=1)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from btjax.evaluation.bootstrap import Interval, IntervalSettings, MeanInterval, Resampling, resample
+from btjax.evaluation.intervals import METHOD, Clusters, Interval, IntervalSettings, MeanInterval
 
 Decode = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(latents [N, 1, 1, K], inputs [N, S, S, C]) -> images [N, S, S, C]."""
@@ -15,7 +15,7 @@ Decode = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class ReconstructionScores:
-    """Mean scores of reconstructed slices, each with its 95% bootstrap interval `<name>_ci95`.
+    """Mean scores of reconstructed slices, each with its 95% interval `<name>_ci95`.
 
     Attributes:
       slices: the number of slices.
@@ -39,7 +39,7 @@ class ReconstructionScores:
 
 @dataclasses.dataclass(frozen=True)
 class LatentEffect:
-    """What replacing a part of the decoder's input does, see `latent_experiments`; with 95% bootstrap intervals.
+    """What replacing a part of the decoder's input does, see `latent_experiments`; with 95% intervals.
 
     Attributes:
       effect: mean absolute change of the output.
@@ -77,39 +77,36 @@ def reconstruction_scores(outputs: np.ndarray, targets: np.ndarray) -> dict[str,
     return {"mae": mae, "psnr": np.array(psnr, np.float64), "ssim": np.array(ssim, np.float64)}
 
 
-def summarise(
-    values: dict[str, np.ndarray], *, patients: np.ndarray | None = None, resamples: int = 2000, seed: int = 0
-) -> ReconstructionScores:
-    """The means of each image's scores, with 95% bootstrap intervals that resample patients.
+def summarise(values: dict[str, np.ndarray], *, patients: np.ndarray | None = None) -> ReconstructionScores:
+    """The means of each image's scores, with 95% intervals by patient.
 
     Args:
       values: of `reconstruction_scores`, float64 [N] each, N at least 1.
-      patients: str [N], or None where no ids exist; then single slices are resampled.
-      resamples: the number of bootstrap resamples.
-      seed: of the resampling.
+      patients: str [N], or None where no ids exist; then slices are treated as independent.
 
     Raises:
       ValueError: no slices, or not one patient for each slice.
     """
     rows = len(values["mae"])
-    resampling = _resampling(rows, patients, resamples, seed)
-    mae, psnr, ssim = (resampling.mean(values[name]) for name in ("mae", "psnr", "ssim"))
+    clusters = _clusters(rows, patients)
+    mae = clusters.mean(values["mae"], "positive")
+    psnr, ssim = (clusters.mean(values[name]) for name in ("psnr", "ssim"))
     unit = "slice" if patients is None else "patient"
     return ReconstructionScores(
         slices=rows,
-        patients=None if patients is None else resampling.units,
+        patients=None if patients is None else clusters.units,
         mae=mae.value,
         mae_ci95=mae.ci95,
         psnr=psnr.value if np.isfinite(psnr.value) else None,
         psnr_ci95=psnr.ci95,
         ssim=ssim.value,
         ssim_ci95=ssim.ci95,
-        interval=IntervalSettings("percentile bootstrap", resamples, seed, unit, resampling.units),
+        interval=IntervalSettings(METHOD, unit, clusters.units),
     )
 
 
-def _resampling(rows: int, patients: np.ndarray | None, resamples: int, seed: int) -> Resampling:
-    return resample(np.arange(rows) if patients is None else patients, resamples=resamples, seed=seed)
+def _clusters(rows: int, patients: np.ndarray | None) -> Clusters:
+    return Clusters.of(np.arange(rows) if patients is None else patients)
 
 
 def latent_experiments(
@@ -119,7 +116,6 @@ def latent_experiments(
     labels: np.ndarray,
     *,
     patients: np.ndarray | None = None,
-    resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, LatentEffect]:
     """How the output changes when the latent, or the image that `location` sees, is replaced by another image's.
@@ -133,10 +129,8 @@ def latent_experiments(
       latents: float32 [N, 1, 1, K], of each image.
       inputs: float32 [N, S, S, C], at least two classes among them.
       labels: int32 [N].
-      patients: str [N], whose images are resampled together, or None to resample single images. The pairs stay as they
-        are drawn.
-      resamples: the number of bootstrap resamples.
-      seed: of the pairing and of the resampling.
+      patients: str [N], or None for independent images: what the intervals go by. The pairs stay as they are drawn.
+      seed: of the pairing.
 
     Returns:
       name -> effect, for `full`, `latent zeroed`, `latent shuffled`, `latent of another class`, `location of another
@@ -160,24 +154,24 @@ def latent_experiments(
         "latent of another class": decode(latents[another], inputs),
         "location of another class": decode(latents, inputs[another]),
     }
-    resampling = _resampling(len(labels), patients, resamples, seed)
+    clusters = _clusters(len(labels), patients)
     usual = np.abs(full - full[another])
     between = {"latent shuffled": np.abs(full - full[order])}
     return {
-        name: _effect(np.abs(output - full), between.get(name, usual), np.abs(output - inputs), resampling)
+        name: _effect(np.abs(output - full), between.get(name, usual), np.abs(output - inputs), clusters)
         for name, output in changed.items()
     }
 
 
-def _effect(change: np.ndarray, between: np.ndarray, error: np.ndarray, resampling: Resampling) -> LatentEffect:
+def _effect(change: np.ndarray, between: np.ndarray, error: np.ndarray, clusters: Clusters) -> LatentEffect:
     """Of absolute differences, float32 [N, S, S, C]."""
     difference = between.mean()
-    effect, mae = (_pixel_mean(values, resampling) for values in (change, error))
+    effect, mae = (_pixel_mean(values, clusters) for values in (change, error))
     return LatentEffect(
         effect=effect.value,
         effect_ci95=effect.ci95,
         share=float(change.mean() / difference) if difference > 0 else None,
-        share_ci95=resampling.ratio(_by_image(change), _by_image(between)),
+        share_ci95=clusters.ratio(_by_image(change), _by_image(between)),
         mae=mae.value,
         mae_ci95=mae.ci95,
     )
@@ -188,6 +182,6 @@ def _by_image(values: np.ndarray) -> np.ndarray:
     return values.mean(axis=tuple(range(1, values.ndim)), dtype=np.float64)
 
 
-def _pixel_mean(values: np.ndarray, resampling: Resampling) -> MeanInterval:
+def _pixel_mean(values: np.ndarray, clusters: Clusters) -> MeanInterval:
     """The mean over all pixels, in the precision of `values`, with the interval of the images' means."""
-    return dataclasses.replace(resampling.mean(_by_image(values)), value=float(values.mean()))
+    return dataclasses.replace(clusters.mean(_by_image(values), "positive"), value=float(values.mean()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,12 +55,16 @@ def ordered(pairs: np.ndarray) -> np.ndarray:
     return np.unique(np.sort(pairs, axis=1), axis=0).astype(np.int32)
 
 
-def copy_pairs(images: np.ndarray, sides: Sides) -> np.ndarray:
+def copy_pairs(digests: np.ndarray, sides: Sides) -> np.ndarray:
     """Pairs of slices with the same pixels, int32 [P, 2]: each copy with the first slice of its kind.
 
     Between two sets every copy is paired with the first of the other set.
+
+    Args:
+      digests: of the pixels of all slices; see `btjax.readers.slices.digests_of`.
+      sides: which are compared.
     """
-    keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
+    keys = digests.tolist()
     pairs, first_of = [], {}
     for row in sides.first.tolist():
         key = keys[row]
@@ -69,7 +72,7 @@ def copy_pairs(images: np.ndarray, sides: Sides) -> np.ndarray:
             pairs.append((first_of[key], row))
         first_of.setdefault(key, row)
     if sides.second is not None:
-        answers: dict[bytes, int] = {}
+        answers: dict[str, int] = {}
         for row in sides.second.tolist():
             key = keys[row]
             if key in first_of:

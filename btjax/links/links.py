@@ -14,9 +14,10 @@ import numpy as np
 
 from btjax.base.files import cache_folder, make_cache, write_whole
 from btjax.links.candidates import Sides, copy_pairs, near_pairs, neighbour_candidates
-from btjax.links.rule import NEAR, NEIGHBOUR, join, neighbour_scores
+from btjax.links.rule import NEAR, NEIGHBOUR, join, neighbour_probabilities
 from btjax.links.similarity import pair_features
 from btjax.links.views import Views, joined, make_views
+from btjax.readers.slices import digests_of
 
 if TYPE_CHECKING:
     import os
@@ -87,7 +88,7 @@ def link_slices(slices: Slices, progress: ProgressCallback | None = None) -> Lin
       ['near']
     """
     views = make_views(slices.images, progress)
-    pairs, scores, kinds = find_pairs(slices.images, views, Sides(np.arange(len(slices))), progress)
+    pairs, scores, kinds = find_pairs(slices.digests, views, Sides(np.arange(len(slices))), progress)
     return Links(pairs, scores, kinds, join(len(slices), pairs, scores, kinds))
 
 
@@ -105,20 +106,20 @@ def link_between(first: Slices, second: Slices, progress: ProgressCallback | Non
     views = joined(make_views(first.images, progress), make_views(second.images, progress))
     rows = np.arange(len(views))
     sides = Sides(rows[: len(first)], rows[len(first) :])
-    images = [first.images, second.images] if first.images.shape[1:] == second.images.shape[1:] else []
-    whole = np.concatenate(images) if images else views.frame
-    pairs, scores, kinds = find_pairs(whole, views, sides, progress)
+    same_size = first.images.shape[1:] == second.images.shape[1:]
+    digests = np.concatenate([first.digests, second.digests]) if same_size else digests_of(views.frame)
+    pairs, scores, kinds = find_pairs(digests, views, sides, progress)
     groups = join(len(views), pairs, scores, kinds)
     return Links(pairs - np.array([0, len(first)], np.int32), scores, kinds, groups)
 
 
 def find_pairs(
-    images: np.ndarray, views: Views, sides: Sides, progress: ProgressCallback | None = None
+    digests: np.ndarray, views: Views, sides: Sides, progress: ProgressCallback | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of all kinds.
 
     Args:
-      images: uint8 [N, S, S], compared for copies.
+      digests: of the pixels, str [N], compared for copies.
       views: of the same slices.
       sides: which are compared with which.
       progress: called as `progress(what, done, total)`.
@@ -126,7 +127,7 @@ def find_pairs(
     Returns:
       pairs int32 [P, 2], sorted; scores float32 [P]; kinds str [P].
     """
-    copies = copy_pairs(images, sides)
+    copies = copy_pairs(digests, sides)
     first = np.ones(len(views), bool)
     if sides.second is None:
         first[copies[:, 1]] = False
@@ -141,7 +142,7 @@ def find_pairs(
         standing &= np.isin(np.arange(len(views)), np.unique(one, return_index=True)[1])
     tried = neighbour_candidates(views, sides.kept(standing), progress)
     tried, _ = _without(tried, np.zeros(len(tried)), np.concatenate([copies, near]))
-    tried_scores = neighbour_scores(pair_features(views, tried, progress), tried, len(views))
+    tried_scores = neighbour_probabilities(pair_features(views, tried, progress), tried, len(views))
     linked = tried_scores >= NEIGHBOUR
     pairs = np.concatenate([copies, near, tried[linked]])
     scores = np.concatenate([np.ones(len(copies)), near_scores, tried_scores[linked]]).astype(np.float32)

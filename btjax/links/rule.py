@@ -118,7 +118,7 @@ def rule_inputs(features: np.ndarray, pairs: np.ndarray, rows: int) -> np.ndarra
     return np.concatenate([features, level_features(features, pairs, rows)], axis=1).astype(np.float64)
 
 
-def neighbour_scores(features: np.ndarray, pairs: np.ndarray, rows: int) -> np.ndarray:
+def neighbour_probabilities(features: np.ndarray, pairs: np.ndarray, rows: int) -> np.ndarray:
     """The probability that the slices of each pair are neighbours, float64 [P]; arguments as `level_features`."""
     if not len(pairs):
         return np.zeros(0)

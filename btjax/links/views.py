@@ -91,7 +91,7 @@ def joined(first: Views, second: Views) -> Views:
 
 def _block(images: np.ndarray) -> dict[str, Any]:
     frame = np.stack([small(image) for image in images])
-    masks = np.stack([head_mask(one) for one in frame])
+    masks = np.stack([rough_head(one) for one in frame])
     boxes = np.stack([head_box(mask) for mask in masks])
     windows = [[window_of(box, window) for window in WINDOWS] for box in boxes]
     cuts = np.array([[small(i, window, 32) for window in row] for i, row in zip(images, windows, strict=True)])
@@ -124,7 +124,7 @@ def small(image: np.ndarray, box: Sequence[float] | np.ndarray | None = None, si
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box=part))
 
 
-def head_mask(frame: np.ndarray) -> np.ndarray:
+def rough_head(frame: np.ndarray) -> np.ndarray:
     """Where the head is, bool [SIDE, SIDE]: the largest bright part, with its holes filled.
 
     A slice without contrast is head everywhere.

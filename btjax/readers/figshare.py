@@ -23,7 +23,7 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.readers.classes import label_of
 from btjax.readers.raw import RawSlice, Source
-from btjax.readers.walk import listed
+from btjax.readers.walk import Walk, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +85,8 @@ def read_folds(data: bytes, where: str) -> np.ndarray:
     return folds.astype(np.int32)
 
 
-def find_zips(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:
-    """The zips among `files` that hold `N.mat`, read in place without unpacking; None if there are none.
+def find_zips(folder: pathlib.Path, found: Walk) -> Source | None:
+    """The zips in a folder that hold `N.mat`, read in place without unpacking; None if there are none.
 
     `cvind.mat` is taken from beside the zips, or from inside one. Zips may have any name; but where a published zip is
     complete and another is absent, nothing is read, since slices must not go missing unnoticed.
@@ -94,12 +94,12 @@ def find_zips(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | N
     Raises:
       InputError: a zip is truncated, damaged, holds an unsafe path, or one of the published four is absent.
     """
-    zips = _Zips.of(files)
+    zips = _Zips.of(found.files)
     if not zips.members:
         return None
     _check_published(folder, zips.numbers())
-    loose = _unpacked(files, zips.members)
-    folds, folds_files = _loose_folds(files)
+    loose = _unpacked(found.files, zips.members)
+    folds, folds_files = _loose_folds(found.files)
     if folds is None and zips.folds is not None:
         folds = read_folds(zips.folds.read(), zips.folds.where)
     entries = tuple((member.name, functools.partial(_read_zipped, member, folds)) for member in zips.members.values())
@@ -215,19 +215,19 @@ def _holds_zips(path: pathlib.Path, names: Sequence[str]) -> bool:
     return bool(inner)
 
 
-def find_loose(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:
-    """The loose `N.mat` among `files`, subfolders included, with `cvind.mat` if it is there; None if there are none.
+def find_loose(folder: pathlib.Path, found: Walk) -> Source | None:
+    """The loose `N.mat` in a folder, subfolders included, with `cvind.mat` if it is there; None if there are none.
 
     Raises:
       InputError: a .mat file is neither `N.mat` nor `cvind.mat`, or two have the same N.
     """
-    paths = [path for path in files if path.suffix.lower() == ".mat" and path.name != FOLDS_FILE]
+    paths = [path for path in found.files if path.suffix.lower() == ".mat" and path.name != FOLDS_FILE]
     if not paths:
         return None
     for path in paths:
         if not _SLICE_FILE.fullmatch(path.name):
             raise InputError(f"{path}: expected files named N.mat with N a number, and {FOLDS_FILE}")
-    folds, folds_files = _loose_folds(files)
+    folds, folds_files = _loose_folds(found.files)
     by_number: dict[int, pathlib.Path] = {}
     for path in paths:
         other = by_number.setdefault(int(path.stem), path)

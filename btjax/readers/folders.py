@@ -33,9 +33,10 @@ from btjax.readers.classes import (
     order_classes,
 )
 from btjax.readers.images import IMAGE_SUFFIXES, read_image
+from btjax.readers.mask_names import MASK_WORDS
 from btjax.readers.raw import RawSlice, Source
 from btjax.readers.slices import SIDES
-from btjax.readers.walk import listed, walk
+from btjax.readers.walk import Walk, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,18 +53,17 @@ _STRUCTURE = re.compile(
     r"(data|image)[ _-]?sets?|data|images?|imgs?|pictures?|slices?|raw|cleaned|(fold|part|split|batch|set)[ _-]?[0-9]*",
     re.IGNORECASE,
 )
-_MASK_WORD = "masks?|labels?|segmentations?|segs?|annotations?|ground[ _-]?truths?|gt|contours?|rois?"
-_MASKS = re.compile(rf"(.*[ _.-]|tumou?r)?({_MASK_WORD})[0-9]*([ _.-].*)?", re.IGNORECASE)
+_MASKS = re.compile(rf"(.*[ _.-]|tumou?r)?({MASK_WORDS})[0-9]*([ _.-].*)?", re.IGNORECASE)
 _MASK_STEM = re.compile(
-    rf"(?P<stem>.+?)[ _.-]*({_MASK_WORD})[ _.-]*[0-9]*|({_MASK_WORD})[ _.-]*(?P<end>.+)", re.IGNORECASE
+    rf"(?P<stem>.+?)[ _.-]*({MASK_WORDS})[ _.-]*[0-9]*|({MASK_WORDS})[ _.-]*(?P<end>.+)", re.IGNORECASE
 )
 _COPY = re.compile(r".+([ _-]+(copy|kopie|copie|copia)([ _-]*\(?[0-9]+\)?)?|[ _]*\([0-9]+\))", re.IGNORECASE)
 _THUMBNAILS = re.compile(r"(.*[ _-])?(thumbs?|thumbnails?|previews?)([ _-].*)?", re.IGNORECASE)
 _SLICES_ONLY = "slices only (images with masks are read from images/ and masks/ with manifest.csv)"
 
 
-def find_classes(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:
-    """A tree of class folders; None if no image is among `files`.
+def find_classes(folder: pathlib.Path, found: Walk) -> Source | None:
+    """A tree of class folders; None if it holds no image.
 
     The module's description says which folder of a path names its class. The classes are those that are found, in the
     order of `classes.order_classes`; where every class folder is numbered they are the paper's three. A slice's id is
@@ -72,14 +72,14 @@ def find_classes(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source 
 
     Args:
       folder: the data folder.
-      files: every file below it.
+      found: what stands in it.
 
     Raises:
       InputError: an image outside any class folder, a path or a folder's name that names two classes, two folders side
         by side that name the same class, a class folder without images, a folder or a file that looks like masks, or
         one class alone.
     """
-    tree = _Tree.of(folder, files)
+    tree = _Tree.of(folder, found.files, found.folders)
     if not tree.pictures and not any(known_class(part) for path in tree.candidates for part in path.parent.parts):
         return None
     tree.check_masks()
@@ -88,9 +88,9 @@ def find_classes(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source 
         if places[path] is None:
             where = folder / path.parent
             raise InputError(f"{where}: holds images, expected only class folders named {ACCEPTED_CLASSES}")
-    found = {path: place for path, place in places.items() if place is not None}
-    tree.check_filled(found)
-    return _source(tree, found)
+    placed = {path: place for path, place in places.items() if place is not None}
+    tree.check_filled(placed)
+    return _source(tree, placed)
 
 
 def _source(tree: _Tree, places: Mapping[pathlib.PurePath, pathlib.PurePath]) -> Source:
@@ -146,13 +146,13 @@ class Labelling:
     certain: bool
 
 
-def label_files(folder: pathlib.Path, files: Sequence[pathlib.Path], paths: Sequence[pathlib.Path]) -> Labelling | None:
+def label_files(folder: pathlib.Path, walked: Walk, paths: Sequence[pathlib.Path]) -> Labelling | None:
     """The labels of files of another form than images, by the same rules as in `find_classes`.
 
     Args:
       folder: the data folder.
-      files: every file below it.
-      paths: those that hold slices.
+      walked: what stands in it.
+      paths: those of its files that hold slices.
 
     Returns:
       What their folders say; None if no path lies in a class folder.
@@ -160,9 +160,9 @@ def label_files(folder: pathlib.Path, files: Sequence[pathlib.Path], paths: Sequ
     Raises:
       InputError: as in `find_classes`.
     """
-    tree = _Tree.of(folder, paths)
+    tree = _Tree.of(folder, paths, walked.folders)
     inside = tuple(path.relative_to(folder) for path in paths)
-    others = tuple(path.relative_to(folder) for path in set(files) - set(paths))
+    others = tuple(path.relative_to(folder) for path in set(walked.files) - set(paths))
     tree = dataclasses.replace(tree, pictures=inside, candidates=inside, thumbnails=(), beside=others)
     places = {path: tree.class_folder(path.parent) for path in inside}
     found: dict[pathlib.PurePath, pathlib.PurePath] = {path: place for path, place in places.items() if place}
@@ -234,24 +234,24 @@ class _Tree:
     holding: frozenset[pathlib.PurePath]
 
     @classmethod
-    def of(cls, folder: pathlib.Path, files: Sequence[pathlib.Path]) -> _Tree:
-        """The tree of a folder and every file below it."""
+    def of(cls, folder: pathlib.Path, files: Sequence[pathlib.Path], folders: Sequence[pathlib.Path]) -> _Tree:
+        """The tree of a folder, and files and every folder below it."""
         paths = [path.relative_to(folder) for path in files]
         thumbnails = tuple(path for path in paths if _is_thumbnail(path))
         kept = [path for path in paths if not _is_thumbnail(path)]
         candidates = tuple(path for path in kept if not is_note(path))
         pictures = tuple(path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES)
-        folders = tuple(path.relative_to(folder) for path in walk(folder).folders)
-        folders = tuple(path for path in folders if not _is_thumbnail(path / "x"))
+        inner = [path.relative_to(folder) for path in folders]
+        inner = tuple(path for path in inner if not _is_thumbnail(path / "x"))
         return cls(
             folder=folder,
             candidates=candidates,
             pictures=pictures,
             thumbnails=thumbnails,
             beside=tuple(path for path in kept if is_note(path)),
-            folders=folders,
+            folders=inner,
             outer=frozenset(_outer_folders(pictures or candidates)),
-            holding=frozenset(above for path in folders if known_class(path.name) for above in path.parents),
+            holding=frozenset(above for path in inner if known_class(path.name) for above in path.parents),
         )
 
     def class_folder(self, inside: pathlib.PurePath) -> pathlib.PurePath | None:
@@ -361,13 +361,13 @@ def _read_picture(path: pathlib.Path, name: str, label: int | None = None, side:
     return RawSlice(picture.pixels, label, id=name, where=str(path), side=side, remarks=picture.remarks)
 
 
-def find_unlabelled(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> Source | None:
+def find_unlabelled(folder: pathlib.Path, found: Walk) -> Source | None:
     """Every image of a tree, without labels; None if there is none. Ids are as in `find_classes`.
 
     Raises:
       InputError: a folder or a file looks like masks.
     """
-    tree = _Tree.of(folder, files)
+    tree = _Tree.of(folder, found.files, found.folders)
     if not tree.pictures:
         return None
     tree.check_masks()

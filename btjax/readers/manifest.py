@@ -19,7 +19,7 @@ from btjax.readers.images import IMAGE_SUFFIXES, read_image, read_mask
 from btjax.readers.orientation import PLANES
 from btjax.readers.pseudonyms import NO_PATIENT, NO_PATIENT_NUMBER
 from btjax.readers.raw import OPTIONAL_FIELDS, RawSlice, Source
-from btjax.readers.walk import listed
+from btjax.readers.walk import Walk, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,10 @@ _COLUMN_NAMES = {name: name for name in ("id", "label", *_COLUMNS.values())}
 _COLUMN_NAMES |= dict.fromkeys(("patient", "patient_id", "patientid", "patient id"), "pid")
 """Names of columns in lower case -> those that btjax knows them by."""
 _CLASS_COLUMN = re.compile(r"class|diagnos|tumou?r|type|categor|patholog|label|target", re.IGNORECASE)
+_NAME_COLUMN = re.compile(
+    r"(class|label|category|diagnosis|tumou?r)([ _-]?(names?|types?|class))?|classes|pathology", re.IGNORECASE
+)
+"""Columns that hold nothing but names of classes."""
 _SIDE_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 _SIDE_NAMES |= {"validation": "validation", "test": "test", "testing": "test"}
 
@@ -47,7 +51,7 @@ class _Row:
     known: frozenset[str]
 
 
-def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled: bool = True) -> Source | None:
+def find_manifest(folder: pathlib.Path, found: Walk, labelled: bool = True) -> Source | None:
     """images/ with manifest.csv beside it, and masks/ if it is there; None if there is no manifest.csv.
 
     The manifest needs the columns id and label: figshare's numbers 1, 2, 3, which stand for the paper's three classes,
@@ -57,7 +61,7 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
 
     Args:
       folder: the data folder.
-      files: every file below it.
+      found: what stands in it.
       labelled: False reads a manifest without labels too.
 
     Raises:
@@ -65,7 +69,7 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
         mask that a row needs is missing.
     """
     path = folder / MANIFEST
-    if path not in files:
+    if path not in found.files:
         return None
     rows = _read_manifest(path, ("id", "label") if labelled else ("id",))
     labels, classes = _labels(rows, path, labelled)
@@ -74,14 +78,15 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
     known = {field for field, column in _COLUMNS.items() if any(row.get(column) for row in rows)}
     known |= {"mask"} if masks is not None else set()
     known |= {"label"} if None not in labels else set()
+    rows = _with_whole_patients(rows)
     _check_patients(rows, labels, path)
-    found = []
+    entries = []
     for cells, label in zip(rows, labels, strict=True):
         healthy = label is not None and classes[label] == NO_TUMOR
         mask = None if masks is None or (healthy and _nfc(cells["id"]) not in masks) else _file_of(masks, cells, path)
         where = f"{path} (row {cells['id']})"
-        found.append(_Row(cells, label, _file_of(images, cells, path), mask, where, frozenset(known)))
-    used = [file for row in found for file in (row.image, row.mask) if file is not None]
+        entries.append(_Row(cells, label, _file_of(images, cells, path), mask, where, frozenset(known)))
+    used = [file for row in entries for file in (row.image, row.mask) if file is not None]
     unlisted = {file for stems in (images, masks or {}) for same in stems.values() for file in same}.difference(used)
     names = [file.relative_to(folder).as_posix() for file in unlisted]
     fields = ", ".join(OPTIONAL_FIELDS[name] for name in sorted(known - {"label"}))
@@ -92,11 +97,19 @@ def find_manifest(folder: pathlib.Path, files: Sequence[pathlib.Path], labelled:
         description=description,
         files=(path, *used),
         known=frozenset(known),
-        entries=tuple((row.cells["id"], functools.partial(_read_row, row)) for row in found),
+        entries=tuple((row.cells["id"], functools.partial(_read_row, row)) for row in entries),
         classes=classes,
         aside=tuple(unlisted),
         notes=(f"ignored: {listed(f'file(s) that {MANIFEST} does not list', names)}",) if unlisted else (),
     )
+
+
+def _with_whole_patients(rows: Sequence[dict[str, str]]) -> Sequence[dict[str, str]]:
+    """Reads patients 1.0, 2.0 as 1, 2 where all are numbers: so a spreadsheet or pandas writes a column with gaps."""
+    column = _COLUMNS["patient"]
+    if not all(re.fullmatch(r"([0-9]+(\.0+)?)?", row.get(column, "")) for row in rows):
+        return rows
+    return [row | {column: row[column].partition(".")[0]} if column in row else row for row in rows]
 
 
 def _check_patients(rows: Sequence[dict[str, str]], labels: Sequence[int | None], path: pathlib.Path) -> None:
@@ -137,7 +150,29 @@ def _labels(
                 raise InputError(
                     f"{where}: label {row['label']} means {classes[label]}, but its {column} says {row[column]}"
                 )
+    _check_own_names(rows, labels, classes, path)
     return labels, classes
+
+
+def _check_own_names(
+    rows: Sequence[dict[str, str]], labels: Sequence[int], classes: tuple[str, ...], path: pathlib.Path
+) -> None:
+    """Refuses a column of class names of the user's own that does not go with the labels.
+
+    Either it calls a slice of one label by another's name, or the labels are figshare's numbers and the names are not
+    those of its classes.
+    """
+    for column in filter(_NAME_COLUMN.fullmatch, rows[0].keys() - {"id", "label"}):
+        told = [row[column].casefold().replace(" ", "_") for row in rows]
+        own = all(told) and not any(map(known_class, told)) and not any(name.isdecimal() for name in told)
+        numbers = own and len(set(zip(told, labels, strict=True))) == len(set(told)) == len(set(labels))
+        for row, name, label in zip(rows, told, labels, strict=True):
+            swapped = name in classes and name != classes[label]
+            if swapped or (numbers and row["label"].isdecimal()):
+                raise InputError(
+                    f"{path} (row {row['id']}): label {row['label']} means {classes[label]}, but its {column} says "
+                    f"{row[column]}; expected the classes' names as labels"
+                )
 
 
 def _read_manifest(path: pathlib.Path, needed: Sequence[str]) -> list[dict[str, str]]:

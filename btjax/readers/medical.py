@@ -27,6 +27,8 @@ from btjax.readers.raw import RawSlice, Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from btjax.readers.walk import Walk
+
 _SECRET = "secret of the patients' pseudonyms"
 """A word whose pseudonym tells one secret from another without giving it away."""
 
@@ -56,9 +58,9 @@ class MedicalOptions:
 
 
 def find_medical(
-    folder: pathlib.Path, files: Sequence[pathlib.Path], labelled: bool = True, options: MedicalOptions | None = None
+    folder: pathlib.Path, walked: Walk, labelled: bool = True, options: MedicalOptions | None = None
 ) -> Source | None:
-    """DICOM files, or NIfTI volumes; None if there are neither among `files`.
+    """DICOM files, or NIfTI volumes; None if there are neither.
 
     Labels are those of class folders (`btjax.readers.folders`). Folders that are called after none of the known classes
     count as classes only if no patient is in two of them and one of them holds two patients: else they are folders
@@ -66,7 +68,7 @@ def find_medical(
 
     Args:
       folder: the data folder.
-      files: every file below it.
+      walked: what stands in it.
       labelled: False reads no labels, and needs none.
       options: how the files are read.
 
@@ -75,6 +77,7 @@ def find_medical(
         damaged.
     """
     options = options or MedicalOptions()
+    files = walked.files
     volumes = [path for path in files if is_nifti(path)]
     frames = [path for path in files if not is_nifti(path) and is_dicom(path)]
     if not volumes and not frames:
@@ -92,7 +95,7 @@ def find_medical(
         told = "; ".join(found.notes)
         raise InputError(f"{folder}: found no slice of a head ({told}), expected at least one")
     shown = functools.partial(_shown, found.names, salt) if found.names else str
-    labelling = _labelling(folder, files, found, shown) if labelled else None
+    labelling = _labelling(folder, walked, found, shown) if labelled else None
     source = _source(folder, found, labelling, [*volumes, *frames])
     return dataclasses.replace(source, key=pseudonym(_SECRET, salt), shown=shown)
 
@@ -130,12 +133,10 @@ def _source(folder: pathlib.Path, found: Found, labelling: Labelling | None, pat
     )
 
 
-def _labelling(
-    folder: pathlib.Path, files: Sequence[pathlib.Path], found: Found, shown: Callable[[str], str]
-) -> Labelling:
+def _labelling(folder: pathlib.Path, walked: Walk, found: Found, shown: Callable[[str], str]) -> Labelling:
     """What the folders of files say of them, where it can be trusted."""
     paths = list(dict.fromkeys(path for part in found.parts for path in part.paths))
-    labelling = label_files(folder, files, paths)
+    labelling = label_files(folder, walked, paths)
     if labelling is None:
         expected = f"{found.form} in folders {ACCEPTED_CLASSES}, or reading without labels"
         raise InputError(f"{folder}: labels are missing, expected {expected}")

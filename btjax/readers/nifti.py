@@ -20,6 +20,7 @@ import numpy as np
 
 from btjax.base.errors import InputError, foreign
 from btjax.base.files import CACHE_EXPECTED, cache_folder, make_cache, write_json
+from btjax.readers.mask_names import MASK_WORDS
 from btjax.readers.orientation import AXES, RESAMPLED, are_square, check_spacing, square_pixels
 from btjax.readers.parts import Found, Part, recent
 from btjax.readers.pseudonyms import pseudonym
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".nii", ".nii.gz")
 
-_MASK = re.compile(r"(.+)[ _.-](segs?|segmentations?|masks?|labels?|rois?)", re.IGNORECASE)
+_MASK = re.compile(rf"(.+)[ _.-]({MASK_WORDS})", re.IGNORECASE)
 _BRAIN_MASK = re.compile(r"(.*[ _.-])?(brain|bet|head)[ _.-]?masks?", re.IGNORECASE)
-_MASK_FOLDER = re.compile(r"(segs?|segmentations?|masks?|labels?)(tr|ts)?|derivatives", re.IGNORECASE)
+_MASK_FOLDER = re.compile(rf"({MASK_WORDS})(tr|ts)?|derivatives", re.IGNORECASE)
 _SEQUENCE = re.compile(
     r"(.+?)([ _.-](t1|t1w|t1c|t1n|t1ce|t1gd|t1km|t2|t2w|t2f|flair|pd|pdw|dwi|adc|swi|000[0-9]))+", re.IGNORECASE
 )

@@ -16,6 +16,11 @@ SIDES = ("train", "validation", "test")
 """The sides of a split."""
 
 
+def digests_of(images: np.ndarray) -> np.ndarray:
+    """Strings [N] of 32 hexadecimal digits, equal where two of `images`, uint8 [N, S, S], have the same pixels."""
+    return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images], str)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Slices:
     """MRI slices with what is known of each: arrays of equal length N, in the order of the slices' ids.
@@ -112,15 +117,22 @@ class Slices:
     @functools.cached_property
     def digests(self) -> np.ndarray:
         """Strings [N] of 32 hexadecimal digits, equal where two slices have the same pixels."""
-        return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in self.images], str)
+        return digests_of(self.images)
 
     @property
     def families(self) -> np.ndarray | None:
-        """Strings [N], patient ids without their letter suffix (MR040240B -> MR040240), or None.
+        """Strings [N], see `families_of`, or None."""
+        return None if self.patients is None else families_of(self.patients)
 
-        In the published data 18 groups of ids differ in such a letter alone; near-duplicate slices within them
-        suggest repeat examinations of one person.
-        """
-        if self.patients is None:
-            return None
-        return np.array([re.sub(r"(?<=\d)[A-Z]$", "", patient) for patient in self.patients])
+
+def families_of(patients: np.ndarray) -> np.ndarray:
+    """Patient ids without their letter suffix, strings [N].
+
+    In the published data 18 groups of ids differ in such a letter alone; near-duplicate slices within them suggest
+    repeat examinations of one person.
+
+    Example:
+      >>> families_of(np.array(["MR040240B", "MR040240", "100360"])).tolist()
+      ['MR040240', 'MR040240', '100360']
+    """
+    return np.array([re.sub(r"(?<=\d)[A-Z]$", "", patient) for patient in patients])

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from btjax.evaluation.published import CLASSES as PAPER_CLASSES
+from btjax.reports.deviations import deviation_section
 from btjax.reports.numbers import amount, capitalised, duration, interval, percent
 from btjax.reports.page import Headline, Note, Picture, Section, Table, flattened, render
 from btjax.reports.scores import class_section, interval_notes, scores_table
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from btjax.readers.slices import Slices
     from btjax.runs.folder import RunFolder
     from btjax.runs.report import ClassifierReport, SplitInfo
+    from btjax.systems.deviations import Deviation
 
 _CAPTIONS = {
     "curves": "Accuracy and loss by epoch, in the form of the paper's Figure 15.",
@@ -42,7 +44,13 @@ _PROTOCOLS = {
 }
 
 
-def write_classifier_report(folder: RunFolder, report: ClassifierReport, tested: Slices, logits: np.ndarray) -> None:
+def write_classifier_report(
+    folder: RunFolder,
+    report: ClassifierReport,
+    tested: Slices,
+    logits: np.ndarray,
+    differences: Sequence[Deviation] = (),
+) -> None:
     """Writes figures/, report.html and report.json into a run's folder.
 
     The paper's result is shown where the system reproduces one, on real slices of the paper's classes.
@@ -52,6 +60,7 @@ def write_classifier_report(folder: RunFolder, report: ClassifierReport, tested:
       report: the classifier's scores.
       tested: the test slices, with their labels.
       logits: float [N, C] of the test slices.
+      differences: how the run differs from its paper's experiment, shown beside the paper's result.
     """
     from scipy.special import softmax
 
@@ -61,7 +70,8 @@ def write_classifier_report(folder: RunFolder, report: ClassifierReport, tested:
     figures = classifier_figures(report, tested, softmax(logits, axis=1), folder.history(), beside_paper=beside_paper)
     for name, figure in figures.items():
         folder.write_figure(name, figure)
-    folder.write_text("report.html", classifier_page(report, figures, system.published if comparable else None))
+    published, differences = (system.published, differences) if comparable else (None, ())
+    folder.write_text("report.html", classifier_page(report, figures, published, differences))
     write_report(folder.path / REPORT, report)
 
 
@@ -110,7 +120,10 @@ def classifier_figures(
 
 
 def classifier_page(
-    report: ClassifierReport, figures: Mapping[str, Figure], published: PublishedResult | None = None
+    report: ClassifierReport,
+    figures: Mapping[str, Figure],
+    published: PublishedResult | None = None,
+    differences: Sequence[Deviation] = (),
 ) -> str:
     """Renders report.html, a page that needs no other file and no network.
 
@@ -118,6 +131,7 @@ def classifier_page(
       report: the classifier's scores.
       figures: of `classifier_figures`; any other is shown under its own name.
       published: the paper's result to compare with, or None.
+      differences: how the run differs from the paper's experiment.
     """
     sections = [
         Section(
@@ -126,6 +140,7 @@ def classifier_page(
             remarks=_remarks(report, published),
         ),
         class_section(report.test, published),
+        deviation_section(differences),
         *_figure_sections(report, figures),
         Section("Run", pairs=_facts(report)),
         Section("Configuration", pairs=flattened(report.config)),
@@ -209,7 +224,8 @@ def _notes(report: ClassifierReport) -> list[Note]:
 
 def _comparison(report: ClassifierReport, published: PublishedResult | None) -> Table:
     """One row for each set of scores: test by slice and by patient, validation, baselines, the paper."""
-    scored = {"Test": report.test, "Validation": report.validation, "Validation and test": report.held_out}
+    sides = {"Test": report.test, "Validation": report.validation, "Validation and test": report.held_out}
+    scored = {name: scores for name, scores in sides.items() if scores is not None}
     return scores_table(scored, report.baselines, published)
 
 

@@ -58,6 +58,7 @@ class Table:
       rows: cells as text, numbers or `Cell`; the first names the row.
       groups: names above the columns, each with the number of columns under it.
       strong: numbers of the rows that are emphasised.
+      sortable: whether a click on a column's name sorts the rows by it.
     """
 
     title: str
@@ -65,6 +66,7 @@ class Table:
     rows: Sequence[Sequence[Any]]
     groups: Sequence[tuple[str, int]] = ()
     strong: Sequence[int] = ()
+    sortable: bool = False
 
     @property
     def cells(self) -> list[list[Cell]]:
@@ -185,7 +187,9 @@ def render(
     Returns:
       The page's HTML.
     """
-    content = {"sections": [one for one in sections if not one.empty], "headline": headline, "notes": notes}
+    shown = [one for one in sections if not one.empty]
+    sortable = any(table.sortable for section in shown for table in section.tables)
+    content = {"sections": shown, "sortable": sortable, "headline": headline, "notes": notes}
     return _environment().get_template("page.html").render(title=title, purpose=PURPOSE, lead=lead, **content)
 
 
@@ -202,8 +206,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # The style sheet is our own file; nothing else on a page is trusted.
-    environment.globals["style"] = markupsafe.Markup(files.joinpath("style.css").read_text("utf-8"))
+    # The style sheet and the script are our own files; nothing else on a page is trusted.
+    for name, file in (("style", "style.css"), ("sort", "sort.js")):
+        environment.globals[name] = markupsafe.Markup(files.joinpath(file).read_text("utf-8"))
     return environment
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,10 +29,12 @@ class Predictions:
     Attributes:
       ids: str [N], the slices' ids.
       labels: int32 [N], index into `classes`.
-      sides: str [N], of `SIDES`.
+      sides: str [N], of `SIDES`, or "unused" of a slice that is on none.
       logits: float32 [N, C], of the checkpoint that validation chose.
       classes: C class names.
       patients: str [N], or None where the data set does not know them.
+      flipped: float32 [N, C], the logits of the slices mirrored left to right, NaN for training rows; None where the
+        model was not trained on mirrored slices.
     """
 
     ids: np.ndarray
@@ -41,10 +43,11 @@ class Predictions:
     logits: np.ndarray
     classes: tuple[str, ...]
     patients: np.ndarray | None = None
+    flipped: np.ndarray | None = None
 
     def __post_init__(self):
         rows = len(self.ids)
-        for name in ("labels", "sides", "logits", "patients"):
+        for name in ("labels", "sides", "logits", "patients", "flipped"):
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise ValueError(f"Predictions.{name} has {len(array)} rows, ids has {rows}")
@@ -52,11 +55,11 @@ class Predictions:
             raise ValueError(f"Predictions.logits is {self.logits.shape}, expected {(rows, len(self.classes))}")
 
     @staticmethod
-    def of(slices: Slices, split: Split, logits: np.ndarray) -> Predictions:
-        """The predictions of a data set's rows, logits float [N, C] in its order."""
+    def of(slices: Slices, split: Split, logits: np.ndarray, flipped: np.ndarray | None = None) -> Predictions:
+        """The predictions of a data set's rows, logits and flipped float [N, C] in its order."""
         if slices.labels is None:
             raise ValueError("predictions of a run are kept with their labels; these slices have none")
-        sides = np.empty(len(slices), f"<U{max(map(len, SIDES))}")
+        sides = np.full(len(slices), "unused", f"<U{max(map(len, SIDES))}")
         for side, rows in split.sides().items():
             sides[rows] = side
         return Predictions(
@@ -66,6 +69,7 @@ class Predictions:
             logits=logits.astype(np.float32),
             classes=slices.classes,
             patients=slices.patients,
+            flipped=None if flipped is None else flipped.astype(np.float32),
         )
 
     def __len__(self) -> int:
@@ -80,10 +84,9 @@ class Predictions:
         if name not in SIDES:
             raise ValueError(f"side {name!r}, expected one of {', '.join(SIDES)}")
         rows = self.sides == name
-        kept = {key: getattr(self, key)[rows] for key in ("ids", "labels", "sides", "logits")}
-        return Predictions(
-            **kept, classes=self.classes, patients=None if self.patients is None else self.patients[rows]
-        )
+        arrays = {key: getattr(self, key) for key in ("ids", "labels", "sides", "logits", "patients", "flipped")}
+        kept: dict[str, Any] = {key: None if array is None else array[rows] for key, array in arrays.items()}
+        return Predictions(**kept, classes=self.classes)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -108,6 +111,8 @@ class Predictions:
         }
         if self.patients is not None:
             arrays["patient"] = self.patients.astype(str)
+        if self.flipped is not None:
+            arrays["flipped"] = self.flipped
 
         def write(beside: pathlib.Path) -> None:
             with open(beside, "wb") as file:
@@ -136,6 +141,7 @@ class Predictions:
                     logits=held["logits"],
                     classes=tuple(str(name) for name in held["classes"]),
                     patients=held.get("patient"),
+                    flipped=held.get("flipped"),
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split())

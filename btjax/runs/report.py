@@ -133,14 +133,14 @@ class ClassifierReport(RunInfo):
 
     Attributes:
       test: on the test rows, on which nothing was chosen.
-      validation: on the validation rows, which chose the checkpoint.
-      held_out: on both together.
+      validation: on the validation rows, which chose the checkpoint; None where these were trained on as well.
+      held_out: on both together, or None.
       baselines: `class_prior` and `linear_model`, on the test rows.
     """
 
     test: Scores
-    validation: Scores
-    held_out: Scores
+    validation: Scores | None
+    held_out: Scores | None
     baselines: dict[str, Scores]
 
 

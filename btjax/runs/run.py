@@ -142,6 +142,30 @@ class Run:
 
         return predict
 
+    def features(self, images: np.ndarray, stage: str | None = None, batch_size: int = 32) -> np.ndarray:
+        """The output of a stage of the network, in inference mode.
+
+        Args:
+          images: as in `outputs`.
+          stage: one of `model.layers` with a single array as output; by default what the classifier stands on: the
+            stage below the logits, or a classical head's features.
+          batch_size: slices at a time.
+
+        Returns:
+          float32 [N, ...].
+
+        Raises:
+          ValueError: images of another type or shape, or no such stage.
+        """
+        self.check_images(images)
+        model, preprocessing = self.model, self.config.preprocessing
+        below = model.layers[-2] if self.head is None else self.checkpoints.progress("best")["features"]
+        stop = stage or below
+        if stop not in model.layers:
+            raise ValueError(f"stage {stop!r}: expected one of {', '.join(model.layers)}")
+        run = jax.jit(lambda variables, batch: model.apply(variables, preprocessing(batch), stop=stop))
+        return in_batches(functools.partial(run, self.variables), min(batch_size, len(images)), images)
+
     def logits(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
         """A classifier's `outputs`; InputError for an autoencoder."""
         if self.config.task().name != "classification":

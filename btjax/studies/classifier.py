@@ -115,7 +115,7 @@ def classifier_report(info: RunInfo, data: Divided, predictions: Predictions, se
         )
 
     split, images, labels = data.split, data.slices.images, predictions.labels
-    held_out = np.concatenate([split.validation, split.test])
+    held_out = np.concatenate([split.validation, split.test]) if len(split.validation) else None
     classes = len(predictions.classes)
     baselines = {
         "class_prior": class_prior(labels[split.train], len(split.test), classes=classes),
@@ -124,7 +124,7 @@ def classifier_report(info: RunInfo, data: Divided, predictions: Predictions, se
     return ClassifierReport(
         **{name: getattr(info, name) for name in info.__dataclass_fields__},
         test=score(predictions.logits[split.test], split.test),
-        validation=score(predictions.logits[split.validation], split.validation),
-        held_out=score(predictions.logits[held_out], held_out),
+        validation=None if held_out is None else score(predictions.logits[split.validation], split.validation),
+        held_out=None if held_out is None else score(predictions.logits[held_out], held_out),
         baselines={name: score(logits, split.test) for name, logits in baselines.items()},
     )

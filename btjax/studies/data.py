@@ -62,8 +62,7 @@ def load_slices(
     observer = observer or Observer()
     data = load_data(config.data, None if cache_dir is None else str(cache_dir), observer.on_data)
     observer.on_message(f"data: {data.form}: {len(data.slices)} slices at {config.data.image_size} px")
-    for note in data.notes:
-        observer.on_message(f"note: {note}")
+    observer.on_notes(data.notes)
     if needs_links(data.slices, config.data.protocol):
         from btjax.links.links import load_links
 
@@ -79,11 +78,19 @@ def divide(config: Config, data: DataSet, observer: Observer | None = None) -> D
       InputError: a protocol that does not fit the data set.
     """
     options = config.data
-    split = make_split(data.slices, options.protocol, options.fold, options.folds, config.split_seed)
+    split = make_split(
+        data.slices,
+        options.protocol,
+        options.fold,
+        options.folds,
+        config.split_seed,
+        train_slices=options.train_slices,
+        refit=options.refit,
+    )
     notes = split_notes(data.slices, split)
     if observer is not None:
         sides = ", ".join(f"{len(rows)} {side}" for side, rows in split.sides().items())
+        sides += f", {len(split.unused)} unused" if len(split.unused) else ""
         observer.on_message(f"split: {options.protocol}: {sides}")
-        for note in notes:
-            observer.on_message(f"note: {note}")
+        observer.on_notes(notes)
     return Divided(data.slices, split, data.form, data.notes + notes)

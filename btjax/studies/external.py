@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import os
 
     from btjax.base.progress import Observer
-    from btjax.data.dataset import DataSet
     from btjax.runs.run import Run
 
 
@@ -178,12 +177,12 @@ def match_classes(slices: Slices, classes: tuple[str, ...]) -> np.ndarray:
     return labels
 
 
-def external_report(run: Run, own: DataSet | None, other: DataInfo, external: External) -> ExternalReport:
+def external_report(run: Run, own: DataInfo | None, other: DataInfo, external: External) -> ExternalReport:
     """Scores a run on another data set.
 
     Args:
       run: a classifier's.
-      own: the data set that it was trained on, where links were looked for.
+      own: the data set that it was trained on as it was read now, where links were looked for.
       other: what is known of the other data set.
       external: of `open_external`.
     """
@@ -209,7 +208,7 @@ def external_report(run: Run, own: DataSet | None, other: DataInfo, external: Ex
         title=find_system(run.config.system).title,
         classes=run.classes,
         run=str(run.folder),
-        own=former.data if own is None else DataInfo(own.form, former.data.dir, former.data.synthetic, own.notes),
+        own=former.data if own is None else own,
         other=other,
         counts=_counts(external, run.classes),
         checkpoint=former.checkpoint,

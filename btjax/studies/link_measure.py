@@ -98,8 +98,8 @@ def measure(slices: Slices, progress: ProgressCallback | None = None) -> Measure
     return Measured(
         families_measured=len(np.unique(half.families)) if half.families is not None else 0,
         near=near_scores(half, progress),
-        neighbours=neighbour_scores(half, progress),
-        neighbours_of_all=neighbour_scores(slices, progress),
+        neighbours=measure_neighbours(half, progress),
+        neighbours_of_all=measure_neighbours(slices, progress),
     )
 
 
@@ -132,7 +132,7 @@ def near_scores(slices: Slices, progress: ProgressCallback | None = None) -> Nea
     )
 
 
-def neighbour_scores(slices: Slices, progress: ProgressCallback | None = None) -> NeighbourScores:
+def measure_neighbours(slices: Slices, progress: ProgressCallback | None = None) -> NeighbourScores:
     """Links slices whose patients are known, and scores pairs and groups."""
     families, patients, planes = slices.families, slices.patients, slices.planes
     if families is None or patients is None:

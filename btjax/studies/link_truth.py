@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from btjax.links.views import head_box, head_mask, small
+from btjax.links.views import head_box, rough_head, small
 from btjax.readers.raw import resize_image, scale_to_uint8
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _cropped(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _cut_to_head(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    box = head_box(head_mask(small(image))) + rng.uniform(-0.02, 0.02, 4)
+    box = head_box(rough_head(small(image))) + rng.uniform(-0.02, 0.02, 4)
     top, bottom, left, right = (box.clip(0, 1) * len(image)).round().astype(int)
     return image[top:bottom, left:right]
 

@@ -20,7 +20,7 @@ class ScoreRow:
       slices: how many.
       patients: how many, or None where the data set does not know them.
       mean: over the slices.
-      ci95: its interval, resampled by patient; None for fewer than two patients.
+      ci95: its interval, by patient; None for fewer than two patients.
     """
 
     group: str
@@ -43,7 +43,7 @@ class ComparisonRow:
       best_control: its name.
       control_mean: its mean.
       difference: positive where the method is better, whatever the score's direction.
-      difference_ci95: its interval, of the same resampled patients.
+      difference_ci95: its interval, of the same patients.
       beats_best_control: whether that interval lies above 0.
     """
 
@@ -71,7 +71,7 @@ class RandomisationRow:
       layer: the lowest stage that is random, "trained", or "permuted labels".
       spearman, spearman_absolute, ssim: similarity to the trained network's maps, means over the slices.
       average_precision: against the masks, or None without masks.
-      lost: by how much that fell, with lost_ci95, resampled by patient.
+      lost: by how much that fell, with lost_ci95, by patient.
     """
 
     method: str

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from btjax.evaluation.bootstrap import Resampling, resample
+from btjax.evaluation.intervals import Clusters, Scale
 from btjax.saliency.scores import SCORES
 from btjax.studies.saliency_rows import ComparisonRow, ScoreRow
 
@@ -35,18 +35,13 @@ def score_rows(
     values: Values,
     patients: np.ndarray,
     groups: Mapping[str, np.ndarray] | None = None,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> list[ScoreRow]:
     """The mean of each score of each method, over all slices and over each group.
 
     Args:
       values: method -> score -> float64 [N].
-      patients: str [N], whose slices are resampled together.
+      patients: str [N], by which the intervals go.
       groups: what divides the slices, such as {"class": str [N], "plane": str [N], "size": str [N]}.
-      resamples: of the bootstrap.
-      seed: of the resampling.
 
     Raises:
       ValueError: no slices, or arrays of different lengths.
@@ -54,10 +49,10 @@ def score_rows(
     _check_lengths(values, patients, groups or {})
     rows = []
     for group, value, chosen in _parts(len(patients), groups or {}):
-        resampled = resample(patients[chosen], resamples=resamples, seed=seed)
+        clusters = Clusters.of(patients[chosen])
         for method, scores in values.items():
             for score, numbers in scores.items():
-                found = resampled.mean(numbers[chosen])
+                found = clusters.mean(numbers[chosen], _scale(numbers[chosen]))
                 rows.append(ScoreRow(group, value, method, score, found.rows, found.clusters, found.value, found.ci95))
     return rows
 
@@ -67,9 +62,6 @@ def comparison_rows(
     controls: Values,
     patients: np.ndarray,
     groups: Mapping[str, np.ndarray] | None = None,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> list[ComparisonRow]:
     """Each method less the best control, slice by slice, for each score of `btjax.saliency.scores.SCORES`.
 
@@ -81,8 +73,6 @@ def comparison_rows(
       controls: the same of the controls, on the same slices.
       patients: str [N].
       groups: as in `score_rows`.
-      resamples: of the bootstrap; a resample takes the same patients for the method and the control.
-      seed: of the resampling.
 
     Raises:
       ValueError: no slices or no controls, arrays of different lengths, or a score that is not one of `SCORES`.
@@ -96,21 +86,21 @@ def comparison_rows(
         raise ValueError(f"unknown scores: {', '.join(sorted(unknown))}; expected some of {', '.join(SCORES)}")
     rows = []
     for group, value, chosen in _parts(len(patients), groups or {}):
-        resampled = resample(patients[chosen], resamples=resamples, seed=seed)
+        clusters = Clusters.of(patients[chosen])
         for method, scores in methods.items():
             for score, numbers in scores.items():
                 of_controls = {name: values[score][chosen] for name, values in controls.items()}
                 name = {"group": group, "value": value, "method": method, "score": score}
-                rows.append(_comparison(name, numbers[chosen], of_controls, resampled))
+                rows.append(_comparison(name, numbers[chosen], of_controls, clusters))
     return rows
 
 
 def _comparison(
-    name: dict[str, str], numbers: np.ndarray, controls: dict[str, np.ndarray], resampled: Resampling
+    name: dict[str, str], numbers: np.ndarray, controls: dict[str, np.ndarray], clusters: Clusters
 ) -> ComparisonRow:
     sign = 1 if SCORES[name["score"]].higher_is_better else -1
     best = max(controls, key=lambda control: sign * controls[control].mean())
-    gain, mean = resampled.mean(sign * (numbers - controls[best])), resampled.mean(numbers)
+    gain, mean = clusters.mean(sign * (numbers - controls[best])), clusters.mean(numbers, _scale(numbers))
     return ComparisonRow(
         **name,
         slices=gain.rows,
@@ -123,6 +113,11 @@ def _comparison(
         difference_ci95=gain.ci95,
         beats_best_control=gain.ci95 is not None and gain.ci95[0] > 0,
     )
+
+
+def _scale(numbers: np.ndarray) -> Scale:
+    """Scores of hits and misses are shares, whose interval has a width even where every slice is a hit."""
+    return "share" if np.isin(numbers, (0, 1)).all() else "real"
 
 
 def _parts(rows: int, groups: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:

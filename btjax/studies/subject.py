@@ -105,7 +105,7 @@ class Subject:
 
     @property
     def clusters(self) -> np.ndarray:
-        """Str [N]: what is resampled together, patients, or slices where the data set does not know them."""
+        """Str [N]: what the intervals go by, patients, or slices where the data set does not know them."""
         return self.tested.ids if self.tested.patients is None else self.tested.patients
 
     def drawn(self, count: int, seed: int) -> np.ndarray:

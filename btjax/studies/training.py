@@ -187,16 +187,25 @@ def predictor(job: Job) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def predictions_of(job: Job) -> Predictions:
-    """A classifier's logits of every row of its data set, from its best checkpoint."""
+    """A classifier's logits of every row of its data set, from its best checkpoint.
+
+    Held-out slices are predicted mirrored as well where the network was trained on such.
+    """
     run, slices = Run(job.folder.path), job.data.slices
+    flipped = None
     features = job.prepared.examples.images[: len(slices)]
     if run.head is not None and job.prepared.features is not None:
         logits = run.head.logits(features)
     elif run.head is not None:
         logits = run.logits(slices.images)
     else:
-        logits = predictor(job)(features)
-    return Predictions.of(slices, job.data.split, logits)
+        predict = predictor(job)
+        logits = predict(features)
+        if job.config.augmentation.flip and job.prepared.features is None:
+            held_out = np.concatenate([job.data.split.validation, job.data.split.test])
+            flipped = np.full_like(logits, np.nan)
+            flipped[held_out] = predict(np.ascontiguousarray(slices.images[held_out, :, ::-1]))
+    return Predictions.of(slices, job.data.split, logits, flipped)
 
 
 def training_of(job: Job) -> tuple[CheckpointInfo, TrainingInfo]:
@@ -220,6 +229,8 @@ def _fit_head(job: Job, resume: bool) -> None:
     name = prepared.head
     if resume:
         raise InputError(f"--head={name}: is fitted in one go, there is nothing to resume")
+    if not len(job.data.split.validation):
+        raise InputError(f"--head={name}: its setting is chosen on validation slices, found none; leave out --refit")
     folder.start(config, job.data.split, job.data.slices.fingerprint)
     began, examples = time.perf_counter(), prepared.examples
     if config.training.permuted_labels:

@@ -2,7 +2,7 @@
 
 from btjax.evaluation.published import RESULTS
 from btjax.models.cnn import CNN
-from btjax.systems.system import System
+from btjax.systems.system import RAFIQ_DATA, Paper, System
 
 SYSTEM = System(
     name="cnn",
@@ -12,4 +12,14 @@ SYSTEM = System(
     published=RESULTS["cnn"],
     claims="30 of 32 test slices (Figure 16), slices divided at random",
     curves=True,
+    paper=Paper(
+        preset="cnn_paper",
+        stated=(
+            *("data.image_size", "preprocessing.colour", "model.dropout", "model.l2"),
+            *("training.optimizer", "training.epochs"),
+        ),
+        inferred=("data.protocol", "model.widths", "model.pools", "model.dense"),
+        data=RAFIQ_DATA,
+        rows="2452 / 420 / 192, the matrix of 32",
+    ),
 )

@@ -25,16 +25,26 @@ def preset(name: str) -> Config:
       >>> preset("cnn_cpu").training.epochs
       24
     """
+    path = preset_path(name)
+    texts = _read_flags(path)
+    if "system" not in texts:
+        raise InputError(f"{path}: names no --system, so it is no preset to train")
+    return _config(texts.pop("system"), texts, path)
+
+
+def preset_path(name: str) -> pathlib.Path:
+    """The flags file of a preset: that of its name among the experiments', or the one at that path.
+
+    Raises:
+      InputError: there is none.
+    """
     path = expanded(name)
     if path.suffix != ".flags":
         path = pathlib.Path(str(resources.files("experiments").joinpath("flags", f"{name}.flags")))
     if not path.is_file():
         known = ", ".join(preset_names())
         raise InputError(f"preset {name!r}: not found, expected one of {known}, or the path of a .flags file")
-    texts = _read_flags(path)
-    if "system" not in texts:
-        raise InputError(f"{path}: names no --system, so it is no preset to train")
-    return _config(texts.pop("system"), texts, path)
+    return path
 
 
 def preset_names() -> tuple[str, ...]:
@@ -43,9 +53,14 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.flags") if "system" in _read_flags(path)))
 
 
-def _read_flags(path: pathlib.Path) -> dict[str, str]:
-    """Name -> text of every line `--name=value`; `--name` and `--noname` of switches are told by the option."""
-    texts = {}
+def _read_flags(path: pathlib.Path, including: tuple[pathlib.Path, ...] = ()) -> dict[str, str]:
+    """Name -> text of every line `--name=value`; `--name` and `--noname` of switches are told by the option.
+
+    As for the commands, a line `--flagfile=PATH` stands for the lines of that file, over which a file's own lines win.
+    """
+    if path in including:
+        raise InputError(f"{including[-1]}: --flagfile={path} names itself")
+    texts, named = {}, {}
     with foreign(str(path), "a text file with flags, one a line"):
         lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
@@ -55,8 +70,11 @@ def _read_flags(path: pathlib.Path) -> dict[str, str]:
         if not line.startswith("--"):
             raise InputError(f"{path}: line {number} is {line!r}, expected --name=value")
         name, separator, text = line[2:].partition("=")
-        texts[name] = text if separator else "true"
-    return texts
+        if name == "flagfile":
+            named |= _read_flags(expanded(text), (*including, path))
+        else:
+            texts[name] = text if separator else "true"
+    return named | texts
 
 
 def _config(system: str, texts: dict[str, str], path: pathlib.Path) -> Config:

@@ -72,6 +72,31 @@ def _as_given(config: Config) -> Config:
 
 
 @dataclasses.dataclass(frozen=True)
+class Paper:
+    """What a paper says of how its system was made: what a run's own options are compared with.
+
+    Attributes:
+      preset: of `btjax.systems.presets`, the system as far as the paper describes it.
+      adapt: from that preset's config to the system's, where the preset trains several systems.
+      stated: options that the text states or a figure shows, such as "training.epochs".
+      inferred: options that follow from what is stated, with some doubt. Of all others the paper says nothing.
+      data: where its slices came from, in words.
+      rows: its slices for training, validation and test.
+    """
+
+    preset: str
+    adapt: Adapt = _as_given
+    stated: tuple[str, ...] = ()
+    inferred: tuple[str, ...] = ()
+    data: str = ""
+    rows: str = ""
+
+
+RAFIQ_DATA = "PNG files of a Kaggle copy, 512 px, in viridis colours"
+"""Where Rafiq, Patwary and Weiss took their slices from: its background is viridis's lowest colour."""
+
+
+@dataclasses.dataclass(frozen=True)
 class System:
     """A published system: what it is, how it is built and trained, and what its paper claims.
 
@@ -87,6 +112,7 @@ class System:
       published: the result that the paper prints, to stand beside ours, or None.
       claims: what the paper says it reaches, in words with its protocol.
       curves: whether the paper's training curves (Figure 15) are this system's.
+      paper: what the paper says of how it was made, or None.
     """
 
     name: str
@@ -100,6 +126,7 @@ class System:
     published: PublishedResult | None = None
     claims: str = ""
     curves: bool = False
+    paper: Paper | None = None
 
 
 _REGISTERED: dict[str, System] = {}

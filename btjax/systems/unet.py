@@ -9,7 +9,7 @@ from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.data.preprocess import Augmentation
 from btjax.models.unet import UNet
-from btjax.systems.system import System
+from btjax.systems.system import RAFIQ_DATA, Paper, System
 from btjax.training.tasks import Reconstruction
 
 if TYPE_CHECKING:
@@ -64,4 +64,12 @@ SYSTEM = System(
     extra=StageConfig,
     adapt=autoencoder_config,
     claims="a mean absolute error of .02 after 30 epochs (Figure 7)",
+    paper=Paper(
+        preset="unet_paper",
+        adapt=autoencoder_config,
+        stated=("data.image_size", "preprocessing.colour", "model.width", "training.epochs"),
+        inferred=("data.protocol", "training.batch_size"),
+        data=RAFIQ_DATA,
+        rows="2452 / 420 / 192",
+    ),
 )

@@ -104,6 +104,9 @@ def _check_task(task: Task, config: TrainingConfig, examples: Examples) -> None:
     if config.select != "last_epoch" and chosen not in task.metrics:
         known = ", ".join(f"validation_{name}" for name in task.metrics)
         raise InputError(f"--select={config.select}: a {task.name} has no {chosen}, expected one of {known}")
+    if not len(examples.validation) and (config.select != "last_epoch" or config.schedule == "plateau"):
+        found = f"--select={config.select}" if config.select != "last_epoch" else "--schedule=plateau"
+        raise InputError(f"{found}: there are no validation slices to choose on, expected --select=last_epoch alone")
     if config.class_weights != "none" and not task.needs_labels:
         raise InputError(f"--class_weights={config.class_weights}: a {task.name} has no classes, expected none")
     rows = np.concatenate([examples.train.ravel(), examples.validation])
@@ -151,7 +154,7 @@ class Examples:
       images: uint8 [N, S, S], or float32 [M, ...] features of slices; put on the device once.
       labels: int32 [N or M]; `UNKNOWN` where there are none.
       train: int32 [copies, n], the rows to train on; epoch e takes those of copy e modulo copies.
-      validation: int32 [m].
+      validation: int32 [m], none where nothing is chosen on them.
       image_size: S.
     """
 
@@ -217,7 +220,8 @@ class Trainer:
         self.train_rows = [put(rows) for rows in examples.train]
         balanced = config.class_weights == "balanced"
         self.class_weights = put(balanced_weights(examples.labels[examples.train])) if balanced else None
-        self.validation = put(compiled.batch_table(examples.validation, config.batch_size))
+        rows = examples.validation
+        self.validation = put(compiled.batch_table(rows, config.batch_size)) if len(rows) else None
         self.schedule = make_schedule(config, self.steps_per_epoch)
         optimizer = make_optimizer(config, self.steps_per_epoch)
         fresh = partial(task.initialise, image_size=examples.image_size), optimizer
@@ -325,10 +329,12 @@ class Trainer:
         )
 
     def _finish_epoch(self) -> None:
+        if self.validation is None:
+            return self.complete_epoch({})
         began = time.perf_counter()
         sums = jax.device_get(self.evaluate(self.state.variables, self.dataset, *self.validation))
         self.progress.seconds += time.perf_counter() - began
-        self.complete_epoch(compiled.means(sums))
+        return self.complete_epoch(compiled.means(sums))
 
     def complete_epoch(self, validation: dict[str, float]) -> None:
         """Records the epoch, chooses the best checkpoint and saves.
@@ -336,14 +342,14 @@ class Trainer:
         The checkpoint to resume from is written last, so that where it is there the others are too.
 
         Args:
-          validation: the means over the validation rows.
+          validation: the means over the validation rows; empty where there are none.
 
         Raises:
           NotFinite: the validation loss or a parameter is not finite.
           InputError: a checkpoint cannot be written.
         """
         progress, train = self.progress, compiled.means(jax.device_get(self.sums))
-        if not np.isfinite(validation["loss"]):
+        if not np.isfinite(validation.get("loss", 0)):
             self._raise_not_finite(f"the validation loss after step {int(self.state.step)}")
         progress.epoch, progress.steps, self.sums = progress.epoch + 1, 0, self._zero_sums()
         step = int(self.state.step)

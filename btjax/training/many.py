@@ -85,7 +85,8 @@ class ManyTrainer:
             )
         lengths = sorted({run.steps_per_epoch for run in self.runs})
         self._which = _int32([lengths.index(run.steps_per_epoch) for run in self.runs])
-        self._validation = _stack_batches([run.validation for run in self.runs])
+        tables = [run.validation for run in self.runs if run.validation is not None]
+        self._validation = _stack_batches(tables) if len(tables) == len(self.runs) else None
         task = self.runs[0].task
         evaluate = compiled.make_evaluate(task)
 
@@ -167,7 +168,9 @@ class ManyTrainer:
         self._take_apart(carry)
 
     def _validate(self, active: list[int]) -> list[dict[str, float]]:
-        """The active runs' means over their validation rows."""
+        """The active runs' means over their validation rows; empty where they have none."""
+        if self._validation is None:
+            return [{} for _ in active]
         began = time.perf_counter()
         variables = _stack([run.state.variables for run in self.runs])
         sums = _rows(jax.device_get(self.evaluate(self.dataset, variables, self._validation)), len(self.runs))

@@ -84,7 +84,7 @@ def _run_row(run: dict[str, Any]) -> list[Any]:
         number_cell(test, "log_loss") if "log_loss" in test else _UNKNOWN,
         with_interval(test, "expected_calibration_error") if "expected_calibration_error" in test else _UNKNOWN,
         *(percent(run["baselines"][name]["accuracy"]) for name in ("linear_model", "class_prior")),
-        percent(run["validation"]["accuracy"]),
+        "" if run["validation"] is None else percent(run["validation"]["accuracy"]),
         duration(run["training"]["seconds"]),
     ]
 
@@ -101,7 +101,7 @@ def _fold_row(protocol: str, runs: list[dict[str, Any]]) -> list[Any]:
 
     accuracies = [run["test"]["accuracy"] for run in runs]
     of_patients = [(run["test"]["by_patient"] or {}).get("accuracy") for run in runs]
-    by_patient = pooled(of_patients, patients)
+    by_patient, validation = pooled(of_patients, patients), [run["validation"] for run in runs]
     return [
         f"{protocol}, {len(runs)} folds",
         runs[0]["config"]["seed"],
@@ -116,7 +116,9 @@ def _fold_row(protocol: str, runs: list[dict[str, Any]]) -> list[Any]:
             pooled([run["baselines"][name]["accuracy"] for run in runs], slices)
             for name in ("linear_model", "class_prior")
         ),
-        pooled([run["validation"]["accuracy"] for run in runs], [run["validation"]["slices"] for run in runs]),
+        ""
+        if None in validation
+        else pooled([one["accuracy"] for one in validation], [one["slices"] for one in validation]),
         duration(sum(run["training"]["seconds"] for run in runs)),
     ]
 

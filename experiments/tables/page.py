@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from experiments.tables.audits import audits_table, deviations_table, paper_like
 from experiments.tables.bench import speed_table
 from experiments.tables.cells import LEGEND
 from experiments.tables.classifiers import classifier_table
@@ -27,6 +28,16 @@ def _saliency_section(results: Results) -> str:
     return "\n\n".join(["## Saliency", *parts])
 
 
+def _runs_table(result: dict[str, Any]) -> str:
+    runs = result["runs"]
+    return "\n\n".join(filter(None, (classifier_table(runs), deviations_table(paper_like(runs)))))
+
+
+def _unet_tables(result: dict[str, Any]) -> str:
+    parts = (unet_table(result), deviations_table(result), deviations_table(result["classifier"]))
+    return "\n\n".join(filter(None, parts))
+
+
 def _each(title: Callable[[str, dict], str], table: Callable[[dict], str]) -> Callable[[Results], str]:
     """A section for each results file of a kind."""
     return lambda results: "\n\n".join(
@@ -35,10 +46,11 @@ def _each(title: Callable[[str, dict], str], table: Callable[[dict], str]) -> Ca
 
 
 KINDS: dict[str, Callable[[Results], str]] = {
-    "runs": _each(lambda name, _: f"`{name}.flags`", lambda result: classifier_table(result["runs"])),
+    "runs": _each(lambda name, _: f"`{name}.flags`", _runs_table),
     "linked_too": _each(lambda _, result: f"{result['title']} on other data", external_table),
-    "by_epoch": _each(lambda name, _: f"`{name}.flags`", unet_table),
+    "by_epoch": _each(lambda name, _: f"`{name}.flags`", _unet_tables),
     "variants": _each(lambda *_: "U-Nets by dropout", lambda result: variants_table(result["variants"])),
+    "floors": lambda results: f"## Shortcuts\n\n{audits_table(results)}",
     "localisation": _saliency_section,
     "neighbours_of_all": _each(lambda *_: "Slices that belong together", links_table),
     "cases": _each(lambda *_: "Speed", speed_table),

@@ -248,3 +248,27 @@ def test_real_manifest_splits_as_published(real_slices_dir):
     sizes = [len(make_split(slices, "official", fold).test) for fold in range(5)]
     assert sizes == [570, 655, 562, 613, 664]
     assert [len(side) for side in make_split(slices, "slice").sides().values()] == [2452, 420, 192]
+
+
+@pytest.mark.parametrize("protocol", FOLDED)
+def test_refitting_trains_on_the_validation_rows_and_tests_the_same(cohort, protocol):
+    split, refitted = make_split(cohort, protocol, 1), make_split(cohort, protocol, 1, refit=True)
+    assert np.array_equal(refitted.train, np.union1d(split.train, split.validation))
+    assert len(refitted.validation) == 0
+    assert np.array_equal(refitted.test, split.test)
+
+
+@pytest.mark.parametrize("protocol", FOLDED)
+def test_a_smaller_training_side_keeps_the_shares_of_the_classes_and_the_other_sides(cohort, protocol):
+    whole, part = make_split(cohort, protocol, 1), make_split(cohort, protocol, 1, train_slices=150)
+    assert len(part.train) == 150
+    assert np.array_equal(np.union1d(part.train, part.unused), whole.train)
+    assert np.array_equal(part.test, whole.test)
+    assert np.array_equal(part.validation, whole.validation)
+    shares = [np.bincount(cohort.labels[split.train], minlength=3) / len(split.train) for split in (whole, part)]
+    assert np.allclose(*shares, atol=0.02)
+
+
+def test_more_training_slices_than_there_are_are_refused(cohort):
+    with pytest.raises(InputError, match=r"--train_slices=600: the training side has \d+ slices"):
+        make_split(cohort, "patient", train_slices=600)

@@ -4,8 +4,6 @@ import json
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,8 +11,8 @@ from PIL import Image
 
 import btjax
 from btjax.base.errors import InputError
+from tests.experiments.commands import run
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 NETWORK = """
 --image_size=32 --colour=grey --widths=4,8 --pools=2 --dense=8 --batch_size=16 --epochs=2 --scale=standard
 """.split()
@@ -38,11 +36,6 @@ def write_tree(folder: pathlib.Path, names, rows: int = 20, size: int = 40) -> p
 def environment(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     return os.environ | {"BTJAX_CACHE": str(cache)}
-
-
-def run(environment, module, *flags) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"experiments.{module}", *map(str, flags)]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The CNN's experiment as its users run it: as a process, on the phantom data set."""
+"""The CNN's experiment as its users run it, on the phantom data set."""
 
 import json
 import os
@@ -14,8 +14,9 @@ import pytest
 
 import btjax
 from btjax.data.dataset import load_data
+from tests.experiments import commands
+from tests.experiments.commands import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = """
 --data_dir=phantom --phantom_patients=8 --phantom_slices=4 --image_size=32 --protocol=patient --colour=grey
 --widths=4,8 --pools=2 --dense=16 --batch_size=4 --epochs=3 --learning_rate=0.002 --flip --seed=1
@@ -24,7 +25,7 @@ TINY = """
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """Every process of this module shares one cache, so that the network is compiled once."""
+    """Every command of this module shares one cache."""
     cache = tmp_path_factory.mktemp("cache")
     return os.environ | {"BTJAX_CACHE": str(cache)}
 
@@ -34,7 +35,7 @@ def command(*flags) -> list[str]:
 
 
 def run(environment, *flags) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*flags), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    return commands.run(environment, "cnn", *flags)
 
 
 @pytest.fixture(scope="module")
@@ -200,9 +201,9 @@ def test_a_run_that_goes_on_to_more_epochs_has_the_bits_of_one_that_was_asked_fo
 ):
     folder = tmp_path / "run"
     folder.mkdir()
-    with open(folder / "log.txt", "w") as log:
-        flags = [*TINY, f"--workdir={folder}", "--epochs=1"]
-        assert subprocess.run(command(*flags), cwd=ROOT, env=environment, stdout=log, timeout=280).returncode == 0
+    begun = run(environment, *TINY, f"--workdir={folder}", "--epochs=1")
+    assert begun.returncode == 0, begun.stderr
+    (folder / "log.txt").write_text(begun.stdout)
     fewer = run(environment, *TINY, f"--workdir={folder}", "--epochs=2")
     assert fewer.returncode == 2 and "holds a run already; add --resume" in fewer.stderr.splitlines()[-1]
     done = run(environment, *TINY, f"--workdir={folder}", "--resume")
@@ -224,7 +225,7 @@ def test_a_run_that_goes_on_to_more_epochs_has_the_bits_of_one_that_was_asked_fo
     ],
 )
 def test_an_environment_that_does_not_fit_is_one_line(environment, tmp_path, changes, said):
-    done = run(environment | changes, *TINY, "--data_dir=none", f"--workdir={tmp_path / 'run'}")
+    done = commands.start(environment | changes, "cnn", *TINY, "--data_dir=none", f"--workdir={tmp_path / 'run'}")
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert said in last

@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
-import pathlib
-import subprocess
-import sys
+import os
+import shutil
 
 import msgspec
 import numpy as np
@@ -18,9 +17,9 @@ from btjax.data.phantom import make_phantom
 from btjax.readers.slices import Slices
 from btjax.studies.external import ExternalReport, match_classes
 from experiments.results import collect, tables
+from tests.experiments.commands import run
 
 SIZE = 64
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def pictures(count, seed):
@@ -131,6 +130,15 @@ def test_a_folder_that_passes_for_the_runs_own_is_refused(places):
         )
 
 
+def test_the_report_names_the_folder_that_the_runs_own_slices_were_read_from(places, report):
+    assert report.own.dir == str(places / "own")
+    moved = shutil.copytree(places / "own", places / "moved")
+    found = btjax.evaluate_on(
+        places / "run", str(places / "other"), places / "out2", own_dir=str(moved), cache_dir=places / "cache"
+    )
+    assert found.own.dir == str(moved) and found.counts == report.counts
+
+
 def test_classes_are_matched_by_name():
     slices = dataclasses.replace(make_phantom(1, 1, 32), classes=("glioma", "edema", "meningioma"))
     assert match_classes(slices, btjax.CLASSES).tolist() == [[1, -1, 0][label] for label in slices.labels]
@@ -141,14 +149,13 @@ def test_classes_are_matched_by_name():
 
 
 def test_the_command_prints_the_result_and_a_mistake_is_one_line(places):
-    command = [sys.executable, "-m", "experiments.evaluate", f"--checkpoint={places / 'run'}", "--nolinks"]
-    command += [f"--workdir={places / 'command'}", f"--cache_dir={places / 'cache'}"]
-    done = subprocess.run(
-        [*command, f"--data_dir={places / 'other'}"], cwd=ROOT, capture_output=True, text=True, timeout=280, check=True
-    )
+    flags = [f"--checkpoint={places / 'run'}", "--nolinks"]
+    flags += [f"--workdir={places / 'command'}", f"--cache_dir={places / 'cache'}"]
+    done = run(os.environ, "evaluate", *flags, f"--data_dir={places / 'other'}")
+    assert done.returncode == 0, done.stderr
     assert "on 15 slices" in done.stdout
     assert "does not know: 3 no_tumor" in done.stdout
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = run(os.environ, "evaluate", *flags)
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
     assert "--data_dir" in done.stderr

@@ -1,17 +1,10 @@
 """What --help shows: an experiment's own flags by group, with their defaults, and nothing else."""
 
-import pathlib
-import subprocess
-import sys
+import os
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def run(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+from tests.experiments.commands import run, start
 
 
 @pytest.mark.parametrize(
@@ -25,7 +18,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
     ],
 )
 def test_help_lists_the_experiments_own_flags_by_group(command, flags):
-    done = run(f"experiments.{command}", "--help")
+    done = run(os.environ, command, "--help")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == f"python -m experiments.{command}"
@@ -39,23 +32,24 @@ def test_help_lists_the_experiments_own_flags_by_group(command, flags):
 
 
 def test_the_general_command_shows_the_flags_of_the_system_that_is_named():
-    done = run("experiments.train", "--system=vgg16", "--help")
+    done = start(os.environ, "train", "--system=vgg16", "--help")
     assert done.returncode == 0 and "  --weights" in done.stdout.splitlines()
-    done = run("experiments.train", "--flagfile=experiments/flags/cnn_demo.flags", "--help")
+    assert run(os.environ, "train", "--system=vgg16", "--help").stdout == done.stdout
+    done = run(os.environ, "train", "--flagfile=experiments/flags/cnn_demo.flags", "--help")
     assert done.returncode == 0 and "  --widths" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["experiments.train"], "train: --system is missing: expected one of cnn"),
-        (["experiments.train", "--system=resnet"], "train: system 'resnet': expected one of cnn"),
-        (["experiments.cnn", "--flagfile=experiments/flags/vgg16_paper.flags"], "cnn: --system=vgg16: this command"),
-        (["experiments.cnn", "--flagfile=nowhere.flags"], "nowhere.flags"),
+        (["train"], "train: --system is missing: expected one of cnn"),
+        (["train", "--system=resnet"], "train: system 'resnet': expected one of cnn"),
+        (["cnn", "--flagfile=experiments/flags/vgg16_paper.flags"], "cnn: --system=vgg16: this command"),
+        (["cnn", "--flagfile=nowhere.flags"], "nowhere.flags"),
     ],
 )
 def test_a_system_that_is_not_the_commands_is_one_line(arguments, message):
-    done = run(*arguments)
+    done = run(os.environ, *arguments)
     assert done.returncode == 2
     assert message in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -5,21 +5,17 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from btjax.data.phantom import make_phantom
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests.experiments import commands
 
 
 def run(cache, module, *flags) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"experiments.{module}", *map(str, flags)]
-    environment = os.environ | {"BTJAX_CACHE": str(cache)}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    return commands.run(os.environ | {"BTJAX_CACHE": str(cache)}, module, *flags)
 
 
 def save(folder: pathlib.Path, images: dict[str, np.ndarray]) -> None:

@@ -4,8 +4,6 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,8 +11,8 @@ from PIL import Image
 
 from btjax.data.phantom import make_phantom
 from btjax.readers.slices import CLASSES
+from tests.experiments.commands import run
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = "--data_dir=phantom --phantom_patients=8 --phantom_slices=4 --image_size=32 --protocol=patient".split()
 NETWORK = "--colour=grey --widths=4,8 --pools=2 --dense=16 --batch_size=16 --epochs=2 --seed=1".split()
 FEW = ["--samples=2", "--sampled_slices=8", "--costly_slices=6", "--checked_slices=3"]
@@ -24,11 +22,6 @@ FEW = ["--samples=2", "--sampled_slices=8", "--costly_slices=6", "--checked_slic
 def environment(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     return os.environ | {"BTJAX_CACHE": str(cache)}
-
-
-def run(environment, module, *flags) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"experiments.{module}", *map(str, flags)]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from btjax.base.errors import InputError
 from btjax.data.dataset import load_data
 from btjax.systems.config import Config, config_groups
 from experiments import command_line
+from tests.experiments import commands
 from tests.training.test_hosts import free_port, together
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = """
 --data_dir=phantom --phantom_patients=6 --phantom_slices=2 --image_size=32 --protocol=patient --colour=grey --folds=3
 --widths=4,8 --pools=2 --dense=8 --batch_size=4 --epochs=2 --learning_rate=0.002 --flip
@@ -31,8 +31,7 @@ def cnn(tmp_path_factory):
     environment = os.environ | {"BTJAX_CACHE": str(cache)}
 
     def run(*flags) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "experiments.cnn", *TINY, *flags]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+        return commands.run(environment, "cnn", *TINY, *flags)
 
     return run
 

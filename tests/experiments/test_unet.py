@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -14,8 +13,8 @@ from flax import traverse_util
 import btjax
 from btjax.base.keys import random_key
 from btjax.studies.composed import load_composed
+from tests.experiments import commands
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = """
 --data_dir=phantom --phantom_patients=8 --phantom_slices=3 --image_size=32 --protocol=patient --width=4 --epochs=2
 --keep_every=1 --classifier_epochs=4 --batch_size=16 --seed=1 --flip --select=validation_accuracy
@@ -29,8 +28,7 @@ def environment(tmp_path_factory):
 
 
 def run(environment, folder, *flags) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "experiments.unet", *TINY, f"--workdir={folder}", *flags]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    return commands.run(environment, "unet", *TINY, f"--workdir={folder}", *flags)
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +132,9 @@ def test_a_mistake_ends_in_one_line(environment, tmp_path, flags, message):
 def test_parts_of_other_sizes_are_not_composed(environment, finished, tmp_path):
     folder = tmp_path / "unet"
     folder.mkdir()
-    (folder / "classifier").symlink_to(finished / "classifier")
-    assert run(environment, folder, "--stage=autoencoder", "--width=8", "--epochs=1").returncode == 0
-    done = run(environment, folder, "--stage=compose", "--width=8")
+    (folder / "autoencoder").symlink_to(finished / "autoencoder")
+    narrow = run(environment, folder, "--stage=classifier", "--width=2", "--classifier_epochs=1")
+    assert narrow.returncode == 0, narrow.stderr
+    done = run(environment, folder, "--stage=compose")
     assert done.returncode == 2
     assert "classifier: params/" in done.stderr.splitlines()[-1] and "expected" in done.stderr.splitlines()[-1]

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,9 +11,9 @@ import pytest
 import btjax
 from btjax.base.errors import InputError
 from btjax.weights import vgg16
+from tests.experiments import commands
 from tests.weights.files import random_leaves, torchvision_state, write_legacy
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = """
 --flagfile=experiments/flags/vgg16_paper.flags --data_dir=phantom --phantom_patients=8 --phantom_slices=3
 --image_size=32 --protocol=patient --dense=8 --epochs=2 --seed=1
@@ -33,8 +32,7 @@ def weights(tmp_path_factory) -> pathlib.Path:
 
 
 def run(environment, *flags, module="vgg16") -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"experiments.{module}", *map(str, flags)]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    return commands.run(environment, module, *flags)
 
 
 @pytest.fixture(scope="module")

@@ -220,6 +220,22 @@ def test_a_patient_may_be_numbered_zero(tmp_path):
     assert {raw.patient for raw in find_source(folder).read()} == {"0", "1", "2"}
 
 
+def test_names_of_the_users_own_that_contradict_the_labels_are_refused(tmp_path):
+    folder = forms.write_manifest(tmp_path, forms.make_slices(3), columns=("id", "label", "class"))
+    names = ["astrocytoma", "ependymoma", "oligodendroglioma"]
+    assert_refused(relabel(folder, "class", names), "row 1", "label 1 means meningioma, but its class says astrocytoma")
+    relabel(folder, "label", names)
+    assert len(read_all(folder)) == 3
+    assert_refused(relabel(folder, "class", [*names[:2], names[1]]), "row 3", "means oligodendroglioma", "ependymoma")
+    assert len(read_all(relabel(folder, "class", ["WHO 2", "WHO 2", "WHO 3"]))) == 3
+
+
+def test_numbers_of_patients_that_a_spreadsheet_wrote_with_a_point_are_the_same_patients(tmp_path):
+    folder = forms.write_manifest(tmp_path, forms.make_slices(3))
+    assert [raw.patient for raw in read_all(relabel(folder, "pid", ["7", "7.0", "8.00"]))] == ["7", "7", "8"]
+    assert [raw.patient for raw in read_all(relabel(folder, "pid", ["7", "7.0", "8a"]))] == ["7", "7.0", "8a"]
+
+
 def test_a_column_of_another_name_that_names_another_class_is_refused(tmp_path):
     folder = forms.write_manifest(tmp_path, forms.make_slices(3), columns=("id", "label"))
     table = folder / "manifest.csv"

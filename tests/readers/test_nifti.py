@@ -159,7 +159,7 @@ def test_voxels_that_are_not_cubes_give_square_pixels(tmp_path):
     assert "x.nii: found the pixel spacing 50 x 1" in refusal(tmp_path, "coronal")
 
 
-@pytest.mark.parametrize("word", ["seg", "mask", "label", "segmentation"])
+@pytest.mark.parametrize("word", ["seg", "mask", "label", "segmentation", "gt", "contours"])
 def test_a_mask_beside_its_volume_is_its_mask_whatever_its_storage(tmp_path, word):
     voxels = head((6, 7, 5))
     outline = np.zeros(voxels.shape, np.uint8)

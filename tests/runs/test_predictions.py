@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,16 @@ def make(rows=6, patients=True):
         classes=("glioma", "no_tumor"),
         patients=np.array([f"p{row // 2}" for row in range(rows)]) if patients else None,
     )
+
+
+def test_mirrored_predictions_are_kept_with_their_side(tmp_path):
+    first = dataclasses.replace(make(), flipped=np.arange(12, dtype=np.float32).reshape(6, 2))
+    first.save(tmp_path / "predictions.npz")
+    again = Predictions.load(tmp_path / "predictions.npz")
+    np.testing.assert_array_equal(again.flipped, first.flipped)
+    np.testing.assert_array_equal(again.side("test").flipped, first.flipped[[2, 5]])
+    with pytest.raises(ValueError, match="flipped has 5 rows"):
+        dataclasses.replace(make(), flipped=np.zeros((5, 2), np.float32))
 
 
 @pytest.mark.parametrize("patients", [True, False])
@@ -37,15 +49,11 @@ def test_a_side_holds_its_own_rows():
 
 
 def test_probabilities_are_the_softmax_even_of_large_logits():
-    import dataclasses
-
     found = dataclasses.replace(make(), logits=np.array([[1e4, 0.0]] * 6, np.float32))
     np.testing.assert_allclose(found.probabilities, [[1.0, 0.0]] * 6)
 
 
 def test_arrays_that_do_not_belong_together_are_refused():
-    import dataclasses
-
     with pytest.raises(ValueError, match="labels has 5 rows"):
         dataclasses.replace(make(), labels=np.zeros(5, np.int32))
     with pytest.raises(ValueError, match="expected \\(6, 3\\)"):

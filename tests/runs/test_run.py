@@ -150,3 +150,15 @@ def test_a_run_keeps_how_its_slices_were_prepared_and_its_weights(tmp_path):
     ]:
         with pytest.raises(InputError, match=f"holds a run with {name.split('.')[1]}="):
             run.check(config.replace(name, value), True)
+
+
+def test_a_network_trained_on_mirrored_slices_predicts_them_mirrored_too(tmp_path, standard_promotion):
+    config = btjax.preset("cnn_demo").replace("training.epochs", 1).replace("data.phantom_patients", 6)
+    config = config.replace("data.image_size", 32).replace("data.phantom_slices", 2).replace("model.pools", 3)
+    run = btjax.train(config.replace("model.widths", (4, 4, 4)), tmp_path / "run")
+    predictions, images = run.predictions, make_phantom(6, 2, 32).images
+    held_out = predictions.sides != "train"
+    assert np.isnan(predictions.flipped[~held_out]).all()
+    expected = run.logits(np.ascontiguousarray(images[held_out, :, ::-1]))
+    np.testing.assert_allclose(predictions.flipped[held_out], expected, atol=1e-5)
+    assert not np.allclose(expected, predictions.logits[held_out], atol=1e-3)

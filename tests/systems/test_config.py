@@ -139,6 +139,17 @@ def test_a_preset_says_what_is_wrong_with_it(tmp_path):
             preset(str(tmp_path / "x.flags"))
 
 
+def test_a_preset_may_name_another_file_over_whose_lines_its_own_win(tmp_path):
+    inner, outer = tmp_path / "inner.flags", tmp_path / "outer.flags"
+    inner.write_text("--system=cnn\n--epochs=3\n--seed=4\n")
+    outer.write_text(f"--epochs=2\n--flagfile={inner}\n")
+    config = preset(str(outer))
+    assert (config.system, config.training.epochs, config.seed) == ("cnn", 2, 4)
+    inner.write_text(f"--flagfile={outer}\n")
+    with pytest.raises(InputError, match=r"inner\.flags: --flagfile=.*outer\.flags names itself"):
+        preset(str(outer))
+
+
 def test_switches_in_a_preset_are_read_both_ways(tmp_path):
     (tmp_path / "x.flags").write_text("# a comment\n\n--system=cnn\n--flip\n")
     assert preset(str(tmp_path / "x.flags")).augmentation.flip

@@ -305,3 +305,32 @@ def test_eight_devices_give_the_losses_of_one():
     losses = np.array([line.split() for line in done.stdout.splitlines()], float)
     assert losses.shape == (3, 4)
     np.testing.assert_allclose(losses[1:], np.broadcast_to(losses[0], (2, 4)), rtol=1e-4)
+
+
+def without_validation(examples: Examples) -> Examples:
+    return dataclasses.replace(examples, validation=np.empty(0, np.int32))
+
+
+def test_a_run_without_validation_rows_takes_the_same_steps_and_ends_with_its_last_epoch(tmp_path):
+    slices = make_blobs()
+    examples, config = Examples.of(slices, blob_split(slices)), TrainingConfig(epochs=2, select="last_epoch")
+    runs = [
+        Trainer(tiny_task(), config, one, 0, Checkpoints(tmp_path / name))
+        for name, one in (("with", examples), ("without", without_validation(examples)))
+    ]
+    histories = [run.fit().history for run in runs]
+    assert same_bits(runs[0].state.params, runs[1].state.params)
+    assert [row["epoch"] for row in histories[1]] == [1, 2]
+    assert not [name for row in histories[1] for name in row if name.startswith("validation")]
+    assert runs[1].checkpoints.progress("best")["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [({}, "--select=validation_loss"), ({"select": "last_epoch", "schedule": "plateau"}, "plateau")],
+)
+def test_what_needs_validation_rows_is_refused_without_them(options, found):
+    slices = make_blobs()
+    examples = without_validation(Examples.of(slices, blob_split(slices)))
+    with pytest.raises(InputError, match=rf"{found}: there are no validation slices"):
+        Trainer(tiny_task(), TrainingConfig(epochs=1, **options), examples, 0)

@@ -1,0 +1,97 @@
+"""Markdown of audits of shortcuts, and of what differs between runs and their papers' experiments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from btjax.base.errors import InputError
+from btjax.reports.audit import FLOOR_NAMES
+from btjax.reports.numbers import interval, number, number_interval, percent
+from btjax.systems.config import Config
+from btjax.systems.deviations import Deviation, deviations_of
+from btjax.systems.system import system_names
+
+
+def audits_table(audits: dict[str, dict[str, Any]]) -> str:
+    """A table of audits beside their floors, one row each; then what each of them found, in sentences."""
+    floors = [name for name in FLOOR_NAMES if any(_floor(one, name) for one in audits.values())]
+    head = ["audited", "tested rows (runs)", "accuracy (95%)", *(FLOOR_NAMES[name] for name in floors)]
+    lines = [
+        "What else than the tumour could explain an accuracy: models that see no tumour, trained and tested under the "
+        "same splits. `python -m experiments.audit`.\n",
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+    ]
+    for one in audits.values():
+        cells = [one["title"], f"{one['rows']} ({one['runs']})", f"**{_share(one['accuracy'])}**"]
+        cells += [_share(found["accuracy"]) if (found := _floor(one, name)) else "" for name in floors]
+        lines.append(f"| {' | '.join(cells)} |")
+    for one in audits.values():
+        lines += ["", f"{one['title']}:", ""]
+        lines += [f"- {flag['sentence']}" for flag in one["flags"]] or ["- nothing stands out"]
+        lines += [f"- {line}" for line in _alone_lines(one)]
+        lines += [f"- not measured: {part}, since {reason}" for part, reason in one["left_out"].items()]
+    return "\n".join(lines)
+
+
+def _alone_lines(one: dict[str, Any]) -> list[str]:
+    """The balanced accuracy on one source alone, and the probe's areas, where no flag says them."""
+    lines = [
+        f"On {row['source']} ids alone the model's balanced accuracy is {_share(row['model'])}, that of the linear "
+        f"model {_share(row['linear_all'])}, and {_share(row['linear_alone'])} where it learned from these alone."
+        for row in one["alone"]
+    ]
+    flagged = {flag["evidence"].get("within") for flag in one["flags"] if flag["name"] == "probe"}
+    for row in one["probes"]:
+        area = row["features"]
+        if row["within"] != "all" and row["within"] not in flagged and area["value"] is not None:
+            lines.append(
+                f"Within {row['within']} a linear probe of the model's features tells source {row['source']} with an "
+                f"area under the curve of {number(area['value'])} ({number_interval(area['ci95'])})."
+            )
+    return lines
+
+
+def _floor(one: dict[str, Any], name: str) -> dict[str, Any] | None:
+    return next((row for row in one["floors"] if row["name"] == name), None)
+
+
+def _share(measured: dict[str, Any]) -> str:
+    bounds = f" ({interval(measured['ci95'])})" if measured["ci95"] else ""
+    return f"{percent(measured['value'])}{bounds}"
+
+
+def paper_like(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of some runs the first under the paper's protocol, else the first."""
+    return next((run for run in runs if run["protocol"] == "slice"), runs[0])
+
+
+def deviations_table(run: dict[str, Any]) -> str:
+    """What differs between a run and its paper's experiment, from the run's report or summary; "" without a paper."""
+    rows = _deviations(run)
+    differing = [row for row in rows if row.differs]
+    if not rows:
+        return ""
+    lines = [
+        f"From the paper's experiment these runs differ in {len(differing)} of {len(rows)} points (data, slices and "
+        f"protocol as of the `{run['protocol']}` runs):\n",
+        "| | paper | here | the paper's value is |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {row.name} | {row.paper} | {row.here} | {row.basis} |" for row in differing]
+    return "\n".join(lines) if differing else ""
+
+
+def _deviations(run: dict[str, Any]) -> list[Deviation]:
+    config = run.get("config", {})
+    if config.get("system") not in system_names() or run.get("data", {}).get("synthetic", False):
+        return []
+    try:
+        parsed = Config.from_json(config, "a results file")
+    except InputError:  # a file of an earlier version, whose options are not all known
+        return []
+    found = {"data": run["data"]["form"]} if "form" in run.get("data", {}) else {}
+    counts = run.get("counts", {})
+    if {"train", "validation", "test"} <= counts.keys():
+        found["rows"] = " / ".join(str(counts[side]["slices"]) for side in ("train", "validation", "test"))
+    return deviations_of(parsed, found)

@@ -1,0 +1,101 @@
+"""python -m experiments.ladder on synthetic heads, whole, killed and shared."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from btjax.runs.run import Run
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OPTIONS = (
+    "--preset=linear_cpu --data_dir=phantom --phantom_patients=6 --phantom_slices=3 --image_size=32 --epochs=2 "
+    "--folds=2 --protocols=slice,patient --seeds=0"
+).split()
+
+
+def ladder(folder, *options, wait=True, cache=None):
+    command = [sys.executable, "-m", "experiments.ladder", *OPTIONS, f"--workdir={folder}", *options]
+    environment = {**os.environ, "BTJAX_CACHE": str(cache or pathlib.Path(folder).parent / "cache")}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if not wait:
+        return process
+    output = process.communicate(timeout=280)[0]
+    return process.returncode, output
+
+
+def logits(folder) -> dict[str, np.ndarray]:
+    paths = sorted(pathlib.Path(folder, "cells").glob("*/fold_*/seed_*"))
+    return {str(path.relative_to(folder)): Run(path).predictions.logits for path in paths}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ladders") / "whole"
+    status, output = ladder(folder)
+    assert status == 0, output
+    return folder, output
+
+
+def test_a_ladder_runs_every_cell_and_writes_its_page(whole):
+    folder, output = whole
+    assert len(logits(folder)) == 6
+    assert (folder / "ladder.json").exists()
+    for rung in ("slice", "patient", "slice_matched"):
+        assert f"{rung}: " in output
+        assert f">{rung}<" in (folder / "ladder.html").read_text()
+
+
+def children(pid: int) -> list[int]:
+    """The processes of the workers, which spawn made."""
+    text = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True).stdout
+    return [int(line.split()[0]) for line in text.splitlines() if "spawn_main" in line]
+
+
+def test_a_killed_worker_costs_one_cell_and_the_ladder_ends_with_the_same_bits(whole, tmp_path):
+    process = ladder(tmp_path / "killed", "--workers=2", wait=False, cache=whole[0].parent / "cache")
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("killed/cells/*/*/*/checkpoints/*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    victims = children(process.pid)
+    assert len(victims) == 2
+    os.kill(victims[0], signal.SIGKILL)
+    output = process.communicate(timeout=280)[0]
+    assert process.returncode == 0, output
+    assert "a worker ended with status -9; another takes its place" in output
+    expected, found = logits(whole[0]), logits(tmp_path / "killed")
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        assert np.array_equal(values, found[name]), name
+
+
+def test_a_finished_ladder_runs_nothing_again_and_grows_by_a_seed(whole):
+    folder, _ = whole
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/*/seed_0/report.json")}
+    status, output = ladder(folder, "--seeds=0,1", "--protocols=patient")
+    assert status == 0, output
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(logits(folder)) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs=3"], "training.epochs=2, now training.epochs=3"),
+        (["--protocols=official"], "no cvind folds"),
+        (["--fold=1"], "--fold=1: a ladder runs several"),
+        (["--storage=nonsense://host/name"], "--storage=nonsense://host/name: "),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(whole, options, message):
+    status, output = ladder(whole[0], *options)
+    assert status == 2
+    assert message in output.splitlines()[-1]
+    assert "Traceback" not in output
