@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from btjax.base.errors import InputError
     from btjax.base.progress import Observer
     from btjax.commands.audit import audit_runs
+    from btjax.commands.compare import compare_runs
     from btjax.commands.external import evaluate_on
+    from btjax.commands.ladder import run_ladder
     from btjax.commands.train import evaluate, train, train_several
     from btjax.data.builder import load
     from btjax.data.phantom import make_phantom
@@ -45,6 +47,7 @@ __all__ = [
     "Split",
     "System",
     "audit_runs",
+    "compare_runs",
     "evaluate",
     "evaluate_on",
     "explain",
@@ -55,6 +58,7 @@ __all__ = [
     "preset",
     "register",
     "restore",
+    "run_ladder",
     "train",
     "train_several",
 ]
@@ -64,7 +68,9 @@ _PLACES = {
     "base.errors": ["InputError"],
     "base.progress": ["Observer"],
     "commands.audit": ["audit_runs"],
+    "commands.compare": ["compare_runs"],
     "commands.external": ["evaluate_on"],
+    "commands.ladder": ["run_ladder"],
     "commands.train": ["evaluate", "train", "train_several"],
     "data.builder": ["load"],
     "data.phantom": ["make_phantom"],

@@ -20,9 +20,11 @@ import msgspec
 from btjax.base.errors import InputError
 from btjax.base.files import expanded, read_json, write_json, write_whole
 from btjax.commands.audit import AUDIT, read_audit
+from btjax.reports.ladder import LADDER
 from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import REPORT, Run
 from btjax.studies.external import ExternalReport
+from btjax.studies.ladder_report import LadderReport
 from btjax.studies.saliency_rows import SaliencyReport
 from btjax.studies.unet import UNetReport
 from experiments.console import fail_in_one_line
@@ -56,7 +58,10 @@ def summary(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _kept(scores: Scores) -> dict[str, Any]:
-    values = msgspec.to_builtins(scores)
+    return _kept_values(msgspec.to_builtins(scores))
+
+
+def _kept_values(values: dict[str, Any]) -> dict[str, Any]:
     by_patient = values["by_patient"]
     return values | {"by_patient": by_patient and {name: by_patient[name] for name in by_patient if name != "interval"}}
 
@@ -149,6 +154,7 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     if (folders[0] / "unet.json").exists():
         return unet_summary(folders[0]) if len(folders) == 1 else unet_variants(folders)
     read = saliency_summary if (folders[0] / "saliency.json").exists() else None
+    read = ladder_summary if (folders[0] / LADDER).exists() else read
     read = audit_summary if (folders[0] / AUDIT).exists() else read
     read = external_summary if is_external(folders[0]) else read
     if read is not None:
@@ -178,6 +184,18 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
 def audit_summary(folder: pathlib.Path) -> dict[str, Any]:
     """An audit of shortcuts, in four digits."""
     return rounded(msgspec.to_builtins(read_audit(folder)))
+
+
+def ladder_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """A ladder's report in four digits, without the places of files; of its audits what the tables tell."""
+    report = msgspec.to_builtins(read_typed(folder / LADDER, LadderReport))
+    for rung in report["rungs"]:
+        rung["scores"] = _kept_values(rung["scores"])
+        rung["selective"] = {
+            name: value for name, value in rung["selective"].items() if name not in ("coverage", "risk")
+        }
+        rung["audit"] = {name: rung["audit"][name] for name in ("gaps", "alone", "probes", "floors", "flags")}
+    return rounded(report | {"config": without_paths(report["config"])})
 
 
 def all_results() -> dict[str, dict[str, Any]]:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from btjax.evaluation.ensembles import EnsembleGain
     from btjax.studies.ladder_report import LadderReport, Leak, RungScores
 
+LADDER = "ladder.json"
+"""The report's file in a ladder's folder."""
+
 _STRICT = (MATCHED, "slice", "given", "linked", "official", "patient", "family")
 """Protocols by how much they keep together."""
 
@@ -51,7 +54,7 @@ def write_ladder_report(folder: pathlib.Path, report: LadderReport) -> None:
     """Writes ladder.html and ladder.json into a ladder's folder."""
     page = ladder_page(report)
     write_whole(folder / "ladder.html", lambda beside: beside.write_text(page, encoding="utf-8"))
-    write_json(folder / "ladder.json", msgspec.to_builtins(report))
+    write_json(folder / LADDER, msgspec.to_builtins(report))
 
 
 def ladder_lines(report: LadderReport) -> list[str]:

@@ -15,16 +15,13 @@ from btjax.evaluation.classification import Scores, classification_report
 from btjax.evaluation.comparison import Comparison, compare, holm
 from btjax.evaluation.labelled import Labelled
 from btjax.readers.slices import families_of
-from btjax.runs.report import ClassifierReport
+from btjax.runs.report import SCHEMA, ClassifierReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from btjax.runs.predictions import Predictions
     from btjax.runs.run import Run
-
-SCHEMA = 1
-"""The version of compare.json."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +201,7 @@ class CompareReport:
     """What compare.json holds.
 
     Attributes:
-      schema: `SCHEMA`.
+      schema: `btjax.runs.report.SCHEMA`.
       entries: in the order given.
       pairs: every two of them, with Holm's correction over those that could be compared.
     """

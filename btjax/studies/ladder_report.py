@@ -17,7 +17,7 @@ from btjax.evaluation.ensembles import EnsembleGain, ensemble_gain
 from btjax.evaluation.labelled import Labelled
 from btjax.evaluation.metrics import probabilities_and_losses
 from btjax.evaluation.selective import Selective, selective_report
-from btjax.runs.report import ClassifierReport
+from btjax.runs.report import SCHEMA, ClassifierReport
 from btjax.runs.run import Run
 from btjax.studies.audit import Outcome, audit
 from btjax.studies.audit_rows import Audit
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from btjax.readers.slices import Slices
     from btjax.runs.predictions import Predictions
     from btjax.studies.ladder import Cell, Plan
-
-SCHEMA = 1
-"""The version of ladder.json."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +114,7 @@ class LadderReport:
     """What ladder.json holds.
 
     Attributes:
-      schema: `SCHEMA`.
+      schema: `btjax.runs.report.SCHEMA`.
       system: name of the system.
       title: its title.
       classes: class names.

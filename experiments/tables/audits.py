@@ -29,12 +29,12 @@ def audits_table(audits: dict[str, dict[str, Any]]) -> str:
     for one in audits.values():
         lines += ["", f"{one['title']}:", ""]
         lines += [f"- {flag['sentence']}" for flag in one["flags"]] or ["- nothing stands out"]
-        lines += [f"- {line}" for line in _alone_lines(one)]
+        lines += [f"- {line}" for line in alone_lines(one)]
         lines += [f"- not measured: {part}, since {reason}" for part, reason in one["left_out"].items()]
     return "\n".join(lines)
 
 
-def _alone_lines(one: dict[str, Any]) -> list[str]:
+def alone_lines(one: dict[str, Any]) -> list[str]:
     """The balanced accuracy on one source alone, and the probe's areas, where no flag says them."""
     lines = [
         f"On {row['source']} ids alone the model's balanced accuracy is {_share(row['model'])}, that of the linear "

@@ -7,6 +7,7 @@ from typing import Any
 from btjax.reports.numbers import percent
 from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
+from experiments.tables.ladders import ladder_headlines, leak_lines
 from experiments.tables.saliency import mean, saliency_rows
 
 Results = dict[str, dict[str, Any]]
@@ -15,8 +16,15 @@ Results = dict[str, dict[str, Any]]
 def result_lines(results: Results) -> str:
     """The README's lines: one for each system and protocol that has a results file, and one for the maps."""
     lines = []
-    for name, title in (("cnn_cpu", "CNN, 128 px"), ("vgg16_paper", "VGG16, frozen")):
-        lines += [f"- {title}, {line}" for line in _protocol_lines(results.get(name, {}).get("runs", []))]
+    for name, title in (("cnn_cpu", "CNN, 128 px"), ("vgg16_paper", "VGG16, frozen"), ("linear_cpu", "Linear model")):
+        ladder = results.get(f"ladder_{name}")
+        runs = results.get(name, {}).get("runs", [])
+        own = ladder_headlines(ladder) if ladder else []
+        # A ladder's protocols stand in the place of single runs of them.
+        told = [rung["name"] for rung in ladder["rungs"]] if ladder else []
+        own += _protocol_lines([run for run in runs if run["protocol"] not in told])
+        lines += [f"- {title}, {line}" for line in own]
+        lines += [f"- {line}" for line in leak_lines(ladder)[-1:]] if ladder else []
     if "external_four_class" in results:
         lines.append(f"- {_external_line(results['external_four_class'])}")
     if "unet_cpu" in results:

@@ -9,6 +9,7 @@ from experiments.tables.bench import speed_table
 from experiments.tables.cells import LEGEND
 from experiments.tables.classifiers import classifier_table
 from experiments.tables.external import external_table
+from experiments.tables.ladders import ladder_tables
 from experiments.tables.links import links_table
 from experiments.tables.paper import paper_table
 from experiments.tables.saliency import saliency_table, settings_table
@@ -46,6 +47,7 @@ def _each(title: Callable[[str, dict], str], table: Callable[[dict], str]) -> Ca
 
 
 KINDS: dict[str, Callable[[Results], str]] = {
+    "rungs": _each(lambda _, result: f"{result['title']} under every protocol", ladder_tables),
     "runs": _each(lambda name, _: f"`{name}.flags`", _runs_table),
     "linked_too": _each(lambda _, result: f"{result['title']} on other data", external_table),
     "by_epoch": _each(lambda name, _: f"`{name}.flags`", _unet_tables),
