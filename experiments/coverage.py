@@ -20,7 +20,7 @@ import numpy as np
 
 from btjax.base.files import write_json
 from btjax.evaluation.intervals import Clusters
-from btjax.evaluation.metrics import Measured, Rows, left_out_values, measure
+from btjax.evaluation.metrics import Rows, left_out_values, measure
 from experiments.coverage_candidates import CANDIDATES
 
 PATIENTS_OF_SIZE = {
@@ -78,15 +78,14 @@ def metric_coverage(patients: int, repeats: int, *, by_patient: bool) -> dict[st
     population = simulated_rows(random, random.choice(SIZES, _POPULATION), by_patient=by_patient)
     # One cluster: only the values of all rows are wanted.
     whole = Rows(population.logits, population.labels, Clusters(np.zeros(len(population.labels), np.int64)))
-    truths = {name: float(left_out_values(whole)[name][0]) for name in METRICS}
+    values, _ = left_out_values(whole)
+    truths = {name: float(values[name][0]) for name in METRICS}
     bounds = {name: [] for name in METRICS}
     for _ in range(repeats):
         sizes = random.choice(SIZES, patients, replace=False)
         found = measure(simulated_rows(random, sizes, by_patient=by_patient))
         for name in METRICS:
-            one = found[name]
-            if isinstance(one, Measured) and one.ci95 is not None:
-                bounds[name].append(one.ci95)
+            bounds[name] += [found.main[name].ci95] if found.main[name].ci95 else []
     result = {}
     for name, pairs in bounds.items():
         low, high = np.array(pairs).T

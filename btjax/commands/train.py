@@ -239,7 +239,7 @@ def _conclude_classifier(job: Job, info: RunInfo) -> Report:
     report = classifier_report(info, job.data, predictions, job.config.seed)
     if leads():
         predictions.save(job.folder.path / PREDICTIONS)
-        logits, differences = predictions.side("test").logits, deviation_rows(job.config, info)
+        logits, differences = predictions.side("test").logits, deviation_rows(job.config, job.data)
         write_classifier_report(job.folder, report, job.data.tested, logits, differences)
     return report
 
@@ -247,7 +247,7 @@ def _conclude_classifier(job: Job, info: RunInfo) -> Report:
 def _conclude_autoencoder(job: Job, info: RunInfo) -> Report:
     report = reconstruction_report(info, job.data, predictor(job), job.config)
     if leads():
-        write_reconstruction_report(job.folder, report, deviation_rows(job.config, info))
+        write_reconstruction_report(job.folder, report, deviation_rows(job.config, job.data))
     return report
 
 

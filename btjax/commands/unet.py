@@ -12,9 +12,10 @@ from btjax.base.files import expanded
 from btjax.base.progress import Observer, told
 from btjax.commands.train import conclude
 from btjax.models.compose import encoder_of
+from btjax.reports.deviations import deviation_rows
 from btjax.reports.unet import write_unet_report
 from btjax.runs.folder import RunFolder
-from btjax.runs.run import restore
+from btjax.runs.run import Run, restore
 from btjax.studies.composed import AUTOENCODER, CLASSIFIER, compose
 from btjax.studies.data import Divided, divide, load_slices
 from btjax.studies.training import Job, fit
@@ -100,7 +101,9 @@ def unet(
         flag = f"--data_dir={config.data.data_dir}"
         job.place(stage).check_data(job.config, data.split, data.slices.fingerprint, flag)
     report, pictures = unet_report(job.folder, data)
-    write_unet_report(RunFolder(job.folder), report, pictures, data.tested)
+    runs = {stage: Run(job.folder / stage) for stage in (AUTOENCODER, CLASSIFIER)}
+    differences = {stage: deviation_rows(run.config, data) for stage, run in runs.items()}
+    write_unet_report(RunFolder(job.folder), report, pictures, data.tested, differences)
     return report
 
 

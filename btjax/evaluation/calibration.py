@@ -167,7 +167,7 @@ def _regressed(design: np.ndarray, offset: np.ndarray | None, correct: np.ndarra
     from scipy.special import expit
 
     shift = np.zeros(len(correct)) if offset is None else offset
-    found = np.zeros(design.shape[1])
+    found, hessian = np.zeros(design.shape[1]), np.eye(design.shape[1])
     for _ in range(100):
         chance = expit(design @ found + shift)
         hessian = design.T @ (design * (chance * (1 - chance))[:, None])
@@ -211,7 +211,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     low, high = TEMPERATURES
     found: float = minimize_scalar(loss, bounds=(1 / high, 1 / low), method="bounded", options={"xatol": 1e-9}).x  # type: ignore[attr-defined]
-    return 1 / found
+    return float(1 / found)
 
 
 def temperature_report(fitted: Labelled, scored: Labelled) -> Temperature:

@@ -222,11 +222,11 @@ def _scores(rows: Rows, classes: Sequence[str], interval: IntervalSettings, **ot
 
     main, per_class = {}, {}
     for name in MAIN_METRICS:
-        main |= fields(name, found[name])  # type: ignore[arg-type]
+        main |= fields(name, found.main[name])
     for index, class_name in enumerate(classes):
         of_class = {}
         for name in CLASS_METRICS:
-            of_class |= fields(name, found[f"class_{name}"][index])  # type: ignore[index]
+            of_class |= fields(name, found.by_class[name][index])
         per_class[class_name] = ClassScores(**of_class, support=int((rows.labels == index).sum()))
     matrix = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(matrix, (rows.labels, rows.predictions), 1)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LEVELS = (0.9, 0.95)
 """Shares of cases in which the set is to hold the true class."""
 
-_DRAWS = 60
+_DRAWS = 20
 """Calibration sets of one slice of each patient; exact for patients with a number of slices that divides this."""
 
 

@@ -6,15 +6,11 @@ One implementation gives the values and what their intervals need. Tests compare
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from btjax.evaluation import calibration
 from btjax.evaluation.intervals import Carriers, Clusters, Interval, Scale, interval
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 CLASS_METRICS = ("precision", "recall", "specificity", "f1", "roc_auc")
 """The metrics of one class against all others."""
@@ -25,7 +21,7 @@ _SCALES: dict[str, Scale] = {"log_loss": "positive", "calibration_slope": "real"
 _RANGES = {"mcc": (-1.0, 1.0), "brier_score": (0.0, 2.0)}
 """Ranges that are brought to [0, 1], other than that itself."""
 
-_GRADED = ("roc_auc", "class_roc_auc", "expected_calibration_error", "brier_score")
+_GRADED = ("roc_auc", "expected_calibration_error", "brier_score")
 """Metrics in a range that are more than counts of rows."""
 
 
@@ -56,16 +52,28 @@ class Measured:
     ci95: Interval | None
 
 
-def measure(rows: Rows) -> dict[str, Measured | list[Measured]]:
-    """Every metric with its interval: a `Measured`, or one for each class under `class_<name>`."""
-    values, carriers = left_out_values(rows), _carriers(rows)
-    single, found = rows.clusters.single, {}
-    for name, each in values.items():
-        if each.ndim == 1:
-            found[name] = _measured(name, each, carriers[name], single)
-        else:
-            found[name] = [_measured(name, *pair, single) for pair in zip(each.T, carriers[name], strict=True)]
-    return found
+@dataclasses.dataclass(frozen=True)
+class Measures:
+    """Every metric: of all classes together, and of each class by itself, of `CLASS_METRICS`."""
+
+    main: dict[str, Measured]
+    by_class: dict[str, list[Measured]]
+
+
+def measure(rows: Rows) -> Measures:
+    """Every metric with its interval."""
+    (main, by_class), (carriers, class_carriers) = left_out_values(rows), _carriers(rows)
+    single = rows.clusters.single
+    return Measures(
+        {name: _measured(name, values, carriers[name], single) for name, values in main.items()},
+        {
+            name: [
+                _measured(name, values, carrier, single)
+                for values, carrier in zip(each.T, class_carriers[name], strict=True)
+            ]
+            for name, each in by_class.items()
+        },
+    )
 
 
 def _measured(name: str, values: np.ndarray, carriers: Carriers, single: bool) -> Measured:
@@ -87,11 +95,11 @@ def _measured(name: str, values: np.ndarray, carriers: Carriers, single: bool) -
     return Measured(value, bounds and (low + (high - low) * bounds[0], low + (high - low) * bounds[1]))
 
 
-def _carriers(rows: Rows) -> dict[str, Carriers | list[Carriers]]:
-    """How many rows and clusters each metric rests on."""
+def _carriers(rows: Rows) -> tuple[dict[str, Carriers], dict[str, list[Carriers]]]:
+    """How many rows and clusters each metric rests on; the same of each class."""
     clusters, labels, predictions = rows.clusters, rows.labels, rows.predictions
     every = Carriers.of(clusters.sizes)
-    by_class: Mapping[str, list[Carriers]] = {name: [] for name in CLASS_METRICS}
+    by_class: dict[str, list[Carriers]] = {name: [] for name in CLASS_METRICS}
     for index in range(rows.classes):
         true, called = labels == index, predictions == index
         positives, negatives = Carriers.of(clusters.sums(true)), Carriers.of(clusters.sums(~true))
@@ -103,7 +111,7 @@ def _carriers(rows: Rows) -> dict[str, Carriers | list[Carriers]]:
         by_class["roc_auc"].append(Carriers(len(labels), *least))
     means = {_mean_name(name): Carriers.of_mean(parts) for name, parts in by_class.items()}
     others = ("accuracy", "mcc", "brier_score", "expected_calibration_error", *_SCALES)
-    return {**dict.fromkeys(others, every), **means, **{f"class_{name}": each for name, each in by_class.items()}}
+    return dict.fromkeys(others, every) | means, by_class
 
 
 def _mean_name(metric: str) -> str:
@@ -111,8 +119,12 @@ def _mean_name(metric: str) -> str:
     return metric if metric == "roc_auc" else f"macro_{metric}"
 
 
-def left_out_values(rows: Rows) -> dict[str, np.ndarray]:
-    """The metrics of all rows, then with each cluster left out: [1 + K], those of classes [1 + K, C]; NaN undefined."""
+def left_out_values(rows: Rows) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The metrics of all rows, then with each cluster left out, NaN where undefined.
+
+    Returns:
+      name -> float64 [1 + K], and `CLASS_METRICS` -> float64 [1 + K, C].
+    """
     labels, clusters, classes = rows.labels, rows.clusters, rows.classes
     cells = np.eye(classes**2)[labels * classes + rows.predictions]
     matrices = clusters.totals(cells).reshape(-1, classes, classes)
@@ -124,12 +136,12 @@ def left_out_values(rows: Rows) -> dict[str, np.ndarray]:
         "recall": ratio(hits, actual, actual > 0),
         "specificity": ratio(others - (predicted - hits), others, others > 0),
         "f1": ratio(2 * hits, predicted + actual, actual > 0),
-        "roc_auc": np.stack([roc_areas(odds[:, c], labels == c, clusters) for c in range(classes)], axis=1),
+        "roc_auc": np.array([roc_areas(odds[:, c], labels == c, clusters) for c in range(classes)]).T,
     }
     probabilities, losses = probabilities_and_losses(rows.logits, labels)
     squares = ((probabilities - np.eye(rows.classes)[labels]) ** 2).sum(axis=1)
     slope, intercept = calibration.recalibration(rows.logits, labels, clusters)
-    return {
+    main = {
         "accuracy": ratio(hits.sum(axis=1), total, total > 0),
         "mcc": _matthews(hits, predicted, actual),
         "log_loss": clusters.means(losses),
@@ -138,8 +150,8 @@ def left_out_values(rows: Rows) -> dict[str, np.ndarray]:
         "calibration_slope": slope,
         "calibration_intercept": intercept,
         **{_mean_name(name): values.mean(axis=1) for name, values in by_class.items()},
-        **{f"class_{name}": values for name, values in by_class.items()},
     }
+    return main, by_class
 
 
 def roc_areas(scores: np.ndarray, positive: np.ndarray, clusters: Clusters) -> np.ndarray:

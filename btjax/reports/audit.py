@@ -41,12 +41,15 @@ _UNITS = {"family": "families", "group": "groups of linked slices", "slice": "sl
 
 def audit_page(found: Audit) -> str:
     """Renders the audit as a page that needs no other file and no network."""
-    words = {True: "Nothing was found that explains the accuracy without the tumour."}
+    count = len(found.flags)
+    said = f"{count} {'thing' if count == 1 else 'things'} to know {'stands' if count == 1 else 'stand'} below."
+    if not found.flags:
+        said = "Nothing was found that explains the accuracy without the tumour."
     headline = Headline(
         percent(found.accuracy.value),
         "accuracy on the tested slices",
         [f"95% interval {interval(found.accuracy.ci95)}%"] if found.accuracy.ci95 else [],
-        [_tested_sentence(found), words.get(not found.flags, f"{len(found.flags)} things to know stand below.")],
+        [_tested_sentence(found), said],
     )
     title = f"Audit of shortcuts: {found.title}" if found.title else "Audit of shortcuts"
     return render(title, audit_sections(found), headline=headline, notes=audit_notes(found))

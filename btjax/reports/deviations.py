@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from btjax.data.dataset import PHANTOM
 from btjax.reports.numbers import capitalised
 from btjax.reports.page import Section, Table
 from btjax.systems.deviations import NOT_SAID, Deviation, deviations_of
@@ -11,21 +12,21 @@ from btjax.systems.deviations import NOT_SAID, Deviation, deviations_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from btjax.runs.report import RunInfo
+    from btjax.studies.data import Divided
     from btjax.systems.config import Config
 
 
-def deviation_rows(config: Config, info: RunInfo) -> list[Deviation]:
+def deviation_rows(config: Config, data: Divided) -> list[Deviation]:
     """How a run differs from its paper's experiment; none for slices that a program drew, or without a paper.
 
     Args:
       config: of the run.
-      info: what its report says of data and counts.
+      data: its slices and their split.
     """
-    if info.data.synthetic:
+    if config.data.data_dir == PHANTOM:
         return []
-    counts = " / ".join(str(info.counts[side].slices) for side in ("train", "validation", "test"))
-    return deviations_of(config, {"data": info.data.form, "rows": counts})
+    counts = " / ".join(str(len(rows)) for rows in data.split.sides().values())
+    return deviations_of(config, {"data": data.form, "rows": counts})
 
 
 def deviation_section(rows: Sequence[Deviation]) -> Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -9,17 +10,21 @@ import numpy as np
 
 from btjax.figures import saliency
 from btjax.figures import unet as figures
+from btjax.reports.deviations import deviation_section
 from btjax.reports.numbers import number, number_with_interval
 from btjax.reports.page import Picture, Section, Table, render
 from btjax.runs.folder import RunFolder
 from btjax.studies.composed import AUTOENCODER, CLASSIFIER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.figure import Figure
 
     from btjax.evaluation.reconstruction import LatentEffect, ReconstructionScores
     from btjax.readers.slices import Slices
     from btjax.studies.unet import UNetPictures, UNetReport
+    from btjax.systems.deviations import Deviation
 
 _CAPTIONS = {
     "figure_07": "Figure 7: mean absolute error by epoch.",
@@ -33,7 +38,13 @@ _CAPTIONS = {
 }
 
 
-def write_unet_report(folder: RunFolder, report: UNetReport, pictures: UNetPictures, tested: Slices) -> None:
+def write_unet_report(
+    folder: RunFolder,
+    report: UNetReport,
+    pictures: UNetPictures,
+    tested: Slices,
+    differences: Mapping[str, Sequence[Deviation]],
+) -> None:
     """Writes unet.json, unet.html and figures/ into the experiment's folder.
 
     Args:
@@ -41,12 +52,13 @@ def write_unet_report(folder: RunFolder, report: UNetReport, pictures: UNetPictu
       report: of `btjax.studies.unet.unet_report`.
       pictures: of the same.
       tested: the test slices.
+      differences: of each trained model from the paper's, by its name.
     """
     drawn = _figures(folder, report, pictures, tested)
     for name, figure in drawn.items():
         folder.write_figure(name, figure)
     folder.write_json("unet.json", msgspec.to_builtins(report, str_keys=True))
-    folder.write_text("unet.html", _page(report, drawn))
+    folder.write_text("unet.html", _page(report, drawn, differences))
 
 
 def _figures(folder: RunFolder, report: UNetReport, pictures: UNetPictures, tested: Slices) -> dict[str, Figure]:
@@ -82,7 +94,7 @@ def _saliency_panels(report: UNetReport, pictures: UNetPictures, tested: Slices,
     return saliency.panels(titles, shown, None if tested.masks is None else tested.masks[rows])
 
 
-def _page(report: UNetReport, drawn: dict[str, Figure]) -> str:
+def _page(report: UNetReport, drawn: dict[str, Figure], differences: Mapping[str, Sequence[Deviation]]) -> str:
     """unet.html."""
     scores = [
         [name, epoch, *score_cells(one)] for name, epochs in report.by_epoch.items() for epoch, one in epochs.items()
@@ -115,7 +127,12 @@ def _page(report: UNetReport, drawn: dict[str, Figure]) -> str:
     ]
     pictures = [Picture(figure, _CAPTIONS[name]) for name, figure in drawn.items()]
     title = f"U-Net: {report.test_slices} test slices, protocol {report.protocol}, {report.data}"
-    return render(title, [Section("Scores", tables), Section("The paper's figures", pictures=pictures)])
+    differing = [
+        dataclasses.replace(section, title=f"{name.capitalize()}: {section.title[:1].lower()}{section.title[1:]}")
+        for name, rows in differences.items()
+        if not (section := deviation_section(rows)).empty
+    ]
+    return render(title, [Section("Scores", tables), *differing, Section("The paper's figures", pictures=pictures)])
 
 
 def score_cells(scores: ReconstructionScores) -> list[str]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from btjax.base.errors import InputError, Stop
@@ -390,7 +389,7 @@ class Trainer:
     def save_last(self) -> None:
         """Saves the state to resume from; NotFinite where a parameter is not."""
         # A finite gradient can still push a parameter beyond the largest float: such a state must not be saved.
-        if not bool(jnp.isfinite(optax.tree.norm(self.state.params))):
+        if not bool(compiled.is_finite(self.state.params)):
             self._raise_not_finite(f"a parameter after step {int(self.state.step)}")
         self._saved = time.monotonic()
         if self.checkpoints:

@@ -107,6 +107,12 @@ def not_finite(sums: dict[str, Any]) -> tuple[str, int] | None:
     return None if step == _NEVER else (quantity, step)
 
 
+@jax.jit
+def is_finite(params: Any) -> jax.Array:
+    """Whether the norm of all parameters is finite, bool []; one program instead of some operations for each leaf."""
+    return jnp.isfinite(optax.tree.norm(params))
+
+
 def means(sums: dict[str, Any]) -> dict[str, float]:
     """Means over the counted rows, by name."""
     names = [name for name in sums if name != "count" and not name.startswith("not_finite")]
