@@ -25,7 +25,9 @@ from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import REPORT, Run
 from btjax.studies.external import ExternalReport
 from btjax.studies.ladder_report import LadderReport
+from btjax.studies.saliency_rows import SCHEMA as SALIENCY_SCHEMA
 from btjax.studies.saliency_rows import SaliencyReport
+from btjax.studies.unet import SCHEMA as UNET_SCHEMA
 from btjax.studies.unet import UNetReport
 from experiments.console import fail_in_one_line
 from experiments.tables.headlines import result_lines
@@ -68,7 +70,7 @@ def _kept_values(values: dict[str, Any]) -> dict[str, Any]:
 
 def unet_summary(folder: pathlib.Path) -> dict[str, Any]:
     """A U-Net experiment's scores, with its classifier's; InputError where a stage is missing."""
-    report = msgspec.to_builtins(read_typed(folder / "unet.json", UNetReport), str_keys=True)
+    report = msgspec.to_builtins(read_typed(folder / "unet.json", UNetReport, UNET_SCHEMA), str_keys=True)
     return report | {"config": without_paths(report["config"]), "classifier": summary(folder / "classifier")}
 
 
@@ -78,7 +80,7 @@ def saliency_summary(folder: pathlib.Path) -> dict[str, Any]:
     Means are kept of all slices; comparisons with the best control also by class, correctness, lesion size and plane,
     of the scores that the tables speak of; controls of all slices, by class and by correctness.
     """
-    report = msgspec.to_builtins(read_typed(folder / "saliency.json", SaliencyReport))
+    report = msgspec.to_builtins(read_typed(folder / "saliency.json", SaliencyReport, SALIENCY_SCHEMA))
     if report["localisation"] is None:
         raise InputError(f"{folder}/saliency.json: has no scores, since its data set has no masks")
     by_group = ("average_precision", "pointing")
@@ -134,7 +136,10 @@ def is_external(folder: pathlib.Path) -> bool:
 def unet_variants(folders: list[pathlib.Path]) -> dict[str, Any]:
     """The scores of several U-Nets, each under the name of its folder, without its classifier."""
     kept = ("protocol", "test_slices", "reconstruction", "final", "latent", "final_latent", "config")
-    reports = {folder.name: msgspec.to_builtins(read_typed(folder / "unet.json", UNetReport)) for folder in folders}
+    reports = {
+        folder.name: msgspec.to_builtins(read_typed(folder / "unet.json", UNetReport, UNET_SCHEMA))
+        for folder in folders
+    }
     first = next(iter(reports.values()))
     for name, report in reports.items():
         for group in ("data", "training"):

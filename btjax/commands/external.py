@@ -42,7 +42,7 @@ def evaluate_on(
       folder: a new one for report.json, report.html and figures/.
       own_dir: where the run's own data set stands now; by default where the run found it.
       links: look for slices of the run's own data set in the other one by their pixels, and leave them out. Links
-        within the other set are looked for anyway where its patients are unknown: intervals resample their groups.
+        within the other set are looked for anyway where its patients are unknown: intervals go by their groups.
       observer: is told of what is read and searched.
       cache_dir: where prepared slices and links are kept.
 

@@ -236,7 +236,7 @@ def _former_report(folder: RunFolder) -> Report | None:
 
 def _conclude_classifier(job: Job, info: RunInfo) -> Report:
     predictions = predictions_of(job)
-    report = classifier_report(info, job.data, predictions, job.config.seed)
+    report = classifier_report(info, job.data, predictions)
     if leads():
         predictions.save(job.folder.path / PREDICTIONS)
         logits, differences = predictions.side("test").logits, deviation_rows(job.config, job.data)

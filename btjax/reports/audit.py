@@ -76,7 +76,7 @@ def audit_sections(found: Audit) -> list[Section]:
 def _tested_sentence(found: Audit) -> str:
     runs = "1 run" if found.runs == 1 else f"{found.runs} runs pooled"
     return (
-        f"{amount(found.rows)} tested rows of {runs}, protocol {', '.join(found.protocols)}; intervals resample "
+        f"{amount(found.rows)} tested rows of {runs}, protocol {', '.join(found.protocols)}; intervals go by "
         f"{amount(found.units)} {_UNITS[found.unit]}."
     )
 

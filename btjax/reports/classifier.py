@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from btjax.evaluation.published import CLASSES as PAPER_CLASSES
+from btjax.reports.calibration import calibration_section
 from btjax.reports.deviations import deviation_section
 from btjax.reports.numbers import amount, capitalised, duration, interval, percent
 from btjax.reports.page import Headline, Note, Picture, Section, Table, flattened, render
@@ -83,7 +84,7 @@ def classifier_figures(
     *,
     beside_paper: bool = False,
 ) -> dict[str, Figure]:
-    """Draws training curves, confusion matrices and the worst mistakes.
+    """Draws training curves, confusion matrices, calibration, abstaining and the worst mistakes.
 
     Args:
       report: the classifier's scores.
@@ -96,6 +97,7 @@ def classifier_figures(
       name -> figure: `curves`, `confusion_test`, `confusion_validation`, `confusion_by_patient` (with patient ids) and
       `mistakes`.
     """
+    from btjax.figures.calibration import reliability_diagram, risk_coverage
     from btjax.figures.confusion import confusion_matrix
     from btjax.figures.curves import training_curves
     from btjax.figures.mistakes import worst_mistakes
@@ -113,6 +115,9 @@ def classifier_figures(
     for name, (scores, title) in matrices.items():
         if scores is not None:
             figures[name] = confusion_matrix(scores.confusion_matrix, classes, title)
+    curves = {"test slices": report.reliability, "test patients": report.reliability_by_patient}
+    figures["reliability"] = reliability_diagram({name: one for name, one in curves.items() if one is not None})
+    figures["risk_coverage"] = risk_coverage(report.selective)
     figures["mistakes"] = worst_mistakes(
         tested.images, tested.labels, probabilities, classes, ids=tested.ids, masks=tested.masks
     )
@@ -140,6 +145,7 @@ def classifier_page(
             remarks=_remarks(report, published),
         ),
         class_section(report.test, published),
+        calibration_section(report, figures),
         deviation_section(differences),
         *_figure_sections(report, figures),
         Section("Run", pairs=_facts(report)),
@@ -154,8 +160,8 @@ def _remarks(report: ClassifierReport, published: PublishedResult | None) -> lis
     remarks, test = [], report.test
     if test.interval.units > 1 and test.macro_f1 is not None and test.macro_f1_ci95 is None:
         remarks.append(
-            "Means of classes have no interval where more than a tenth of the resamples miss a class: too few "
-            f"{test.interval.unit}s show it."
+            f"Means of classes have no interval: fewer than two {test.interval.unit}s show one of the classes, or were "
+            "called it."
         )
     if published is not None:
         remarks.append(
@@ -172,7 +178,7 @@ def _headline(report: ClassifierReport) -> Headline:
     return Headline(
         percent(test.accuracy),
         "test accuracy",
-        [*details, f"resampled by {test.interval.unit}"],
+        [*details, f"by {test.interval.unit}"],
         protocol_sentences(report.protocol, report.split),
         Table("", ["Part", "Slices", "Patients"], counts),
     )
@@ -238,7 +244,8 @@ def _figure_sections(report: ClassifierReport, figures: Mapping[str, Figure]) ->
         ]
 
     confusion = [name for name in (*_CAPTIONS, *figures) if name.startswith("confusion")]
-    others = [name for name in figures if name not in _CAPTIONS and name not in confusion]
+    shown = (*_CAPTIONS, *confusion, "reliability", "risk_coverage")
+    others = [name for name in figures if name not in shown]
     return [
         Section("Training", pictures=pictures(["curves"])),
         Section("Confusion", pictures=pictures(list(dict.fromkeys(confusion))), side_by_side=len(report.classes) < 6),

@@ -87,7 +87,7 @@ def _headline(report: ExternalReport) -> Headline:
     return Headline(
         percent(test.accuracy),
         "accuracy on another data set",
-        [*details, f"resampled by {test.interval.unit}"],
+        [*details, f"by {test.interval.unit}"],
         ["Nothing was chosen or trained on these slices.", said],
         Table("", ["Slices", "Patients"], [[amount(counts.tested), amount(counts.patients)]]),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from btjax.evaluation.metrics import CLASS_METRICS
 from btjax.reports.numbers import amount, capitalised, interval, number, number_interval, percent
 from btjax.reports.page import Bar, Cell, Note, Section, Table
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from btjax.evaluation.classification import ClassScores, Scores
     from btjax.evaluation.published import PublishedResult
+
+_COLUMNS = ("Balanced accuracy", "Macro F1", "MCC", "ROC AUC", "Log loss", "Calibration error")
 
 _BASELINES = {"linear_model": "Linear model on 32x32 pixels", "class_prior": "Class frequencies alone"}
 
@@ -44,9 +47,19 @@ def scores_table(
         rows.append(_published_row(published, start))
     settings = next(iter(scored.values())).interval
     return Table(
-        f"Values with 95% intervals below them ({settings.method}, {settings.resamples} resamples by {settings.unit}); "
+        f"Values with 95% intervals below them ({settings.method}, by {settings.unit}); "
         f"the bars show accuracy and its interval on a scale from {100 * start:.0f} to 100%.",
-        ["Scored on", "Accuracy", "", "Macro F1", "ROC AUC", "Log loss", "Calibration error"],
+        [
+            "Scored on",
+            "Accuracy",
+            "",
+            "Balanced accuracy",
+            "Macro F1",
+            "MCC",
+            "ROC AUC",
+            "Log loss",
+            "Calibration error",
+        ],
         rows,
         strong=[0],
     )
@@ -54,7 +67,7 @@ def scores_table(
 
 def interval_notes(test: Scores) -> list[Note]:
     """What the intervals cannot say."""
-    notes, unit, units = [], test.interval.unit, test.interval.units
+    notes, unit = [], test.interval.unit
     if unit == "slice":
         notes.append(
             Note(
@@ -65,18 +78,8 @@ def interval_notes(test: Scores) -> list[Note]:
     if unit == "group":
         notes.append(
             Note(
-                "These data carry no patient ids. The intervals resample groups of slices that are linked by their "
+                "These data carry no patient ids. The intervals go by groups of slices that are linked by their "
                 "pixels, and are too narrow where several groups show one patient."
-            )
-        )
-    if test.accuracy == 1:
-        # Without a mistake every resample is perfect too; (1 - share)^units = 0.05 is the exact bound.
-        lowest = percent(0.05 ** (1 / units))
-        notes.append(
-            Note(
-                "No test slice is wrong, so no resample has a mistake either: the interval has no width, yet the value "
-                f"is not certain. {units} {unit}s without a mistake say, at 95% confidence, that at least {lowest} of "
-                f"such {unit}s have none."
             )
         )
     return notes
@@ -90,7 +93,9 @@ def _scores_row(name: str, scores: Scores, start: float) -> list[Cell]:
         Cell(name, size),
         _percent_cell(scores, "accuracy"),
         Cell("", bar=Bar(scores.accuracy, scores.accuracy_ci95, start)),
+        _percent_cell(scores, "macro_recall"),
         _percent_cell(scores, "macro_f1"),
+        Cell(number(scores.mcc), number_interval(scores.mcc_ci95)),
         _percent_cell(scores, "roc_auc"),
         Cell(number(scores.log_loss), number_interval(scores.log_loss_ci95)),
         _percent_cell(scores, "expected_calibration_error"),
@@ -102,8 +107,9 @@ def _published_row(published: PublishedResult, start: float) -> list[Cell]:
         Cell(f"Paper, {published.figure}", f"{amount(published.slices)} slices"),
         _percent_cell(published, "accuracy"),
         Cell("", bar=Bar(published.accuracy, published.accuracy_ci95, start)),
+        Cell(percent(None)),
         Cell(percent(published.macro_f1)),
-        *[Cell(percent(None))] * 3,
+        *[Cell(percent(None))] * 4,
     ]
 
 
@@ -119,7 +125,7 @@ def _scale_start(accuracies: Sequence[tuple[float, tuple[float, float] | None]])
 
 def class_section(test: Scores, published: PublishedResult | None = None) -> Section:
     """The test slices by class, beside the paper's table."""
-    head = ["Class", "Slices", "Precision", "Recall", "F1", "ROC AUC"]
+    head = ["Class", "Slices", "Precision (PPV)", "Recall (sensitivity)", "Specificity", "F1", "ROC AUC"]
 
     def papers(name: str) -> list[str]:
         if published is None:
@@ -131,17 +137,18 @@ def class_section(test: Scores, published: PublishedResult | None = None) -> Sec
         [
             capitalised(name),
             amount(scores.support),
-            *(_percent_cell(scores, metric) for metric in ("precision", "recall", "f1", "roc_auc")),
+            *(_percent_cell(scores, metric) for metric in CLASS_METRICS),
             *papers(name),
         ]
         for name, scores in test.per_class.items()
     ]
-    means = (_percent_cell(test, metric) for metric in ("macro_precision", "macro_recall", "macro_f1", "roc_auc"))
+    names = ("macro_precision", "macro_recall", "macro_specificity", "macro_f1", "roc_auc")
+    means = (_percent_cell(test, metric) for metric in names)
     rows.append(["Mean of classes", amount(test.slices), *means, *papers("average")])
     title, caption, groups = "Test slices by class", "In percent, with 95% intervals.", []
     if published is not None:
         head += ["Precision", "Recall", "F1"]
         title += f", beside the paper's {published.table}"
         caption += " The paper's values are as printed, in whole percent."
-        groups = [("", 1), ("Here", 5), ("Paper", 3)]
+        groups = [("", 1), ("Here", 6), ("Paper", 3)]
     return Section(title, [Table(caption, head, rows, groups, strong=[len(rows) - 1])])

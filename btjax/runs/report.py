@@ -9,14 +9,17 @@ import msgspec
 
 from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json
+from btjax.evaluation.calibration import Reliability, Temperature
 from btjax.evaluation.classification import Scores
+from btjax.evaluation.conformal import ConformalScores
 from btjax.evaluation.reconstruction import ReconstructionScores
+from btjax.evaluation.selective import Selective
 
 if TYPE_CHECKING:
     import pathlib
 
-SCHEMA = 2
-"""The version of the reports that this program writes; 1 were dicts without a version."""
+SCHEMA = 3
+"""The version of the reports that this program writes; 1 were dicts, 2 had intervals of the percentile bootstrap."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,12 +139,22 @@ class ClassifierReport(RunInfo):
       validation: on the validation rows, which chose the checkpoint; None where these were trained on as well.
       held_out: on both together, or None.
       baselines: `class_prior` and `linear_model`, on the test rows.
+      reliability: confidence beside accuracy, of the test rows.
+      reliability_by_patient: of one prediction a patient, or None without ids.
+      temperature: fitted on the validation rows, scored on the test rows; None without validation rows.
+      conformal: prediction sets calibrated on the validation rows, scored on the test rows; none without them.
+      selective: what it scores on the test rows of which it is surest.
     """
 
     test: Scores
     validation: Scores | None
     held_out: Scores | None
     baselines: dict[str, Scores]
+    reliability: Reliability
+    reliability_by_patient: Reliability | None
+    temperature: Temperature | None
+    conformal: tuple[ConformalScores, ...]
+    selective: Selective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,26 +191,27 @@ def read_report(path: pathlib.Path) -> Report:
     return read_typed(path, _KINDS[task])
 
 
-def read_typed(path: pathlib.Path, kind: type[Kind]) -> Kind:
+def read_typed(path: pathlib.Path, kind: type[Kind], schema: int = SCHEMA) -> Kind:
     """Reads a report of a kind, which a study wrote as JSON.
 
     Args:
       path: the file.
       kind: a frozen dataclass with a `schema`.
+      schema: its present version.
 
     Raises:
       InputError: there is none, or it is damaged or of another version.
     """
     try:
-        return msgspec.convert(_values(path), kind, strict=False)
+        return msgspec.convert(_values(path, schema), kind, strict=False)
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: damaged, or not written by btjax: {error}") from None
 
 
-def _values(path: pathlib.Path) -> dict[str, Any]:
+def _values(path: pathlib.Path, expected: int = SCHEMA) -> dict[str, Any]:
     """The JSON object in a file, of the present version."""
     values = read_json(path, "the report of a finished run")
     schema = values.get("schema", 1) if isinstance(values, dict) else None
-    if schema != SCHEMA:
-        raise InputError(f"{path}: report of schema {schema}, expected {SCHEMA}: --eval_only writes it again")
+    if schema != expected:
+        raise InputError(f"{path}: report of schema {schema}, expected {expected}: --eval_only writes it again")
     return values

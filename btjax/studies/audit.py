@@ -145,7 +145,7 @@ def floor_models(slices: Slices) -> FloorModels:
 def audit(slices: Slices, tested: Sequence[Outcome], *, title: str = "") -> Audit:
     """Measures what else than the tumour could explain a model's accuracy, and says what does.
 
-    Intervals resample families of patient ids, else groups of linked slices, else slices.
+    Intervals go by families of patient ids, else groups of linked slices, else slices.
 
     Args:
       slices: the data set, with labels.
@@ -209,7 +209,7 @@ def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _clusters(slices: Slices) -> tuple[np.ndarray, str]:
-    """What the intervals resample, of every row, and its name."""
+    """What the intervals go by, of every row, and its name."""
     known = (("family", slices.families), ("group", slices.links), ("slice", np.arange(len(slices))))
     unit, names = next((unit, column) for unit, column in known if column is not None)
     return np.unique(names, return_inverse=True)[1], unit  # numbers are compared faster than names

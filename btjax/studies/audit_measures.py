@@ -40,7 +40,7 @@ class Pool:
       rows: int [R], row numbers of the data set.
       labels: int [R].
       logits: float [R, C] of the audited model.
-      clusters: str or int [R], what the intervals resample.
+      clusters: str or int [R], what the intervals go by.
       classes: C names.
       sources: str [R], or None.
       groups: source, plane and size -> str [R]; only those that are known.

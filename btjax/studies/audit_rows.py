@@ -203,7 +203,7 @@ class Audit:
       classes: names in the order of the labels.
       runs: how many predictions were pooled.
       rows: tested rows, of all runs.
-      unit: what the intervals resample: family, group (of linked slices) or slice.
+      unit: what the intervals go by: family, group (of linked slices) or slice.
       units: how many of these.
       accuracy: the model's, on all tested rows.
       balanced_accuracy: the mean of its recalls.

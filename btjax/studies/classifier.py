@@ -11,7 +11,11 @@ import numpy as np
 
 from btjax.data.dataset import PHANTOM
 from btjax.evaluation.baselines import class_prior, linear_model
+from btjax.evaluation.calibration import Reliability, reliability, temperature_report
 from btjax.evaluation.classification import Scores, classification_report
+from btjax.evaluation.conformal import conformal_report
+from btjax.evaluation.labelled import Labelled
+from btjax.evaluation.selective import selective_report
 from btjax.runs.report import (
     SCHEMA,
     CheckpointInfo,
@@ -93,25 +97,19 @@ def run_info(config: Config, data: Divided, checkpoint: CheckpointInfo, training
     )
 
 
-def classifier_report(info: RunInfo, data: Divided, predictions: Predictions, seed: int) -> ClassifierReport:
+def classifier_report(info: RunInfo, data: Divided, predictions: Predictions) -> ClassifierReport:
     """Scores a classifier on its validation and test rows.
 
     Args:
       info: of `run_info`.
       data: slices and split.
       predictions: of every row, from the checkpoint that validation chose.
-      seed: of the resampling.
     """
 
     def score(logits: np.ndarray, rows: np.ndarray) -> Scores:
-        slices = data.slices
+        one = labelled(data, logits, rows)
         return classification_report(
-            logits,
-            predictions.labels[rows],
-            classes=predictions.classes,
-            patients=None if slices.patients is None else slices.patients[rows],
-            groups=None if slices.links is None else slices.links[rows],
-            seed=seed,
+            one.logits, one.labels, classes=predictions.classes, patients=one.patients, groups=one.groups
         )
 
     split, images, labels = data.split, data.slices.images, predictions.labels
@@ -121,10 +119,45 @@ def classifier_report(info: RunInfo, data: Divided, predictions: Predictions, se
         "class_prior": class_prior(labels[split.train], len(split.test), classes=classes),
         "linear_model": linear_model(images[split.train], labels[split.train], images[split.test], classes=classes),
     }
+    tested = labelled(data, predictions.logits[split.test], split.test)
+    trusted = None
+    if held_out is not None:
+        trusted = labelled(data, predictions.logits[split.validation], split.validation)
     return ClassifierReport(
         **{name: getattr(info, name) for name in info.__dataclass_fields__},
         test=score(predictions.logits[split.test], split.test),
         validation=None if held_out is None else score(predictions.logits[split.validation], split.validation),
         held_out=None if held_out is None else score(predictions.logits[held_out], held_out),
         baselines={name: score(logits, split.test) for name, logits in baselines.items()},
+        reliability=_reliability(tested),
+        reliability_by_patient=None if tested.patients is None else _reliability(tested.by_patient()),
+        temperature=None if trusted is None else temperature_report(trusted, tested),
+        conformal=() if trusted is None else conformal_report(trusted, tested, classes=predictions.classes),
+        selective=selective_report(tested),
     )
+
+
+def labelled(data: Divided, logits: np.ndarray, rows: np.ndarray) -> Labelled:
+    """Logits of some rows of a data set with what is known of these.
+
+    Intervals go by family of patient ids where the protocol keeps families together, else by patient; without patients
+    by group of linked slices.
+
+    Args:
+      data: slices, with labels, and their split.
+      logits: float [N, C].
+      rows: int [N], numbers of the slices.
+    """
+    slices = data.slices
+    if slices.labels is None:
+        raise ValueError("expected labelled slices")
+    groups = slices.links
+    if slices.patients is not None:
+        groups = slices.families if data.split.protocol == "family" else None
+    patients = None if slices.patients is None else slices.patients[rows]
+    labels = slices.labels[rows].astype(np.int64)
+    return Labelled(np.asarray(logits, np.float64), labels, patients, None if groups is None else groups[rows])
+
+
+def _reliability(rows: Labelled) -> Reliability:
+    return reliability(rows.probabilities, np.asarray(rows.labels))

@@ -195,8 +195,7 @@ def external_report(run: Run, own: DataInfo | None, other: DataInfo, external: E
             labels[rows],
             classes=run.classes,
             patients=None if slices.patients is None else slices.patients[rows],
-            groups=None if slices.links is None else slices.links[rows],
-            seed=run.config.seed,
+            groups=None if slices.links is None or slices.patients is not None else slices.links[rows],
         )
 
     trained = run.predictions.side("train").labels

@@ -12,6 +12,7 @@ import numpy as np
 
 from btjax.base import options
 from btjax.base.keys import random_key
+from btjax.evaluation.intervals import METHOD
 from btjax.saliency.controls import control_maps
 from btjax.saliency.faithfulness import deletion, insertion, max_sensitivity, sensitivity_n
 from btjax.saliency.methods import Method, attribution_maps
@@ -111,6 +112,7 @@ def saliency_report(
         localisation=localised,
         faithfulness=faithfulness(explained, progress),
         randomisation=randomisation(explained, progress),
+        intervals=METHOD,
     )
     return report, values
 

@@ -147,6 +147,7 @@ class SaliencyReport:
       localisation: or None, for data without masks.
       faithfulness: see there.
       randomisation: see there.
+      intervals: the method of all intervals; reports that do not say so have the percentile bootstrap's.
     """
 
     schema: int
@@ -167,6 +168,7 @@ class SaliencyReport:
     localisation: Localisation | None
     faithfulness: Faithfulness
     randomisation: Randomisation
+    intervals: str = "percentile bootstrap"
 
 
 SCHEMA = 2

@@ -27,7 +27,7 @@ def external_table(result: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        f"Accuracy **{with_interval(test, 'accuracy')}** of {counts['tested']} slices, resampled by "
+        f"Accuracy **{with_interval(test, 'accuracy')}** of {counts['tested']} slices, intervals by "
         f"{test['interval']['unit']}; class frequencies alone have "
         f"{percent(result['baselines']['class_prior']['accuracy'])}.",
     ]

@@ -8,6 +8,7 @@ from experiments.tables.audits import audits_table, deviations_table, paper_like
 from experiments.tables.bench import speed_table
 from experiments.tables.cells import LEGEND
 from experiments.tables.classifiers import classifier_table
+from experiments.tables.coverage import coverage_table, methods_sentence
 from experiments.tables.external import external_table
 from experiments.tables.ladders import ladder_tables
 from experiments.tables.links import links_table
@@ -54,6 +55,7 @@ KINDS: dict[str, Callable[[Results], str]] = {
     "variants": _each(lambda *_: "U-Nets by dropout", lambda result: variants_table(result["variants"])),
     "floors": lambda results: f"## Shortcuts\n\n{audits_table(results)}",
     "localisation": _saliency_section,
+    "coverage": _each(lambda *_: "Intervals", coverage_table),
     "neighbours_of_all": _each(lambda *_: "Slices that belong together", links_table),
     "cases": _each(lambda *_: "Speed", speed_table),
 }
@@ -71,4 +73,5 @@ def tables(results: Results) -> str:
         raise ValueError(f"{', '.join(strange)}: of no kind that has a table; expected one of the keys {list(KINDS)}")
     of_kind = {key: {name: one for name, one in results.items() if key in one} for key in KINDS}
     sections = (section(of_kind[key]) for key, section in KINDS.items() if of_kind[key])
-    return "\n\n".join([f"## What the paper says\n\n{paper_table()}", LEGEND, *sections])
+    lead = (f"## What the paper says\n\n{paper_table()}", LEGEND, methods_sentence(results))
+    return "\n\n".join([*filter(None, lead), *sections])

@@ -11,24 +11,22 @@ import numpy as np
 import pytest
 
 from btjax.runs.run import Run
+from tests.experiments import commands
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 OPTIONS = (
     "--preset=linear_cpu --data_dir=phantom --phantom_patients=6 --phantom_slices=3 --image_size=32 --epochs=2 "
     "--folds=2 --protocols=slice,patient --seeds=0"
 ).split()
 
 
-def ladder(folder, *options, wait=True, cache=None):
-    command = [sys.executable, "-m", "experiments.ladder", *OPTIONS, f"--workdir={folder}", *options]
-    environment = {**os.environ, "BTJAX_CACHE": str(cache or pathlib.Path(folder).parent / "cache")}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if not wait:
-        return process
-    output = process.communicate(timeout=280)[0]
-    return process.returncode, output
+def environment(folder) -> dict[str, str]:
+    return {**os.environ, "BTJAX_CACHE": str(folder / "cache")}
+
+
+def ladder(folder, *options):
+    """Runs the command in this process: its status, and what it wrote."""
+    done = commands.run(environment(folder.parent), "ladder", *OPTIONS, f"--workdir={folder}", *options)
+    return done.returncode, done.stdout + done.stderr
 
 
 def logits(folder) -> dict[str, np.ndarray]:
@@ -60,7 +58,15 @@ def children(pid: int) -> list[int]:
 
 
 def test_a_killed_worker_costs_one_cell_and_the_ladder_ends_with_the_same_bits(whole, tmp_path):
-    process = ladder(tmp_path / "killed", "--workers=2", wait=False, cache=whole[0].parent / "cache")
+    command = [sys.executable, "-m", "experiments.ladder", *OPTIONS, f"--workdir={tmp_path}/killed", "--workers=2"]
+    process = subprocess.Popen(
+        command,
+        cwd=commands.ROOT,
+        env=environment(whole[0].parent),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     deadline = time.monotonic() + 200
     while not list(tmp_path.glob("killed/cells/*/*/*/checkpoints/*")) and time.monotonic() < deadline:
         time.sleep(0.1)

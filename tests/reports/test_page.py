@@ -1,6 +1,8 @@
 """A page of tables, pictures and settings: complete in one file, well-formed, with every text escaped."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 from matplotlib.figure import Figure
@@ -9,6 +11,7 @@ from btjax.reports.numbers import UNDEFINED
 from btjax.reports.page import Bar, Cell, Headline, Note, Picture, Section, Table, data_uri, flattened, render
 from tests.reports.parser import Page
 
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 EVIL = "<script>alert('x')</script>"
 
 
@@ -94,3 +97,29 @@ def test_the_same_figure_gives_the_same_bytes(image):
 def test_nested_settings_become_dotted_names():
     expected = [("a.b", "1, 2"), ("a.c", "\N{EN DASH}"), ("d", "{}")]
     assert flattened({"a": {"b": (1, 2), "c": None}, "d": {}}) == expected
+
+
+def sortable_page() -> str:
+    rows = [["b", "90.1%"], ["c", "100.0%"], ["a", "9.5%"]]
+    return render("Sorted", [Section("S", [Table("Scores", ["run", "accuracy"], rows, sortable=True)])])
+
+
+def test_only_a_page_with_a_table_to_sort_has_a_script():
+    assert sortable_page().count("<script>") == 1
+    assert "<script" not in render("Title", [Section("S", [Table("Scores", ["run"], [["a"]])])])
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here to open the page in")
+def test_a_click_on_a_columns_name_sorts_by_its_numbers_in_a_browser(tmp_path):
+    def rows_after(clicks: str) -> list[str]:
+        page = tmp_path / "page.html"
+        page.write_text(sortable_page().replace("</body>", f"<script>{clicks}</script></body>"))
+        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()]
+        shown = Page(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout)
+        return [row[0] for row in shown.rows[1:]]
+
+    head = "const heads = document.querySelectorAll('table.sortable thead button');"
+    assert rows_after(head) == ["b", "c", "a"]
+    assert rows_after(f"{head} heads[1].click();") == ["c", "b", "a"]
+    assert rows_after(f"{head} heads[1].click(); heads[1].click();") == ["a", "b", "c"]
+    assert rows_after(f"{head} heads[0].click();") == ["c", "b", "a"]

@@ -1,0 +1,96 @@
+"""The table of the simulation of intervals, and which intervals the results files hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from btjax.reports.numbers import number, percent
+from experiments.tables.cells import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EARLIER = "percentile bootstrap"
+"""The method of results files that name none."""
+
+
+def coverage_table(result: dict[str, Any]) -> str:
+    """How often each kind of interval holds the truth, at worst and by the number of patients."""
+    cells = result["coverage"]
+    counts = sorted({cell["patients"] for cell in cells})
+    rows = []
+    for name in cells[0]["intervals"]:
+        found = [cell["intervals"][name] for cell in cells]
+        worst = [
+            min(cell["intervals"][name]["coverage"] for cell in cells if cell["patients"] == patients)
+            for patients in counts
+        ]
+        widths = [one["width"] for one in found]
+        rows.append(
+            [
+                name,
+                percent(min(worst)),
+                *map(percent, worst),
+                number(sum(widths) / len(widths)),
+                percent(max(one["without_width"] for one in found)),
+            ]
+        )
+    rows[0][:2] = [f"**{rows[0][0]}** (ours)", f"**{rows[0][1]}**"]
+    told = {key: sorted({cell[key] for cell in cells}) for key in ("correlation", "truth")}
+    head = ["interval of an accuracy", "lowest coverage", *(f"{count} patients" for count in counts)]
+    lead = (
+        f"How often 95% intervals hold the truth, in {result['repeats']} simulated data sets of each of {len(cells)} "
+        f"settings (`python -m experiments.coverage`): patients with the numbers of slices of the 233 real ones, "
+        f"intraclass correlations {_range(told['correlation'])}, accuracies {_range(told['truth'])}. The columns of "
+        "patients give the lowest coverage over correlations and accuracies. Without a width: the largest share of "
+        "intervals that are a single point."
+    )
+    metrics = table(
+        ["metric", "patients", "predictions", "truth", "coverage", "mean width"],
+        [
+            [
+                name.replace("_", " "),
+                cell["patients"],
+                "one a patient" if cell["by_patient"] else "slices",
+                number(one["truth"]),
+                percent(one["coverage"]),
+                number(one["width"]),
+            ]
+            for cell in result["metrics"]
+            for name, one in cell["metrics"].items()
+        ],
+    )
+    shown = f"The same of metrics of three classes, in {result['metric_repeats']} data sets of each setting."
+    return "\n\n".join([lead, table([*head, "mean width", "without a width"], rows), shown, metrics])
+
+
+def _range(values: list[float]) -> str:
+    return f"{values[0]} to {values[-1]}"
+
+
+def methods_sentence(results: dict[str, dict[str, Any]]) -> str:
+    """Which results files hold intervals of an earlier method, which hold the truth less often than they say."""
+    earlier = [f"`{name}`" for name, result in results.items() if EARLIER in set(_methods(result))]
+    if not earlier:
+        return ""
+    return (
+        f"Intervals in {', '.join(earlier)} were computed before the present ones: by the {EARLIER}, which is too narrow "
+        "(see Intervals)."
+    )
+
+
+def _methods(value: Any) -> Iterator[str]:
+    """Every method of intervals that a result names."""
+    if isinstance(value, dict):
+        if "localisation" in value:
+            yield value.get("intervals", EARLIER)
+            return
+        if isinstance(value.get("interval"), dict):
+            yield value["interval"].get("method", EARLIER)
+        elif "accuracy_ci95" in value and "interval" not in value and "by_patient" in value:
+            yield EARLIER
+        for part in value.values():
+            yield from _methods(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _methods(part)
