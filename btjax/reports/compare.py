@@ -50,7 +50,7 @@ def compare_page(report: CompareReport, tested: Sequence[Tested]) -> str:
         Section("What was trained", [_protocol_table(entries)]),
         Section("Cost", [_cost_table(entries)]),
     ]
-    if set(entries[0].scores.per_class) == set(PAPER_CLASSES):
+    if set(entries[0].scores.per_class) == set(PAPER_CLASSES) and not any(entry.synthetic for entry in entries):
         sections.insert(2, Section("Published on the 3064 slices", [_literature_table()]))
     return render(f"{len(entries)} classifiers compared", sections)
 

@@ -53,6 +53,7 @@ class Entry:
       seeds: of the runs.
       selection: what chose the checkpoint.
       image_size: in pixels.
+      synthetic: whether a program drew the slices.
       tested: how many different slices were tested.
       scores: of all test predictions.
       cost: see `Cost`.
@@ -65,6 +66,7 @@ class Entry:
     seeds: tuple[int, ...]
     selection: str
     image_size: int
+    synthetic: bool
     tested: int
     scores: Scores
     cost: Cost
@@ -79,7 +81,7 @@ class Tested:
       labels: int64 [N].
       logits: float64 [N, C].
       patients: str [N], or None.
-      histories: a run's rows of metrics.jsonl by the run's name.
+      histories: a run's rows of metrics.jsonl by its folder.
     """
 
     ids: np.ndarray
@@ -128,6 +130,7 @@ def entry_of(name: str, runs: Sequence[Run], protocol: str) -> tuple[Entry, Test
         seeds=tuple(sorted(set(seeds))),
         selection=first.checkpoint.criterion,
         image_size=config.data.image_size,
+        synthetic=any(report.data.synthetic for report in reports),
         tested=len(np.unique(np.concatenate([side.ids for side in sides]))),
         scores=scores,
         cost=_cost(runs[0], sum(report.training.seconds for report in reports), first.training.device),
@@ -156,7 +159,7 @@ def _tested(runs: Sequence[Run], sides: Sequence[Predictions]) -> Tested:
         labels=np.concatenate([side.labels for side in sides]).astype(np.int64),
         logits=np.concatenate([side.logits for side in sides]).astype(np.float64),
         patients=patients,
-        histories={run.folder.name: run.history for run in runs if run.history},
+        histories={str(run.folder): run.history for run in runs if run.history},
     )
 
 
