@@ -47,17 +47,7 @@ def classifier_table(runs: list[dict[str, Any]]) -> str:
         notes.append("Rows that name a fold are that single fold and seed, not a cross-validation.")
     if any(map(is_whole, by_protocol.values())):
         notes.append("Rows of all folds count every slice once; the range of the folds is no interval.")
-    if old := sum(_is_bootstrap(run) for run in runs):
-        notes.append(
-            f"Intervals of {old} of these {len(runs)} runs are percentile bootstraps. With few patients or mistakes "
-            "they hold the truth less often than they say (`python -m experiments.coverage`)."
-        )
     return "\n\n".join([table(_HEAD, rows), *notes])
-
-
-def _is_bootstrap(run: dict[str, Any]) -> bool:
-    """Whether a run's intervals are of the kind that reports had first, and older ones did not name."""
-    return run["test"].get("interval", {"method": "percentile bootstrap"})["method"] == "percentile bootstrap"
 
 
 def is_whole(runs: list[dict[str, Any]]) -> bool:
