@@ -83,14 +83,15 @@ def deviations_table(run: dict[str, Any]) -> str:
 
 
 def _deviations(run: dict[str, Any]) -> list[Deviation]:
-    config = run.get("config", {})
-    if config.get("system") not in system_names() or run.get("data", {}).get("synthetic", False):
+    config, data = run.get("config", {}), run.get("data") or {}
+    data = {"form": data} if isinstance(data, str) else data  # a U-Net's report holds the words alone
+    if config.get("system") not in system_names() or data.get("synthetic", False):
         return []
     try:
         parsed = Config.from_json(config, "a results file")
     except InputError:  # a file of an earlier version, whose options are not all known
         return []
-    found = {"data": run["data"]["form"]} if "form" in run.get("data", {}) else {}
+    found = {"data": data["form"]} if "form" in data else {}
     counts = run.get("counts", {})
     if {"train", "validation", "test"} <= counts.keys():
         found["rows"] = " / ".join(str(counts[side]["slices"]) for side in ("train", "validation", "test"))
