@@ -101,7 +101,7 @@ def rounded(value: Any) -> Any:
     """JSON values with numbers of four digits after the point."""
     if isinstance(value, dict):
         return {name: rounded(part) for name, part in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [rounded(part) for part in value]
     return round(value, 4) if isinstance(value, float) else value
 

@@ -83,8 +83,8 @@ def deviations_table(run: dict[str, Any]) -> str:
 
 
 def _deviations(run: dict[str, Any]) -> list[Deviation]:
-    config, data = run.get("config", {}), run.get("data", {})
-    data = {"form": data} if isinstance(data, str) else data  # as in a U-Net's report
+    config, data = run.get("config", {}), run.get("data") or {}
+    data = {"form": data} if isinstance(data, str) else data  # a U-Net's report holds the words alone
     if config.get("system") not in system_names() or data.get("synthetic", False):
         return []
     try:
