@@ -1,1 +1,1 @@
-"""Scores with their uncertainty: classification, calibration, sets, comparisons, reconstruction, baselines."""
+"""Scores with their uncertainty: classification, calibration, prediction sets, comparisons, baselines."""

@@ -71,7 +71,7 @@ def methods_sentence(results: dict[str, dict[str, Any]]) -> str:
         return ""
     return (
         f"Intervals in {', '.join(earlier)} were computed before the present ones: by the {EARLIER}, which is too "
-        "narrow (`python -m experiments.coverage`)."
+        "narrow (see Intervals)."
     )
 
 
