@@ -14,7 +14,8 @@ clusters):
   a share that counts mistakes never begins above that one: a mistake does not raise the lower bound.
 - Anything else: value +- t standard errors, on the scale of the logarithm where it is positive.
 
-`python -m experiments.coverage` measures how often these intervals hold the truth, beside the bootstrap's.
+`python -m experiments.coverage` measures how often these intervals hold the truth, beside the bootstrap's. Areas under
+the ROC curve and log losses of 20 patients or fewer are held less often than accuracies.
 
 References: Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts
 estimated from survey data, Survey Methodology 24, 1998; Satterthwaite, An approximate distribution of estimates of
