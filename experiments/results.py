@@ -23,6 +23,7 @@ from btjax.commands.audit import AUDIT, read_audit
 from btjax.reports.ladder import LADDER
 from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import REPORT, Run
+from btjax.studies.audit_flags import flags_of
 from btjax.studies.external import ExternalReport
 from btjax.studies.ladder_report import LadderReport
 from btjax.studies.saliency_rows import SCHEMA as SALIENCY_SCHEMA
@@ -187,8 +188,11 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
 
 
 def audit_summary(folder: pathlib.Path) -> dict[str, Any]:
-    """An audit of shortcuts, in four digits."""
-    return rounded(msgspec.to_builtins(read_audit(folder)))
+    """An audit of shortcuts, in four digits; `runs` are a list in other files, so their number is `pooled`."""
+    found = read_audit(folder)
+    # The sentences are written anew from the measures: an older audit says what the present program would.
+    values = rounded(msgspec.to_builtins(dataclasses.replace(found, flags=flags_of(found))))
+    return values | {"pooled": values.pop("runs")}
 
 
 def ladder_summary(folder: pathlib.Path) -> dict[str, Any]:

@@ -23,15 +23,26 @@ def audits_table(audits: dict[str, dict[str, Any]]) -> str:
         f"|{'---|' * len(head)}",
     ]
     for one in audits.values():
-        cells = [one["title"], f"{one['rows']} ({one['runs']})", f"**{_share(one['accuracy'])}**"]
+        cells = [one["title"], f"{one['rows']} ({one['pooled']})", f"**{_share(one['accuracy'])}**"]
         cells += [_share(found["accuracy"]) if (found := _floor(one, name)) else "" for name in floors]
         lines.append(f"| {' | '.join(cells)} |")
     for one in audits.values():
         lines += ["", f"{one['title']}:", ""]
         lines += [f"- {flag['sentence']}" for flag in one["flags"]] or ["- nothing stands out"]
-        lines += [f"- {line}" for line in alone_lines(one)]
+        lines += [f"- {line}" for line in (*_gap_lines(one), *alone_lines(one))]
         lines += [f"- not measured: {part}, since {reason}" for part, reason in one["left_out"].items()]
     return "\n".join(lines)
+
+
+def _gap_lines(one: dict[str, Any]) -> list[str]:
+    """How classes are recognised by source, where no flag says it."""
+    flagged = {flag["evidence"].get("class") for flag in one["flags"] if flag["name"] == "recall"}
+    return [
+        f"Recall of {gap['class_name']} is {_share(gap['recall'])} for source {gap['value']} and "
+        f"{_share(gap['elsewhere'])} for the others: no sure difference."
+        for gap in one["gaps"]
+        if gap["group"] == "source" and gap["class_name"] not in flagged and gap["gap"]["value"] is not None
+    ]
 
 
 def alone_lines(one: dict[str, Any]) -> list[str]:
@@ -83,14 +94,15 @@ def deviations_table(run: dict[str, Any]) -> str:
 
 
 def _deviations(run: dict[str, Any]) -> list[Deviation]:
-    config = run.get("config", {})
-    if config.get("system") not in system_names() or run.get("data", {}).get("synthetic", False):
+    config, data = run.get("config", {}), run.get("data", {})
+    data = {"form": data} if isinstance(data, str) else data  # a U-Net's file has the form alone
+    if config.get("system") not in system_names() or data.get("synthetic", False):
         return []
     try:
         parsed = Config.from_json(config, "a results file")
     except InputError:  # a file of an earlier version, whose options are not all known
         return []
-    found = {"data": run["data"]["form"]} if "form" in run.get("data", {}) else {}
+    found = {"data": data["form"]} if "form" in data else {}
     counts = run.get("counts", {})
     if {"train", "validation", "test"} <= counts.keys():
         found["rows"] = " / ".join(str(counts[side]["slices"]) for side in ("train", "validation", "test"))
