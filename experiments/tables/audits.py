@@ -83,14 +83,14 @@ def deviations_table(run: dict[str, Any]) -> str:
     differing = [row for row in rows if row.differs]
     if not rows:
         return ""
-    lines = [
-        f"From the paper's experiment these runs differ in {len(differing)} of {len(rows)} points (data, slices and "
-        f"protocol as of the `{run['protocol']}` runs):\n",
-        "| | paper | here | the paper's value is |",
-        "|---|---|---|---|",
-    ]
+    about = f"data, slices and protocol as of the `{run['protocol']}` runs"
+    if not any(row.name == "data set" for row in rows):
+        about += "; without the data set, which this results file does not name"
+    lines = [f"From the paper's experiment these runs differ in {len(differing)} of {len(rows)} points ({about})."]
+    if differing:
+        lines += ["", "| | paper | here | the paper's value is |", "|---|---|---|---|"]
     lines += [f"| {row.name} | {row.paper} | {row.here} | {row.basis} |" for row in differing]
-    return "\n".join(lines) if differing else ""
+    return "\n".join(lines)
 
 
 def _deviations(run: dict[str, Any]) -> list[Deviation]:
