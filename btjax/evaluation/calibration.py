@@ -168,13 +168,19 @@ def _regressed(design: np.ndarray, offset: np.ndarray | None, correct: np.ndarra
 
     shift = np.zeros(len(correct)) if offset is None else offset
     found, hessian = np.zeros(design.shape[1]), np.eye(design.shape[1])
-    for _ in range(100):
-        chance = expit(design @ found + shift)
-        hessian = design.T @ (design * (chance * (1 - chance))[:, None])
-        step = np.linalg.solve(hessian, design.T @ (correct - chance))
-        found = found + step * min(1, 2 / np.abs(step).max()) if np.abs(step).max() > 0 else found
+    found[0] = -shift.mean()  # where not all chances are 0 or 1
+    step = np.full(design.shape[1], np.inf)
+    for _ in range(200):
+        odds = design @ found + shift
+        hessian = design.T @ (design * (expit(odds) * expit(-odds))[:, None])
+        if not np.linalg.cond(hessian) < 1e15:
+            break
+        step = np.linalg.solve(hessian, design.T @ (correct - expit(odds)))
+        found = found + step * min(1, 2 / max(np.abs(step).max(), 1e-300))
         if np.abs(step).max() < 1e-12:
             break
+    if not np.abs(step).max() < 1e-6:
+        return np.full((1 + clusters.units, design.shape[1]), np.nan)
     scores = clusters.sums(design * (correct - expit(design @ found + shift))[:, None])
     return np.concatenate([found[None], found - np.linalg.solve(hessian, scores.T).T])
 

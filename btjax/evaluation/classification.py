@@ -131,7 +131,8 @@ def classification_report(
 ) -> Scores:
     """Scores a classifier on every row, with 95% intervals by patient.
 
-    Undefined values are None, never 0: every metric of a class without rows; the precision of a class never predicted;
+    Undefined values are None, never 0: all but the specificity of a class without rows; the precision of a class never
+    predicted;
     a macro average over classes of which one is undefined; Matthews' coefficient where all rows or all predictions are
     of one class; slope and intercept of calibration without any mistake; an interval of fewer than two clusters. F1 is
     2 TP / (2 TP + FP + FN): 0, and defined, for a class that has rows and is never predicted. A prediction is the class

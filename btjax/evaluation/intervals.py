@@ -134,7 +134,11 @@ def share_bounds(
     variance = jackknife_variance(deviations)
     spread = values * (1 - values)
     effective = np.divide(spread, variance, out=np.full_like(spread, np.inf), where=variance > 0)
-    if not independent:
+    if independent:
+        # The variance of the rows that carry the share, without the jackknife's correction for estimating it.
+        clusters, units = left_out.shape[-1], np.maximum(carriers.units, 1 + 1e-9)
+        effective = effective * (clusters - 1) / clusters * (units / (units - 1)) ** 2
+    else:
         # A larger quantile widens the interval as fewer rows do (Korn and Graubard, section 3).
         quantile = stdtrit(degrees_of_freedom(deviations, carriers.effective), 1 - _TAIL)
         effective = effective * (ndtri(1 - _TAIL) / quantile) ** 2

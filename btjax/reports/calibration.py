@@ -69,8 +69,8 @@ def _temperature_sentence(found: Temperature) -> str:
     surer = "too sure" if found.value > 1 else "not sure enough"
     return (
         f"The temperature that fits the {amount(found.fitted_rows)} validation slices best is "
-        f"{number(found.value, 2)}: there the classifier is {surer} of itself. Divided by it, the test slices' log loss is "
-        f"{number(found.log_loss)} (before {number(found.log_loss_before)}) and their calibration error "
+        f"{number(found.value, 2)}: there the classifier is {surer}. Divided by it, the test slices' log loss "
+        f"is {number(found.log_loss)} (before {number(found.log_loss_before)}) and their calibration error "
         f"{percent(found.calibration_error)} (before {percent(found.calibration_error_before)})."
     )
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from btjax.evaluation.classification import ClassScores, Scores
     from btjax.evaluation.published import PublishedResult
 
-_COLUMNS = ("Balanced accuracy", "Macro F1", "MCC", "ROC AUC", "Log loss", "Calibration error")
+_COLUMNS = ("Balanced accuracy", "Macro F1", "MCC", "Log loss", "Calibration error")
 
 _BASELINES = {"linear_model": "Linear model on 32x32 pixels", "class_prior": "Class frequencies alone"}
 
@@ -49,17 +49,7 @@ def scores_table(
     return Table(
         f"Values with 95% intervals below them ({settings.method}, by {settings.unit}); "
         f"the bars show accuracy and its interval on a scale from {100 * start:.0f} to 100%.",
-        [
-            "Scored on",
-            "Accuracy",
-            "",
-            "Balanced accuracy",
-            "Macro F1",
-            "MCC",
-            "ROC AUC",
-            "Log loss",
-            "Calibration error",
-        ],
+        ["Scored on", "Accuracy", "", *_COLUMNS],
         rows,
         strong=[0],
     )
@@ -96,7 +86,6 @@ def _scores_row(name: str, scores: Scores, start: float) -> list[Cell]:
         _percent_cell(scores, "macro_recall"),
         _percent_cell(scores, "macro_f1"),
         Cell(number(scores.mcc), number_interval(scores.mcc_ci95)),
-        _percent_cell(scores, "roc_auc"),
         Cell(number(scores.log_loss), number_interval(scores.log_loss_ci95)),
         _percent_cell(scores, "expected_calibration_error"),
     ]
@@ -109,7 +98,7 @@ def _published_row(published: PublishedResult, start: float) -> list[Cell]:
         Cell("", bar=Bar(published.accuracy, published.accuracy_ci95, start)),
         Cell(percent(None)),
         Cell(percent(published.macro_f1)),
-        *[Cell(percent(None))] * 4,
+        *[Cell(percent(None))] * 3,
     ]
 
 

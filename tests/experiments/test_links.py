@@ -67,6 +67,35 @@ def test_slices_of_another_data_set_are_counted_by_class(done, folders):
     assert any(row["kind"] == "near" for row in rows_of(folders["out"] / "against.csv"))
 
 
+@pytest.fixture(scope="module")
+def known(tmp_path_factory) -> pathlib.Path:
+    """Slices with patients, numbered in the order in which they were taken."""
+    folder, heads = tmp_path_factory.mktemp("known"), make_phantom(4, 4, 64)
+    save(folder, {f"images/{row + 1}.png": image for row, image in enumerate(heads.images)})
+    rows = [f"{row + 1},{label + 1},{patient}" for row, (label, patient) in enumerate(columns_of(heads))]
+    (folder / "manifest.csv").write_text("\n".join(["id,label,pid", *rows]))
+    return folder
+
+
+def columns_of(slices):
+    return zip(slices.labels.tolist(), slices.patients.tolist(), strict=True)
+
+
+def test_the_rule_is_measured_and_fitted_on_slices_whose_patients_are_known(folders, known):
+    out = folders["out"] / "measured.json"
+    flags = [f"--data_dir={known}", "--image_size=64"]
+    measured = run(folders["cache"], "measure_links", *flags, f"--against={folders['other']}", f"--output={out}")
+    assert measured.returncode == 0, measured.stderr
+    values = json.loads(out.read_text())
+    assert values["neighbours_of_all"]["slices"] == 48 and values["neighbours"]["slices"] == values["near"]["slices"]
+    assert {row["name"]: row["slices"] for row in values["against"]} == {"meningioma": 1, "glioma": 1}
+    fitted = run(folders["cache"], "measure_links", *flags, "--fit")
+    assert fitted.returncode == 0, fitted.stderr
+    values = json.loads(fitted.stdout)
+    assert {"USUAL", "HIGHEST", "COEFFICIENTS", "INTERCEPT", "NEIGHBOUR", "held out", "near"} == values.keys()
+    assert all(0 <= row["recall"] <= 1 for row in values["near"]) and 0 < values["NEIGHBOUR"] <= 1
+
+
 @pytest.mark.parametrize(
     ("module", "flags", "message"),
     [

@@ -10,7 +10,12 @@ import pytest
 
 from btjax.evaluation import published
 from btjax.evaluation.baselines import class_prior
+from btjax.evaluation.calibration import reliability, temperature_report
 from btjax.evaluation.classification import classification_report
+from btjax.evaluation.conformal import conformal_report
+from btjax.evaluation.labelled import Labelled
+from btjax.evaluation.metrics import CLASS_METRICS
+from btjax.evaluation.selective import selective_report
 from btjax.readers.slices import Slices
 from btjax.reports.classifier import (
     classifier_figures,
@@ -44,10 +49,19 @@ def scored(classes: tuple[str, ...], rows: int = 192) -> dict:
     labels = random.integers(len(classes), size=40)[patients]
     logits = 2.5 * np.eye(len(classes))[labels] + random.normal(size=(rows, len(classes)))
     names = np.array([f"MR{patient}" for patient in patients])
-    about = {"classes": classes, "patients": names, "resamples": 200}
+    about = {"classes": classes, "patients": names}
     test = classification_report(logits, labels, **about)
     prior = classification_report(class_prior(labels, rows, classes=len(classes)), labels, **about)
-    return {"classes": classes, "test": test, "validation": test, "held_out": test, "baselines": {"class_prior": prior}}
+    one = Labelled(logits, labels, names)
+    trust = {
+        "reliability": reliability(one.probabilities, labels),
+        "reliability_by_patient": reliability(one.by_patient().probabilities, one.by_patient().labels),
+        "temperature": temperature_report(one, one),
+        "conformal": conformal_report(one, one, classes=classes),
+        "selective": selective_report(one),
+    }
+    sides = {"test": test, "validation": test, "held_out": test, "baselines": {"class_prior": prior}}
+    return {"classes": classes} | sides | trust
 
 
 def make_report(classes: tuple[str, ...] = CLASSES, **changes) -> ClassifierReport:
@@ -97,7 +111,7 @@ def test_the_headline_has_the_accuracy_its_interval_and_the_protocol(text, repor
     words = Page(text).words()
     low, high = report.test.accuracy_ci95
     assert f"{report.test.accuracy:.1%} test accuracy 95% interval {100 * low:.1f} to {100 * high:.1f}%" in words
-    assert "resampled by patient" in words
+    assert "by patient" in words
     assert "Slices were divided at random, as in the paper" in words
     assert "81 patients (80 families) have slices on more than one side of the split" in words
     assert "for research, not for diagnosis" in words
@@ -112,7 +126,7 @@ def test_every_table_holds_the_reports_numbers(text, report):
         scores = report.test.per_class[name]
         row = next(row for row in rows if row[0] == name.capitalize())
         assert row[1] == str(scores.support)
-        for cell, metric in zip(row[2:6], ("precision", "recall", "f1", "roc_auc"), strict=True):
+        for cell, metric in zip(row[2:7], CLASS_METRICS, strict=True):
             low, high = getattr(scores, f"{metric}_ci95")
             assert cell == f"{percent(getattr(scores, metric))} {percent(low)[:-1]} to {percent(high)[:-1]}"
     by_patient = next(row for row in rows if row[0].startswith("Test, by patient"))
@@ -127,7 +141,7 @@ def test_every_table_holds_the_reports_numbers(text, report):
 
 def test_the_papers_table_stands_beside_ours_by_class_name(text):
     rows = Page(text).rows
-    paper = {row[0]: row[6:] for row in rows if row[0] in ("Meningioma", "Glioma", "Pituitary", "Mean of classes")}
+    paper = {row[0]: row[7:] for row in rows if row[0] in ("Meningioma", "Glioma", "Pituitary", "Mean of classes")}
     assert paper == {
         "Meningioma": ["86%", "86%", "86%"],
         "Glioma": ["93%", "93%", "93%"],
@@ -163,7 +177,7 @@ def test_the_page_needs_nothing_beside_itself(text):
 def test_images_have_alternative_texts_and_tables_have_scoped_headers(text, report):
     page = Page(text)
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 5
+    assert len(images) == 7
     assert all(attributes["alt"] for attributes in images)
     hits = report.test.confusion_matrix[1][1]
     assert any(f"{hits} as glioma" in attributes["alt"] for attributes in images)
@@ -201,30 +215,48 @@ def test_any_number_of_classes_has_its_page(size):
     page = Page(classifier_page(report, figures))
     named = [row for row in page.rows if row[0] in classes]
     assert [row[0] for row in named] == list(classes)
-    assert all(len(row) == 6 for row in named)
+    assert all(len(row) == 7 for row in named)
 
 
 def test_undefined_values_are_dashes(report):
     labels = np.array([0, 1] * 10)
-    test = classification_report(2 * np.eye(3)[labels], labels, classes=CLASSES, resamples=50)
+    test = classification_report(2 * np.eye(3)[labels], labels, classes=CLASSES)
     rows = bare(dataclasses.replace(report, test=test)).rows
-    assert next(row for row in rows if row[0] == "Pituitary")[1:6] == ["0", UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED]
-    assert next(row for row in rows if row[0] == "Mean of classes")[2:6] == [UNDEFINED] * 4
+    assert next(row for row in rows if row[0] == "Pituitary")[1:7] == [
+        "0",
+        UNDEFINED,
+        UNDEFINED,
+        percent(test.per_class["pituitary"].specificity),
+        UNDEFINED,
+        UNDEFINED,
+    ]
+    assert next(row for row in rows if row[0] == "Mean of classes")[2:4] == [UNDEFINED] * 2
 
 
 def test_a_class_of_few_patients_explains_the_missing_intervals(report):
     labels = np.array([0] * 10 + [1] * 10 + [2])
-    test = classification_report(2 * np.eye(3)[labels], labels, classes=CLASSES, resamples=200)
-    assert "more than a tenth of the resamples miss a class" in bare(dataclasses.replace(report, test=test)).words()
-    assert "more than a tenth of the resamples miss a class" not in bare(report).words()
+    test = classification_report(2 * np.eye(3)[labels], labels, classes=CLASSES)
+    assert "fewer than two slices show one of the classes" in bare(dataclasses.replace(report, test=test)).words()
+    assert "fewer than two slices show one of the classes" not in bare(report).words()
 
 
-def test_a_perfect_test_says_what_its_interval_cannot(report):
-    labels = np.arange(30) % 3
-    test = classification_report(9 * np.eye(3)[labels], labels, classes=CLASSES, patients=labels.astype(str))
-    words = bare(dataclasses.replace(report, test=test)).words()
-    # 0.05^(1/3) = 0.368
-    assert "3 patients without a mistake say, at 95% confidence, that at least 36.8% of such patients have" in words
+def test_the_page_tells_calibration_sets_and_abstaining(text, report):
+    page = Page(text)
+    words = page.words()
+    assert f"validation slices best is {report.temperature.value:.2f}" in words
+    assert f"{percent(report.selective.accuracy)} (" in words
+    for one in report.conformal:
+        row = next(row for row in page.rows if row[0] == percent(one.level))
+        assert row[1].startswith(percent(one.coverage)) and row[2] == percent(one.coverage_by_patient)
+        assert row[-3] == f"{one.mean_size:.2f}"
+    slope = report.test.calibration_slope
+    assert any(row[0] == "Test" and row[4].startswith(f"{slope:.3f}") for row in page.rows)
+
+
+def test_a_refit_run_has_no_temperature_and_no_sets(report):
+    words = bare(dataclasses.replace(report, temperature=None, conformal=(), validation=None, held_out=None)).words()
+    assert "validation slices best" not in words and "Conformal" not in words
+    assert "of which it is surest" in words
 
 
 def test_intervals_without_patient_ids_carry_a_caution(report):
@@ -286,7 +318,7 @@ def test_a_runs_folder_gets_figures_page_and_report(tmp_path, report, changes, b
     write_classifier_report(folder, report, tested, 2 * np.eye(3)[[0, 1, 1, 0, 0, 1]])
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     matrices = {"confusion_test.png", "confusion_by_patient.png", "confusion_validation.png"}
-    assert names == {"curves.png", "mistakes.png", *matrices}
+    assert names == {"curves.png", "mistakes.png", "reliability.png", "risk_coverage.png", *matrices}
     assert read_report(tmp_path / "report.json") == report
     words = Page((tmp_path / "report.html").read_text(encoding="utf-8")).words()
     assert ("Paper, Figure 16" in words) == beside_paper

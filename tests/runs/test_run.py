@@ -111,7 +111,7 @@ def test_a_run_of_another_system_is_refused(started):
 
 def test_a_report_of_the_first_schema_says_how_to_write_it_again(started):
     started.write_json("report.json", {"test": {"accuracy": 0.9}})
-    with pytest.raises(InputError, match="report of schema 1, expected 2: --eval_only writes it again"):
+    with pytest.raises(InputError, match="report of schema 1, expected 3: --eval_only writes it again"):
         btjax.Run(started.path).report  # noqa: B018
 
 

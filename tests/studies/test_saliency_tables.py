@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from btjax.evaluation import bootstrap
+from btjax.evaluation.intervals import mean_interval
 from btjax.studies import saliency_tables as tables
 
 
@@ -17,10 +17,10 @@ def patients():
     return np.concatenate([np.arange(20), random.integers(20, size=40)]).astype(str)
 
 
-def test_rows_hold_the_mean_and_the_interval_of_resampled_patients(patients):
+def test_rows_hold_the_mean_and_the_interval_by_patient(patients):
     numbers = np.random.default_rng(1).normal(size=60)
     planes = np.array(["axial", "coronal"] * 30)
-    rows = tables.score_rows({"gradient": {"roc_auc": numbers}}, patients, {"plane": planes}, resamples=300, seed=4)
+    rows = tables.score_rows({"gradient": {"roc_auc": numbers}}, patients, {"plane": planes})
     assert [(row.group, row.value) for row in rows] == [
         ("all", "all"),
         ("plane", "axial"),
@@ -28,13 +28,16 @@ def test_rows_hold_the_mean_and_the_interval_of_resampled_patients(patients):
     ]
     whole, axial = rows[:2]
     assert (whole.method, whole.score, whole.slices, whole.patients) == ("gradient", "roc_auc", 60, 20)
-    clusters = np.unique(patients, return_inverse=True)[1]
-    drawn = bootstrap.resampled_counts(20, 300, 4)
-    means = [np.repeat(numbers, counts[clusters]).mean() for counts in drawn]
-    np.testing.assert_allclose(whole.ci95, np.percentile(means, [2.5, 97.5]))
+    assert whole.ci95 == mean_interval(numbers, patients).ci95
+    assert whole.ci95[0] < numbers.mean() < whole.ci95[1]
     assert axial.mean == pytest.approx(numbers[::2].mean()) and axial.slices == 30
     assert axial.patients == len(set(patients[::2]))
     json.dumps(msgspec.to_builtins(rows), allow_nan=False)
+
+
+def test_hits_of_every_slice_have_an_interval_with_a_width(patients):
+    found = tables.score_rows({"gradient": {"pointing": np.ones(60)}}, patients)[0]
+    assert found.ci95 == pytest.approx((0.025 ** (1 / 20), 1))
 
 
 def test_one_patient_has_no_interval_and_no_verdict():
