@@ -102,7 +102,7 @@ def rounded(value: Any) -> Any:
     """JSON values with numbers of four digits after the point."""
     if isinstance(value, dict):
         return {name: rounded(part) for name, part in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [rounded(part) for part in value]
     return round(value, 4) if isinstance(value, float) else value
 
@@ -188,11 +188,10 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
 
 
 def audit_summary(folder: pathlib.Path) -> dict[str, Any]:
-    """An audit of shortcuts, in four digits; `runs` are a list in other files, so their number is `pooled`."""
+    """An audit of shortcuts, in four digits."""
     found = read_audit(folder)
     # The sentences are written anew from the measures: an older audit says what the present program would.
-    values = rounded(msgspec.to_builtins(dataclasses.replace(found, flags=flags_of(found))))
-    return values | {"pooled": values.pop("runs")}
+    return rounded(msgspec.to_builtins(dataclasses.replace(found, flags=flags_of(found))))
 
 
 def ladder_summary(folder: pathlib.Path) -> dict[str, Any]:

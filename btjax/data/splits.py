@@ -143,16 +143,7 @@ def make_split(
       >>> {side: len(rows) for side, rows in split.sides().items()}, split.leaked_patients
       ({'train': 30, 'validation': 6, 'test': 12}, 0)
     """
-    if protocol not in PROTOCOLS:
-        raise InputError(f"--protocol={protocol}: expected one of {', '.join(PROTOCOLS)}")
-    if folds < 2 or not 0 <= fold < folds:
-        raise InputError(f"--fold={fold} --folds={folds}: expected at least 2 folds and 0 <= fold < folds")
-    labels = slices.labels
-    if labels is None:
-        raise InputError("the data set's labels are not known, expected class folders or a column label to split by")
-    if len(np.unique(labels)) < 2:
-        found = "no slices" if not len(labels) else f"slices of {slices.classes[labels[0]]} alone"
-        raise InputError(f"the data set has {found}, expected at least two classes")
+    labels = _checked_labels(slices, protocol, fold, folds)
     if protocol == "slice":
         sides = _slice_sides(labels, fold, folds, seed)
     else:
@@ -184,6 +175,21 @@ def make_split(
         links=slices.links,
         unused=unused,
     )
+
+
+def _checked_labels(slices: Slices, protocol: str, fold: int, folds: int) -> np.ndarray:
+    """The labels of slices that a protocol can divide."""
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol={protocol}: expected one of {', '.join(PROTOCOLS)}")
+    if folds < 2 or not 0 <= fold < folds:
+        raise InputError(f"--fold={fold} --folds={folds}: expected at least 2 folds and 0 <= fold < folds")
+    labels = slices.labels
+    if labels is None:
+        raise InputError("the data set's labels are not known, expected class folders or a column label to split by")
+    if len(np.unique(labels)) < 2:
+        found = "no slices" if not len(labels) else f"slices of {slices.classes[labels[0]]} alone"
+        raise InputError(f"the data set has {found}, expected at least two classes")
+    return labels
 
 
 def _reduced(train: np.ndarray, labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

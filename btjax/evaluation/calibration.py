@@ -173,13 +173,14 @@ def _regressed(design: np.ndarray, offset: np.ndarray | None, correct: np.ndarra
     for _ in range(200):
         odds = design @ found + shift
         hessian = design.T @ (design * (expit(odds) * expit(-odds))[:, None])
-        if not np.linalg.cond(hessian) < 1e15:
+        if not (np.linalg.cond(hessian) < 1e15 and np.abs(hessian).max() > 1e-300):
             break
         step = np.linalg.solve(hessian, design.T @ (correct - expit(odds)))
         found = found + step * min(1, 2 / max(np.abs(step).max(), 1e-300))
         if np.abs(step).max() < 1e-12:
             break
-    if not np.abs(step).max() < 1e-6:
+    # Where claims are so sure that no row has a chance between 0 and 1, nothing can be told from them.
+    if not (np.abs(step).max() < 1e-6 and np.linalg.cond(hessian) < 1e15 and np.abs(hessian).max() > 1e-12):
         return np.full((1 + clusters.units, design.shape[1]), np.nan)
     scores = clusters.sums(design * (correct - expit(design @ found + shift))[:, None])
     return np.concatenate([found[None], found - np.linalg.solve(hessian, scores.T).T])

@@ -196,6 +196,11 @@ def _reliance_tables(rungs: Sequence[RungScores]) -> list[Table]:
          "Accuracy, 80% answered", "Gain of mirror", "Gain of seeds"],
         rows,
     )  # fmt: skip
+    return [first, *_conformal_tables(rungs)]
+
+
+def _conformal_tables(rungs: Sequence[RungScores]) -> list[Table]:
+    """Prediction sets of the rungs that have any."""
     sets = [
         [
             f"{rung.name}, {percent(one.level, sign='')}%",
@@ -209,15 +214,14 @@ def _reliance_tables(rungs: Sequence[RungScores]) -> list[Table]:
         for one in rung.conformal
     ]
     if not sets:
-        return [first]
+        return []
     classes = [capitalised(name) for name in rungs[0].scores.per_class]
-    second = Table(
+    caption = (
         "Conformal prediction sets, calibrated by class and patient on each cell's validation slices: how often they "
-        "hold the true class, and how many classes they name.",
-        ["Protocol, promised", "Slices", "Mean of patients", *classes, "Classes named", "One class"],
-        sets,
+        "hold the true class, and how many classes they name."
     )
-    return [first, second]
+    head = ["Protocol, promised", "Slices", "Mean of patients", *classes, "Classes named", "One class"]
+    return [Table(caption, head, sets)]
 
 
 def _gain(gain: EnsembleGain | None) -> Cell:

@@ -23,7 +23,7 @@ def audits_table(audits: dict[str, dict[str, Any]]) -> str:
         f"|{'---|' * len(head)}",
     ]
     for one in audits.values():
-        cells = [one["title"], f"{one['rows']} ({one['pooled']})", f"**{_share(one['accuracy'])}**"]
+        cells = [one["title"], f"{one['rows']} ({one['runs']})", f"**{_share(one['accuracy'])}**"]
         cells += [_share(found["accuracy"]) if (found := _floor(one, name)) else "" for name in floors]
         lines.append(f"| {' | '.join(cells)} |")
     for one in audits.values():
@@ -94,8 +94,8 @@ def deviations_table(run: dict[str, Any]) -> str:
 
 
 def _deviations(run: dict[str, Any]) -> list[Deviation]:
-    config, data = run.get("config", {}), run.get("data", {})
-    data = {"form": data} if isinstance(data, str) else data  # a U-Net's file has the form alone
+    config, data = run.get("config", {}), run.get("data") or {}
+    data = {"form": data} if isinstance(data, str) else data  # a U-Net's report holds the words alone
     if config.get("system") not in system_names() or data.get("synthetic", False):
         return []
     try:

@@ -45,7 +45,12 @@ def coverage_table(result: dict[str, Any]) -> str:
         "patients give the lowest coverage over correlations and accuracies. Without a width: the largest share of "
         "intervals that are a single point."
     )
-    metrics = table(
+    shown = f"The same of metrics of three classes, in {result['metric_repeats']} data sets of each setting."
+    return "\n\n".join([lead, table([*head, "mean width", "without a width"], rows), shown, _metrics_table(result)])
+
+
+def _metrics_table(result: dict[str, Any]) -> str:
+    return table(
         ["metric", "patients", "predictions", "truth", "coverage", "mean width"],
         [
             [
@@ -60,8 +65,6 @@ def coverage_table(result: dict[str, Any]) -> str:
             for name, one in cell["metrics"].items()
         ],
     )
-    shown = f"The same of metrics of three classes, in {result['metric_repeats']} data sets of each setting."
-    return "\n\n".join([lead, table([*head, "mean width", "without a width"], rows), shown, metrics])
 
 
 def _range(values: list[float]) -> str:
@@ -75,7 +78,7 @@ def methods_sentence(results: dict[str, dict[str, Any]]) -> str:
         return ""
     return (
         f"Intervals in {', '.join(earlier)} were computed before the present ones: by the {EARLIER}, which is too "
-        "narrow (see Intervals)."
+        "narrow (`python -m experiments.coverage`)."
     )
 
 

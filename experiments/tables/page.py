@@ -49,17 +49,17 @@ def _each(title: Callable[[str, dict], str], table: Callable[[dict], str]) -> Ca
 
 KINDS: dict[str, Callable[[Results], str]] = {
     "rungs": _each(lambda _, result: f"{result['title']} under every protocol", ladder_tables),
+    "floors": lambda results: f"## Shortcuts\n\n{audits_table(results)}",
     "runs": _each(lambda name, _: f"`{name}.flags`", _runs_table),
     "linked_too": _each(lambda _, result: f"{result['title']} on other data", external_table),
     "by_epoch": _each(lambda name, _: f"`{name}.flags`", _unet_tables),
     "variants": _each(lambda *_: "U-Nets by dropout", lambda result: variants_table(result["variants"])),
-    "floors": lambda results: f"## Shortcuts\n\n{audits_table(results)}",
     "localisation": _saliency_section,
     "coverage": _each(lambda *_: "Intervals", coverage_table),
     "neighbours_of_all": _each(lambda *_: "Slices that belong together", links_table),
     "cases": _each(lambda *_: "Speed", speed_table),
 }
-"""For each kind of results file the key that only this kind holds, and what writes its section: the page's order."""
+"""For each kind of results file a key, and what writes its section, in the page's order. A file's first key counts."""
 
 
 def tables(results: Results) -> str:
@@ -68,10 +68,12 @@ def tables(results: Results) -> str:
     Raises:
       ValueError: a results file of no kind.
     """
-    strange = [name for name, result in results.items() if not KINDS.keys() & result.keys()]
-    if strange:
-        raise ValueError(f"{', '.join(strange)}: of no kind that has a table; expected one of the keys {list(KINDS)}")
-    of_kind = {key: {name: one for name, one in results.items() if key in one} for key in KINDS}
-    sections = (section(of_kind[key]) for key, section in KINDS.items() if of_kind[key])
+    of_kind: dict[str, Results] = {}
+    for name, result in results.items():
+        kind = next((key for key in KINDS if key in result), None)
+        if kind is None:
+            raise ValueError(f"{name}: of no kind that has a table; expected one of the keys {', '.join(KINDS)}")
+        of_kind.setdefault(kind, {})[name] = result
+    sections = (section(of_kind[key]) for key, section in KINDS.items() if key in of_kind)
     lead = (f"## What the paper says\n\n{paper_table()}", LEGEND, methods_sentence(results))
     return "\n\n".join([*filter(None, lead), *sections])

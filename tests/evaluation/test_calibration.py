@@ -10,6 +10,7 @@ from btjax.evaluation.calibration import (
     equal_mass_bins,
     expected_calibration_error,
     fit_temperature,
+    recalibration,
     reliability,
     temperature_report,
 )
@@ -100,3 +101,13 @@ def test_a_temperature_needs_rows_of_one_length():
         fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
     with pytest.raises(ValueError, match="shapes"):
         fit_temperature(np.zeros((2, 3)), np.zeros(3, int))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e3, 1e6, 1e12])
+def test_the_surest_claims_end_no_report(scale):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 300)
+    logits = scale * (random.normal(size=(300, 3)) + 2 * np.eye(3)[labels])
+    slope, intercept = recalibration(logits, labels, Clusters.of(np.arange(300) // 5))
+    assert slope.shape == intercept.shape == (61,)
+    assert np.isnan(slope[0]) or 0 < slope[0] < 3

@@ -115,6 +115,7 @@ def test_the_results_page_says_what_differs_from_the_papers_experiment():
     assert "optimizer" not in text
     assert audits.deviations_table(run | {"data": {"form": "phantom", "synthetic": True}}) == ""
     assert audits.deviations_table(run | {"config": {"system": "cnn"}}) == ""
+    assert "in words" in audits.deviations_table(run | {"data": "in words"})
 
 
 def test_a_mistake_is_one_line(tmp_path):

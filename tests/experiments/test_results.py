@@ -28,7 +28,10 @@ def test_a_saliency_folder_without_scores_or_beside_another_is_refused(tmp_path)
 
 
 def test_results_are_kept_in_four_digits():
-    assert results.rounded({"a": [0.123456, 3, None, "x"], "b": True}) == {"a": [0.1235, 3, None, "x"], "b": True}
+    assert results.rounded({"a": [0.123456, 3, None, "x"], "b": (0.98765, True)}) == {
+        "a": [0.1235, 3, None, "x"],
+        "b": [0.9877, True],
+    }
 
 
 def test_a_config_is_kept_without_the_places_of_files():
