@@ -171,7 +171,7 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     def place(run: dict[str, Any]) -> tuple[str, int, int, int]:
         return run["protocol"], run["split"]["seed"], run["split"]["fold"], run["config"]["seed"]
 
-    if before is not None and "runs" not in before:
+    if before is not None and not isinstance(before.get("runs"), list):
         raise InputError(
             f"{folders[0]}: a classifier's run, but the results file holds something else; expected another --name"
         )
