@@ -1,1 +1,1 @@
-"""Scores with their uncertainty: classification, calibration, reconstruction, baselines, the paper's numbers."""
+"""Scores with their uncertainty: classification, calibration, prediction sets, comparisons, baselines."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -181,4 +181,5 @@ def permutation_p_value(gains: np.ndarray, clusters: Clusters, *, resamples: int
 def _mcnemar(first_only: int, second_only: int) -> float:
     from statsmodels.stats.contingency_tables import mcnemar
 
-    return min(1.0, float(mcnemar([[0, first_only], [second_only, 0]], exact=True).pvalue))
+    found: Any = mcnemar([[0, first_only], [second_only, 0]], exact=True)
+    return min(1.0, float(found.pvalue))

@@ -8,6 +8,8 @@ clusters):
   effective number of rows, value * (1 - value) / variance, after Korn and Graubard. They take t with K - 1 degrees of
   freedom, which covers too little where a few patients hold all mistakes; here the degrees of freedom are
   Satterthwaite's, with the kurtosis of the clusters' influence, so that few patients with mistakes widen the interval.
+  The effective number never falls below that of the clusters: a mean of values in [0, 1] varies most where all rows of
+  a cluster agree.
   A classifier without mistakes gets the interval of K patients without mistakes, [0.025^(1/K), 1], and the interval of
   a share that counts mistakes never begins above that one: a mistake does not raise the lower bound.
 - Anything else: value +- t standard errors, on the scale of the logarithm where it is positive.
@@ -142,6 +144,7 @@ def share_bounds(
         # A larger quantile widens the interval as fewer rows do (Korn and Graubard, section 3).
         quantile = stdtrit(degrees_of_freedom(deviations, carriers.effective), 1 - _TAIL)
         effective = effective * (ndtri(1 - _TAIL) / quantile) ** 2
+        effective = np.maximum(effective, carriers.effective)
     effective = np.minimum(effective, carriers.rows)
     sure = (values <= 0) | (values >= 1)
     effective = np.where(sure, np.minimum(carriers.units, carriers.rows), effective)

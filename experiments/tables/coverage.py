@@ -17,54 +17,47 @@ EARLIER = "percentile bootstrap"
 def coverage_table(result: dict[str, Any]) -> str:
     """How often each kind of interval holds the truth, at worst and by the number of patients."""
     cells = result["coverage"]
-    counts = sorted({cell["patients"] for cell in cells})
-    rows = []
+    told = {key: _range(sorted({cell[key] for cell in cells})) for key in ("correlation", "truth")}
+    lead = (
+        f"How often 95% intervals hold the truth, in {result['repeats']} simulated data sets of each of {len(cells)} "
+        "settings (`python -m experiments.coverage`): patients with the numbers of slices of the 233 real ones, "
+        f"intraclass correlations {told['correlation']}, accuracies {told['truth']}. The columns of patients give the "
+        "lowest coverage over correlations and accuracies. Without a width: the largest share of intervals that are a "
+        "single point."
+    )
+    shown = f"The same of metrics of three classes, in {result['metric_repeats']} data sets of each setting."
+    return "\n\n".join([lead, _accuracy_table(cells), shown, _metrics_table(result["metrics"])])
+
+
+def _accuracy_table(cells: list[dict[str, Any]]) -> str:
+    counts, rows = sorted({cell["patients"] for cell in cells}), []
     for name in cells[0]["intervals"]:
         found = [cell["intervals"][name] for cell in cells]
         worst = [
-            min(cell["intervals"][name]["coverage"] for cell in cells if cell["patients"] == patients)
+            min(one["coverage"] for cell, one in zip(cells, found, strict=True) if cell["patients"] == patients)
             for patients in counts
         ]
-        widths = [one["width"] for one in found]
-        rows.append(
-            [
-                name,
-                percent(min(worst)),
-                *map(percent, worst),
-                number(sum(widths) / len(widths)),
-                percent(max(one["without_width"] for one in found)),
-            ]
-        )
-    rows[0][:2] = [f"**{rows[0][0]}** (ours)", f"**{rows[0][1]}**"]
-    told = {key: sorted({cell[key] for cell in cells}) for key in ("correlation", "truth")}
+        shown = [name, percent(min(worst))] if rows else [f"**{name}** (ours)", f"**{percent(min(worst))}**"]
+        width = number(sum(one["width"] for one in found) / len(found))
+        rows.append([*shown, *map(percent, worst), width, percent(max(one["without_width"] for one in found))])
     head = ["interval of an accuracy", "lowest coverage", *(f"{count} patients" for count in counts)]
-    lead = (
-        f"How often 95% intervals hold the truth, in {result['repeats']} simulated data sets of each of {len(cells)} "
-        f"settings (`python -m experiments.coverage`): patients with the numbers of slices of the 233 real ones, "
-        f"intraclass correlations {_range(told['correlation'])}, accuracies {_range(told['truth'])}. The columns of "
-        "patients give the lowest coverage over correlations and accuracies. Without a width: the largest share of "
-        "intervals that are a single point."
-    )
-    shown = f"The same of metrics of three classes, in {result['metric_repeats']} data sets of each setting."
-    return "\n\n".join([lead, table([*head, "mean width", "without a width"], rows), shown, _metrics_table(result)])
+    return table([*head, "mean width", "without a width"], rows)
 
 
-def _metrics_table(result: dict[str, Any]) -> str:
-    return table(
-        ["metric", "patients", "predictions", "truth", "coverage", "mean width"],
+def _metrics_table(cells: list[dict[str, Any]]) -> str:
+    rows = [
         [
-            [
-                name.replace("_", " "),
-                cell["patients"],
-                "one a patient" if cell["by_patient"] else "slices",
-                number(one["truth"]),
-                percent(one["coverage"]),
-                number(one["width"]),
-            ]
-            for cell in result["metrics"]
-            for name, one in cell["metrics"].items()
-        ],
-    )
+            name.replace("_", " "),
+            cell["patients"],
+            "one a patient" if cell["by_patient"] else "slices",
+            number(one["truth"]),
+            percent(one["coverage"]),
+            number(one["width"]),
+        ]
+        for cell in cells
+        for name, one in cell["metrics"].items()
+    ]
+    return table(["metric", "patients", "predictions", "truth", "coverage", "mean width"], rows)
 
 
 def _range(values: list[float]) -> str:
@@ -78,7 +71,7 @@ def methods_sentence(results: dict[str, dict[str, Any]]) -> str:
         return ""
     return (
         f"Intervals in {', '.join(earlier)} were computed before the present ones: by the {EARLIER}, which is too "
-        "narrow (`python -m experiments.coverage`)."
+        "narrow (see Intervals)."
     )
 
 

@@ -222,14 +222,8 @@ def test_undefined_values_are_dashes(report):
     labels = np.array([0, 1] * 10)
     test = classification_report(2 * np.eye(3)[labels], labels, classes=CLASSES)
     rows = bare(dataclasses.replace(report, test=test)).rows
-    assert next(row for row in rows if row[0] == "Pituitary")[1:7] == [
-        "0",
-        UNDEFINED,
-        UNDEFINED,
-        percent(test.per_class["pituitary"].specificity),
-        UNDEFINED,
-        UNDEFINED,
-    ]
+    row = next(row for row in rows if row[0] == "Pituitary")
+    assert row[1:4] == ["0", UNDEFINED, UNDEFINED] and row[5:7] == [UNDEFINED, UNDEFINED]
     assert next(row for row in rows if row[0] == "Mean of classes")[2:4] == [UNDEFINED] * 2
 
 
@@ -250,7 +244,7 @@ def test_the_page_tells_calibration_sets_and_abstaining(text, report):
         assert row[1].startswith(percent(one.coverage)) and row[2] == percent(one.coverage_by_patient)
         assert row[-3] == f"{one.mean_size:.2f}"
     slope = report.test.calibration_slope
-    assert any(row[0] == "Test" and row[4].startswith(f"{slope:.3f}") for row in page.rows)
+    assert any(row[0] == "Test" and row[4:5] and row[4].startswith(f"{slope:.3f}") for row in page.rows)
 
 
 def test_a_refit_run_has_no_temperature_and_no_sets(report):
