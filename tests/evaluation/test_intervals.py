@@ -45,6 +45,13 @@ def test_a_mistake_never_raises_the_lower_bound():
         assert low <= before[0] and high <= before[1] and low < right.mean() < high
 
 
+def test_one_mistake_among_clusters_of_nearly_one_row_is_nearly_binomial():
+    clusters = np.concatenate([np.arange(36), np.repeat(np.arange(36, 41), 2)])
+    low, high = mean_interval(np.arange(46) != 3, clusters, scale="share").ci95
+    expected = proportion_confint(45, 46, method="beta")
+    assert (low, high) == pytest.approx(expected, abs=0.03)
+
+
 def test_alike_slices_of_a_patient_count_once():
     """Each patient's slices are all right or all wrong: what they say is the patients' binomial, nearly."""
     right = np.repeat(np.arange(60) < 48, 10)
