@@ -23,6 +23,7 @@ from btjax.commands.audit import AUDIT, read_audit
 from btjax.reports.ladder import LADDER
 from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import REPORT, Run
+from btjax.studies.audit_flags import flags_of
 from btjax.studies.external import ExternalReport
 from btjax.studies.ladder_report import LadderReport
 from btjax.studies.saliency_rows import SCHEMA as SALIENCY_SCHEMA
@@ -170,7 +171,7 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     def place(run: dict[str, Any]) -> tuple[str, int, int, int]:
         return run["protocol"], run["split"]["seed"], run["split"]["fold"], run["config"]["seed"]
 
-    if before is not None and "runs" not in before:
+    if before is not None and not isinstance(before.get("runs"), list):
         raise InputError(
             f"{folders[0]}: a classifier's run, but the results file holds something else; expected another --name"
         )
@@ -188,7 +189,9 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
 
 def audit_summary(folder: pathlib.Path) -> dict[str, Any]:
     """An audit of shortcuts, in four digits."""
-    return rounded(msgspec.to_builtins(read_audit(folder)))
+    found = read_audit(folder)
+    # The sentences are written anew from the measures: an older audit says what the present program would.
+    return rounded(msgspec.to_builtins(dataclasses.replace(found, flags=flags_of(found))))
 
 
 def ladder_summary(folder: pathlib.Path) -> dict[str, Any]:

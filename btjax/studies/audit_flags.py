@@ -130,10 +130,10 @@ def _borders(found: Audit) -> Iterator[Flag]:
                 for one in found.areas
                 if one.class_name == name and one.plane == row.plane and one.source != "all"
             }
-            parts = ", ".join(f"{number(area)} for {key[4:]}" for key, area in by_source.items())
+            parts = "".join(f"; for source {key[4:]} {number(area)}" for key, area in by_source.items())
             sentence = (
                 f"The outer 5 pixels alone tell {name} from the rest{where} with an area under the curve of "
-                f"{_told(row.border, area=True)}{f' ({parts})' if parts else ''}."
+                f"{_told(row.border, area=True)}{parts}."
             )
             about = {"class": name, "plane": row.plane}
             yield Flag("border", sentence, {**about, **_numbers("auc", row.border), **by_source})

@@ -29,9 +29,20 @@ def audits_table(audits: dict[str, dict[str, Any]]) -> str:
     for one in audits.values():
         lines += ["", f"{one['title']}:", ""]
         lines += [f"- {flag['sentence']}" for flag in one["flags"]] or ["- nothing stands out"]
-        lines += [f"- {line}" for line in alone_lines(one)]
+        lines += [f"- {line}" for line in (*_gap_lines(one), *alone_lines(one))]
         lines += [f"- not measured: {part}, since {reason}" for part, reason in one["left_out"].items()]
     return "\n".join(lines)
+
+
+def _gap_lines(one: dict[str, Any]) -> list[str]:
+    """How classes are recognised by source, where no flag says it."""
+    flagged = {flag["evidence"].get("class") for flag in one["flags"] if flag["name"] == "recall"}
+    return [
+        f"Recall of {gap['class_name']} is {_share(gap['recall'])} for source {gap['value']} and "
+        f"{_share(gap['elsewhere'])} for the others: no sure difference."
+        for gap in one["gaps"]
+        if gap["group"] == "source" and gap["class_name"] not in flagged and gap["gap"]["value"] is not None
+    ]
 
 
 def alone_lines(one: dict[str, Any]) -> list[str]:
@@ -72,14 +83,14 @@ def deviations_table(run: dict[str, Any]) -> str:
     differing = [row for row in rows if row.differs]
     if not rows:
         return ""
-    lines = [
-        f"From the paper's experiment these runs differ in {len(differing)} of {len(rows)} points (data, slices and "
-        f"protocol as of the `{run['protocol']}` runs):\n",
-        "| | paper | here | the paper's value is |",
-        "|---|---|---|---|",
-    ]
+    about = f"data, slices and protocol as of the `{run['protocol']}` runs"
+    if not any(row.name == "data set" for row in rows):
+        about += "; without the data set, which this results file does not name"
+    lines = [f"From the paper's experiment these runs differ in {len(differing)} of {len(rows)} points ({about})."]
+    if differing:
+        lines += ["", "| | paper | here | the paper's value is |", "|---|---|---|---|"]
     lines += [f"| {row.name} | {row.paper} | {row.here} | {row.basis} |" for row in differing]
-    return "\n".join(lines) if differing else ""
+    return "\n".join(lines)
 
 
 def _deviations(run: dict[str, Any]) -> list[Deviation]:

@@ -15,7 +15,7 @@ MARK = "#|"
 
 def measured(name: str, result: dict[str, Any]) -> list[str]:
     """The lines of a preset whose results file holds classifiers' runs or a U-Net; none for others."""
-    if "runs" in result:
+    if isinstance(result.get("runs"), list):  # an audit counts them
         lines = [f"{run_name(run)}, seed {run['config']['seed']}: {_accuracy(run)}" for run in result["runs"]]
     elif "by_epoch" in result:
         error = number_cell(result["reconstruction"], "mae", 4)
