@@ -129,7 +129,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
         return []
     from statsmodels.stats.multitest import multipletests
 
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    return np.asarray(multipletests(p_values, method="holm")[1]).tolist()
 
 
 def difference_interval(gains: np.ndarray, clusters: Clusters) -> MeanInterval:

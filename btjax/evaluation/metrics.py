@@ -213,5 +213,5 @@ def log_odds(logits: np.ndarray) -> np.ndarray:
     logits = np.asarray(logits, np.float64)
     if logits.shape[1] == 1:
         return logits
-    others = [logsumexp(np.delete(logits, index, axis=1), axis=1) for index in range(logits.shape[1])]
+    others = [np.asarray(logsumexp(np.delete(logits, index, axis=1), axis=1)) for index in range(logits.shape[1])]
     return logits - np.stack(others, axis=1)
