@@ -15,7 +15,7 @@ from btjax.runs.folder import RunFolder
 from btjax.runs.run import restore
 from btjax.studies.data import divide, load_slices
 from btjax.studies.maps import compute_maps
-from btjax.studies.saliency import Explained, saliency_report, settings
+from btjax.studies.saliency import Explained, saliency_report, settings, with_newer_options
 from btjax.studies.subject import (
     SaliencyConfig,
     Subject,
@@ -128,7 +128,7 @@ def claim(folder: pathlib.Path, about: dict[str, Any]) -> None:
     # What changes no map may change: maps that are there stay true.
     free = ("methods", "batch_size", "checked_slices")
     kept = about | {"saliency": {name: value for name, value in about["saliency"].items() if name not in free}}
-    if path.exists() and read_json(path) != kept:
+    if path.exists() and with_newer_options(read_json(path)) != kept:
         raise InputError(f"--workdir={folder}: holds maps of another run or of other settings; name another folder")
     check_writable(folder, "--workdir=")
     if not path.exists() and (others := strangers(folder)):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from btjax.base import options
+from btjax.base.errors import InputError
 from btjax.base.keys import random_key
 from btjax.evaluation.intervals import METHOD
 from btjax.saliency.controls import control_maps
@@ -29,6 +30,7 @@ from btjax.studies.saliency_rows import (
 )
 from btjax.studies.saliency_tables import comparison_rows, lesion_sizes, score_rows
 from btjax.studies.subject import Permuted, SaliencyConfig, Subject, checked_rows
+from btjax.systems.config import Config
 
 if TYPE_CHECKING:
     from btjax.base.progress import ProgressCallback
@@ -71,12 +73,26 @@ class Explained:
 
 def settings(subject: Subject, config: SaliencyConfig) -> dict[str, Any]:
     """What is explained and how, as JSON values, without the places of files: equal values, equal maps."""
-    run = subject.run.config.to_json()
-    run["data"].pop("data_dir")
-    run.get("extra", {}).pop("weights", None)
+    run = _without_places(subject.run.config)
     best = subject.run.checkpoints.progress("best")["best"]
     about = {"run": run, "epoch": best["epoch"], "step": best["step"], "split": subject.data.split.fingerprint}
     return about | {"composed": subject.origins, "saliency": options.to_dict(config)}
+
+
+def with_newer_options(settings: Any) -> Any:
+    """Settings as they were kept, with the defaults of options of the run that came later; others as they are."""
+    try:
+        return settings | {"run": _without_places(Config.from_json(settings["run"], "settings.json"))}
+    except (InputError, LookupError, TypeError):
+        return settings
+
+
+def _without_places(config: Config) -> dict[str, Any]:
+    """A config's JSON values without the places of files."""
+    values = config.to_json()
+    values["data"].pop("data_dir")
+    values.get("extra", {}).pop("weights", None)
+    return values
 
 
 def saliency_report(
