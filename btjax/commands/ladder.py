@@ -94,9 +94,9 @@ def run_ladder(
       >>> import btjax, tempfile
       >>> config = btjax.preset("linear_cpu").replace("training.epochs", 2).replace("data.image_size", 32)
       >>> config = config.replace("data.data_dir", "phantom").replace("data.phantom_patients", 6)
-      >>> report = run_ladder(config.replace("data.folds", 2), tempfile.mkdtemp() + "/it", ["slice", "patient"], [0])
+      >>> report = run_ladder(config.replace("data.folds", 2), tempfile.mkdtemp() + "/it", ["patient"], [0])
       >>> [(rung.name, len(rung.cells)) for rung in report.rungs]
-      [('slice', 2), ('patient', 2), ('slice_matched', 2)]
+      [('patient', 2)]
     """
     place = expanded(folder)
     if not report_only:

@@ -49,7 +49,7 @@ def training_curves(
                 look = {"color": COLOURS[part], "alpha": 0.4, "linestyle": PAPER_LINE}
                 panel.plot(np.arange(1, len(values) + 1), values, label=f"{name}, paper", **look)
             epochs, values = _series(metrics, f"{part}_{quantity}")
-            if not np.isfinite(values).any():
+            if len(values) and not np.isfinite(values).any():
                 continue  # a run without validation slices
             marker = "o" if len(epochs) <= 40 else None
             panel.plot(epochs, values, color=COLOURS[part], linewidth=2, marker=marker, markersize=3.5, label=name)

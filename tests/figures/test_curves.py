@@ -64,3 +64,9 @@ def test_a_first_epoch_that_towers_over_the_rest_is_cut():
 def test_the_chosen_epoch_is_marked():
     for panel in training_curves(metrics(5), checkpoint_epoch=4).axes:
         np.testing.assert_array_equal(lines(panel)["checkpoint"].get_xdata(), [4, 4])
+
+
+def test_a_run_without_validation_slices_has_no_line_for_them():
+    rows = [{"epoch": epoch, "train_accuracy": 0.5, "train_loss": 1.0} for epoch in (1, 2)]
+    figure = training_curves(rows)
+    assert [line.get_label() for line in figure.axes[0].lines] == ["training"]
