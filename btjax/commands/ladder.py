@@ -12,7 +12,7 @@ import jax
 
 from btjax.base.devices import require_devices
 from btjax.base.errors import InputError, Stop
-from btjax.base.files import check_writable, expanded, make_folder, strangers
+from btjax.base.files import check_writable, expanded, make_folder, only_process, strangers
 from btjax.base.progress import Observer, told
 from btjax.commands.train import evaluate, train, train_several
 from btjax.reports.ladder import write_ladder_report
@@ -156,7 +156,8 @@ def run_cells(
         slices = _data_of(config, protocols, watching, cache_dir).slices
         plan = make_plan(config, slices, protocols, seeds, matched=matched)
         make_folder(place, "--workdir=")
-        plan = save_plan(place / PLAN, plan)
+        with only_process(place / ".plan.lock"):  # another process may let the ladder grow as well
+            plan = save_plan(place / PLAN, plan)
         work = Work(place, config.data.data_dir, storage, cache_dir)
         left = [name for name in plan.named() if not work.done(name)]
         watching.on_message(f"cells: {len(plan.cells)}, of which {len(plan.cells) - len(left)} are done")
