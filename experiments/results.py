@@ -98,13 +98,13 @@ def saliency_summary(folder: pathlib.Path) -> dict[str, Any]:
     return rounded(report | {"localisation": found | rows}) | exact
 
 
-def rounded(value: Any) -> Any:
-    """JSON values with numbers of four digits after the point."""
+def rounded(value: Any, digits: int = 4) -> Any:
+    """JSON values with numbers of so many digits after the point."""
     if isinstance(value, dict):
-        return {name: rounded(part) for name, part in value.items()}
+        return {name: rounded(part, digits) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(part) for part in value]
-    return round(value, 4) if isinstance(value, float) else value
+        return [rounded(part, digits) for part in value]
+    return round(value, digits) if isinstance(value, float) else value
 
 
 def without_paths(config: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def audit_summary(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def ladder_summary(folder: pathlib.Path) -> dict[str, Any]:
-    """A ladder's report in four digits, without the places of files; of its audits what the tables tell."""
+    """A ladder's report in six digits, without the places of files; of its audits what the tables tell."""
     report = msgspec.to_builtins(read_typed(folder / LADDER, LadderReport))
     for rung in report["rungs"]:
         rung["scores"] = _kept_values(rung["scores"])
@@ -203,7 +203,7 @@ def ladder_summary(folder: pathlib.Path) -> dict[str, Any]:
             name: value for name, value in rung["selective"].items() if name not in ("coverage", "risk")
         }
         rung["audit"] = {name: rung["audit"][name] for name in ("gaps", "alone", "probes", "floors", "flags")}
-    return rounded(report | {"config": without_paths(report["config"])})
+    return rounded(report | {"config": without_paths(report["config"])}, 6)
 
 
 def all_results() -> dict[str, dict[str, Any]]:

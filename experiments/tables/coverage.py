@@ -85,8 +85,9 @@ def _methods(value: Any) -> Iterator[str]:
             yield value["interval"].get("method", EARLIER)
         elif "accuracy_ci95" in value and "interval" not in value and "by_patient" in value:
             yield EARLIER
-        for part in value.values():
-            yield from _methods(part)
+        for name, part in value.items():
+            if name != "by_patient":  # its method is that of the scores by slice, which name it
+                yield from _methods(part)
     elif isinstance(value, list):
         for part in value:
             yield from _methods(part)

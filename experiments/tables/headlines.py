@@ -7,7 +7,7 @@ from typing import Any
 from btjax.reports.numbers import percent
 from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
-from experiments.tables.ladders import ladder_headlines, leak_lines
+from experiments.tables.ladders import ladder_headlines, leak_lines, source_lines
 from experiments.tables.saliency import mean, saliency_rows
 
 Results = dict[str, dict[str, Any]]
@@ -24,7 +24,7 @@ def result_lines(results: Results) -> str:
         told = [rung["name"] for rung in ladder["rungs"]] if ladder else []
         own += _protocol_lines([run for run in runs if run["protocol"] not in told])
         lines += [f"- {title}, {line}" for line in own]
-        lines += [f"- {line}" for line in leak_lines(ladder)[-1:]] if ladder else []
+        lines += [f"- {line}" for line in (*leak_lines(ladder)[-1:], *source_lines(ladder)[:1])] if ladder else []
     if "external_four_class" in results:
         lines.append(f"- {_external_line(results['external_four_class'])}")
     if "unet_cpu" in results:

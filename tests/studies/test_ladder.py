@@ -81,7 +81,7 @@ def test_a_matched_cell_keeps_the_size_it_was_begun_with(slices, config, tmp_pat
 def test_a_plan_of_other_options_is_refused_with_the_first_that_differs(slices, config, tmp_path):
     save_plan(tmp_path / "plan.json", make_plan(config, slices, ["slice"], [0], matched=False))
     other = make_plan(config.replace("training.epochs", 31), slices, ["slice"], [0], matched=False)
-    with pytest.raises(InputError, match=r"plan\.json: the ladder there has training\.epochs=30, now .*=31"):
+    with pytest.raises(InputError, match=r"plan\.json: the ladder there has training\.epochs=60, now .*=31"):
         save_plan(tmp_path / "plan.json", other)
 
 
