@@ -71,26 +71,31 @@ def load_slices(
     return data
 
 
+def split_of(slices: Slices, config: Config) -> Split:
+    """The split of a config."""
+    data = config.data
+    return make_split(
+        slices,
+        data.protocol,
+        data.fold,
+        data.folds,
+        config.split_seed,
+        train_slices=data.train_slices,
+        refit=data.refit,
+    )
+
+
 def divide(config: Config, data: DataSet, observer: Observer | None = None) -> Divided:
     """Splits slices by a config's protocol.
 
     Raises:
       InputError: a protocol that does not fit the data set.
     """
-    options = config.data
-    split = make_split(
-        data.slices,
-        options.protocol,
-        options.fold,
-        options.folds,
-        config.split_seed,
-        train_slices=options.train_slices,
-        refit=options.refit,
-    )
+    split = split_of(data.slices, config)
     notes = split_notes(data.slices, split)
     if observer is not None:
         sides = ", ".join(f"{len(rows)} {side}" for side, rows in split.sides().items())
         sides += f", {len(split.unused)} unused" if len(split.unused) else ""
-        observer.on_message(f"split: {options.protocol}: {sides}")
+        observer.on_message(f"split: {split.protocol}: {sides}")
         observer.on_notes(notes)
     return Divided(data.slices, split, data.form, data.notes + notes)

@@ -11,7 +11,8 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json
-from btjax.data.splits import PROTOCOLS, Split, make_split
+from btjax.data.splits import PROTOCOLS
+from btjax.studies.data import split_of
 from btjax.systems.config import Config
 
 if TYPE_CHECKING:
@@ -100,20 +101,6 @@ def cell_config(config: Config, cell: Cell) -> Config:
         config = config.replace("data.train_slices", cell.train_slices)
     # What is refitted has no validation slices to choose an epoch on.
     return config.replace("training.select", "last_epoch") if config.data.refit else config
-
-
-def split_of(slices: Slices, config: Config) -> Split:
-    """The split of a cell's config."""
-    data = config.data
-    return make_split(
-        slices,
-        data.protocol,
-        data.fold,
-        data.folds,
-        config.split_seed,
-        train_slices=data.train_slices,
-        refit=data.refit,
-    )
 
 
 def make_plan(config: Config, slices: Slices, protocols: Sequence[str], seeds: Sequence[int], *, matched: bool) -> Plan:

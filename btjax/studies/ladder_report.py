@@ -21,7 +21,8 @@ from btjax.runs.report import SCHEMA, ClassifierReport
 from btjax.runs.run import Run
 from btjax.studies.audit import Outcome, audit
 from btjax.studies.audit_rows import Audit
-from btjax.studies.ladder import MATCHED, split_of
+from btjax.studies.data import split_of
+from btjax.studies.ladder import MATCHED
 from btjax.systems.system import find_system
 
 if TYPE_CHECKING:

@@ -10,13 +10,23 @@ import time
 import numpy as np
 import pytest
 
+from btjax.base.errors import InputError
+from btjax.commands.ladder import run_ladder
 from btjax.runs.run import Run
+from btjax.systems.config import Config
 from tests.experiments import commands
 
 OPTIONS = (
     "--preset=linear_cpu --data_dir=phantom --phantom_patients=6 --phantom_slices=3 --image_size=32 --epochs=2 "
     "--folds=2 --protocols=slice,patient --seeds=0"
 ).split()
+
+
+def test_an_autoencoder_has_no_ladder(tmp_path, standard_promotion):
+    config = Config.default("unet").replace("data.data_dir", "phantom")
+    with pytest.raises(InputError, match="--system=unet: an autoencoder, expected a classifier"):
+        run_ladder(config, tmp_path / "it", ["slice"], [0])
+    assert not (tmp_path / "it").exists()
 
 
 def environment(folder) -> dict[str, str]:

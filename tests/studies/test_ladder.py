@@ -6,7 +6,8 @@ import pytest
 import btjax
 from btjax.base.errors import InputError
 from btjax.data.phantom import make_phantom
-from btjax.studies.ladder import MATCHED, Cell, check_slices, load_plan, make_plan, save_plan, split_of
+from btjax.studies.data import split_of
+from btjax.studies.ladder import MATCHED, Cell, check_slices, load_plan, make_plan, save_plan
 
 
 @pytest.fixture(scope="module")
