@@ -102,8 +102,23 @@ def test_what_is_no_result_is_left_alone(line):
 
 
 def test_the_readme_has_a_line_for_each_headline_result():
-    lines = result_lines(results.all_results()).splitlines()
-    named = ("`slice`", "`linked`", "`family`", "`slice`", "`family`", "a four-class set", "U-Net", "Maps of the CNN")
-    shown = [line for line in lines if line.startswith("- ")]
-    assert len(shown) == len(named)
-    assert all(name in line for name, line in zip(named, shown, strict=True))
+    found = results.all_results()
+    shown = [line for line in result_lines(found).splitlines() if line.startswith("- ")]
+    expected = ["a four-class set", "U-Net", "Maps of the CNN"]
+    for name, title in (("cnn_cpu", "CNN"), ("vgg16_paper", "VGG16"), ("linear_cpu", "Linear")):
+        ladder = found.get(f"ladder_{name}", {"rungs": []})
+        rungs = {rung["name"] for rung in ladder["rungs"]} & {"slice", "official", "family"}
+        alone = {run["protocol"] for run in found.get(name, {"runs": []})["runs"]} & {"slice", "linked", "family"}
+        expected += [(title, f"`{protocol}`") for protocol in rungs | alone]
+    for names in expected:
+        named = [names] if isinstance(names, str) else names
+        assert any(all(name in line for name in named) for line in shown), names
+
+
+def test_the_lines_of_a_ladder_stand_in_the_place_of_single_runs_of_its_protocols():
+    found = results.all_results()
+    ladder = found["ladder_vgg16_paper"]
+    runs = {"runs": [{**found["cnn_cpu"]["runs"][0], "protocol": rung["name"]} for rung in ladder["rungs"][:1]]}
+    both = result_lines({"vgg16_paper": runs, "ladder_vgg16_paper": ladder})
+    assert both == result_lines({"ladder_vgg16_paper": ladder})
+    assert "VGG16" in result_lines({"vgg16_paper": runs})
