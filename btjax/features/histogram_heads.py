@@ -107,7 +107,8 @@ def _residuals(head: HistogramHead, histograms: np.ndarray) -> np.ndarray:
 
     unit = head.train / np.maximum(np.linalg.norm(head.train, axis=1, keepdims=True), 1e-12)
     given = histograms / np.maximum(np.linalg.norm(histograms, axis=1, keepdims=True), 1e-12)
-    codes = orthogonal_mp_gram(unit @ unit.T, unit @ given.T, n_nonzero_coefs=int(head.setting)).T
+    found: Any = orthogonal_mp_gram(unit @ unit.T, unit @ given.T, n_nonzero_coefs=int(head.setting))
+    codes = found.T
     classes = range(int(head.labels.max()) + 1)
     rebuilt = [np.where(head.labels == label, codes, 0) @ unit for label in classes]
     return -np.stack([np.linalg.norm(given - one, axis=1) for one in rebuilt], axis=1).astype(np.float32)

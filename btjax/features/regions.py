@@ -57,14 +57,21 @@ def region_of(mask: np.ndarray, radius: int) -> Region:
     inside = np.ones_like(mask) if not mask.any() else mask
     first, last = _box(inside, radius)
     inside = inside[first[0] : last[0], first[1] : last[1]]
-    if radius:
-        inside = ndimage.distance_transform_edt(~inside) <= radius if not inside.all() else inside
+    if radius and not inside.all():
+        inside = _distances(~inside) <= radius
     rows, columns = np.nonzero(inside)
     # The border's own pixels have the distance 0, so it is measured from the outermost pixels of the region.
-    border = inside & ~ndimage.binary_erosion(inside)
-    distance = ndimage.distance_transform_edt(~border)[rows, columns].astype(np.float32)
+    border = inside & ~np.asarray(ndimage.binary_erosion(inside))
+    distance = _distances(~border)[rows, columns].astype(np.float32)
     depth = distance / max(float(distance.max()), 1.0)
     return Region(rows.astype(np.int32) + first[0], columns.astype(np.int32) + first[1], depth)
+
+
+def _distances(mask: np.ndarray) -> np.ndarray:
+    """float64 [H, W]: the Euclidean distance of each pixel of a mask from the nearest pixel outside it."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.distance_transform_edt(mask))
 
 
 def _box(inside: np.ndarray, margin: int) -> tuple[np.ndarray, np.ndarray]:

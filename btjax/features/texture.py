@@ -6,6 +6,8 @@ shares of them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from btjax.base.errors import InputError
@@ -93,11 +95,19 @@ def learned_words(sample: np.ndarray, words: int, seed: int) -> np.ndarray:
     different = len(np.unique(sample, axis=0))
     if different < words:
         raise InputError(f"--words={words}: the training regions have {different} different patches, expected as many")
-    return KMeans(words, n_init=1, random_state=seed, algorithm="elkan").fit(sample).cluster_centers_.astype(np.float32)
+    settings: Any = {"n_init": 1, "algorithm": "elkan"}  # scikit-learn's stubs know no number there
+    found = KMeans(words, random_state=seed, **settings).fit(sample)
+    return found.cluster_centers_.astype(np.float32)
+
+
+def nearest_words(found: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Int [P]: the centre float32 [W, D] nearest to each patch float32 [P, D]."""
+    # The nearest centre c of a patch p has the least |c|^2 - 2 p.c.
+    return (np.square(words).sum(axis=1) - 2 * found @ words.T).argmin(axis=1)
 
 
 def word_counts(image: np.ndarray, region: Region, words: np.ndarray) -> np.ndarray:
-    """How many pixels of each of the finest rings have each word: the centre nearest to the pixel's patch.
+    """How many pixels of each of the finest rings have each word, that of the pixel's patch.
 
     Args:
       image: uint8 [S, S].
@@ -108,9 +118,7 @@ def word_counts(image: np.ndarray, region: Region, words: np.ndarray) -> np.ndar
       int32 [8, W].
     """
     found = patches(image, region, int(np.sqrt(words.shape[1])))
-    # The nearest centre c of a patch p has the least |c|^2 - 2 p.c.
-    nearest = (np.square(words).sum(axis=1) - 2 * found @ words.T).argmin(axis=1)
-    return _counts(region, nearest, len(words))
+    return _counts(region, nearest_words(found, words), len(words))
 
 
 def _counts(region: Region, values: np.ndarray, size: int) -> np.ndarray:

@@ -168,7 +168,7 @@ def _measure(config: Config, cell: TableCell, slices: Slices, place: Place) -> C
         split = split_of(slices, config.replace("data.fold", fold))
         kept = config.model.fit(slices, split, config.seed, place)
         rows.append(split.test)
-        logits.append(config.model.logits(kept, slices, place)[split.test])
+        logits.append(config.model.outputs(kept, slices, place)[split.test])
         settings.append(kept.setting)
         folds.append(float(np.mean(logits[-1].argmax(axis=1) == labels[split.test])))
     tested = np.concatenate(rows)

@@ -198,7 +198,7 @@ def predictions_of(job: Job) -> Predictions:
     """
     run, slices = Run(job.folder.path), job.data.slices
     if run.kept is not None:
-        logits = job.config.model.logits(run.kept, slices, job.place)
+        logits = job.config.model.outputs(run.kept, slices, job.place)
         return Predictions.of(slices, job.data.split, logits)
     flipped = None
     features = job.prepared.examples.images[: len(slices)]

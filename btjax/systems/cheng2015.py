@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from btjax.base.errors import InputError
-from btjax.base.options import option, to_dict
+from btjax.base.options import option
 from btjax.features import texture
 from btjax.features.histogram_heads import CLASSIFIERS, HistogramHead, fit_histogram_head
 from btjax.features.kept import digest_of, kept_array, of_every_slice
-from btjax.features.regions import FINEST, Region, patches, region_of
+from btjax.features.regions import FINEST, region_of
 from btjax.readers.slices import families_of
+from btjax.systems.outlined import about_slices, labels_of, masks_of, sampled_patches
 from btjax.systems.system import Kept, System
 
 if TYPE_CHECKING:
-    from btjax.base.progress import ProgressCallback
+    from collections.abc import Callable
+
     from btjax.data.splits import Split
     from btjax.readers.slices import Slices
     from btjax.systems.system import Place
@@ -95,7 +96,7 @@ class RegionClassifier:
         content = {name: getattr(head, name) for name in ("train", "labels", "estimator")}
         return Kept(content | {"words": words}, self.classifier, head.setting)
 
-    def logits(self, kept: Kept, slices: Slices, place: Place) -> np.ndarray:
+    def outputs(self, kept: Kept, slices: Slices, place: Place) -> np.ndarray:
         """Logits float32 [N, classes] of slices with masks."""
         masks_of(slices)
         content = dict(kept.content)
@@ -108,7 +109,7 @@ class RegionClassifier:
         Raises:
           InputError: fewer different patches than words.
         """
-        about = [*self._about(slices, "radius", "patch", "words", "sampled_patches"), digest_of(train), seed]
+        about = [*about_slices(self, slices, "radius", "patch", "words", "sampled_patches"), digest_of(train), seed]
 
         def learn() -> np.ndarray:
             count = self.sampled_patches
@@ -127,78 +128,25 @@ class RegionClassifier:
 
     def _counted(self, slices: Slices, words: np.ndarray | None, place: Place) -> np.ndarray:
         """The counts of every slice; of all levels, so that one kept copy serves every level."""
-        measure, names = {
-            "histogram": (partial(texture.level_counts, levels=self.grey_levels), ("grey_levels",)),
-            "glcm": (
-                partial(texture.pair_counts, levels=self.grey_levels, distance=self.distance),
-                ("grey_levels", "distance"),
-            ),
-            "bow": (partial(texture.word_counts, words=words), ("patch",)),
-        }[self.texture]
-        about = self._about(slices, "texture", "radius", *names)
-        about += [] if words is None else [digest_of(words)]
+        measures: dict[str, tuple[Callable[..., np.ndarray], dict[str, Any]]] = {
+            "histogram": (texture.level_counts, {"levels": self.grey_levels}),
+            "glcm": (texture.pair_counts, {"levels": self.grey_levels, "distance": self.distance}),
+            "bow": (texture.word_counts, {"words": words}),
+        }
+        measure, settings = measures[self.texture]
+        about = about_slices(self, slices, "texture", "radius")
+        about += [settings if words is None else digest_of(words)]
 
         def count() -> np.ndarray:
             each = of_every_slice(
                 slices,
-                lambda image, mask: measure(image, region_of(mask, self.radius)),
+                lambda image, mask: measure(image, region_of(mask, self.radius), **settings),
                 place.progress,
                 "regions",
             )
             return np.stack(each)
 
         return kept_array(place.cache / "regions", self.texture, about, count)
-
-    def _about(self, slices: Slices, *names: str) -> list[Any]:
-        """What is kept depends on: some options, the slices and their masks."""
-        settings = to_dict(self)
-        return [{name: settings[name] for name in names}, slices.fingerprint, digest_of(masks_of(slices))]
-
-
-def masks_of(slices: Slices) -> np.ndarray:
-    """The outlines, bool [N, S, S]; InputError where there are none."""
-    if slices.masks is None:
-        raise InputError(
-            "--data_dir: its slices have no tumour masks, and this system looks at the tumour's outline; expected "
-            "masks, or --outlines to name runs of a segmenter"
-        )
-    return slices.masks
-
-
-def sampled_patches(
-    slices: Slices, radius: int, side: int, count: int, seed: int, progress: ProgressCallback | None = None
-) -> np.ndarray:
-    """Patches of slices' regions, drawn at random: as many of each slice's as its share of all pixels.
-
-    Args:
-      slices: with masks.
-      radius: of the regions, see `region_of`.
-      side: of the patches.
-      count: how many in all; all there are, where these are fewer.
-      seed: of the drawing.
-      progress: see `of_every_slice`.
-
-    Returns:
-      float32 [n, side * side] in [0, 1].
-    """
-    regions = of_every_slice(slices, lambda _, mask: region_of(mask, radius), progress, "regions")
-    ends = np.cumsum([len(region) for region in regions])
-    drawn = np.random.default_rng(seed)
-    places = np.sort(drawn.choice(ends[-1], min(count, ends[-1]), replace=False))
-    owners = np.searchsorted(ends, places, side="right")
-    found = []
-    for row, region in enumerate(regions):
-        chosen = places[owners == row] - (ends[row] - len(region))
-        part = Region(region.rows[chosen], region.columns[chosen], region.depth[chosen])
-        found.append(patches(slices.images[row], part, side))
-    return np.concatenate(found)
-
-
-def labels_of(slices: Slices) -> np.ndarray:
-    """int32 [N]; ValueError for slices without labels."""
-    if slices.labels is None:
-        raise ValueError("expected labelled slices")
-    return slices.labels
 
 
 SYSTEM = System(

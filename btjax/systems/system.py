@@ -100,8 +100,8 @@ class FittedModel(Protocol):
         """Learns from the training rows alone."""
         ...
 
-    def logits(self, kept: Kept, slices: Slices, place: Place) -> np.ndarray:
-        """Logits float32 [N, classes] of slices."""
+    def outputs(self, kept: Kept, slices: Slices, place: Place) -> np.ndarray:
+        """Logits float32 [N, classes] of slices, or what else the system gives for each."""
         ...
 
 
