@@ -7,6 +7,7 @@ ONE 2015, and Retrieval of Brain Tumors by Adaptive Spatial Pooling and Fisher V
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,8 @@ def region_of(mask: np.ndarray, radius: int) -> Region:
         inside = _distances(~inside) <= radius
     rows, columns = np.nonzero(inside)
     # The border's own pixels have the distance 0, so it is measured from the outermost pixels of the region.
-    border = inside & ~np.asarray(ndimage.binary_erosion(inside))
+    eroded: Any = ndimage.binary_erosion(inside)
+    border = inside & ~eroded
     distance = _distances(~border)[rows, columns].astype(np.float32)
     depth = distance / max(float(distance.max()), 1.0)
     return Region(rows.astype(np.int32) + first[0], columns.astype(np.int32) + first[1], depth)
