@@ -14,7 +14,7 @@ from btjax.features.histogram_heads import CLASSIFIERS, HistogramHead, fit_histo
 from btjax.features.kept import digest_of, kept_array, of_every_slice
 from btjax.features.regions import FINEST, region_of
 from btjax.readers.slices import families_of
-from btjax.systems.outlined import about_slices, labels_of, masks_of, sampled_patches
+from btjax.systems.outlined import OutlineConfig, about_slices, labels_of, masks_of, sampled_patches
 from btjax.systems.system import Kept, System
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ SYSTEM = System(
         "PLOS ONE 2015, doi 10.1371/journal.pone.0140381"
     ),
     model=RegionClassifier,
+    extra=OutlineConfig,
     claims="91.28 percent, the mean of the authors' five folds, with true outlines of every slice",
 )
 """Given the outline of the tumour, also of the slices that are tested."""
