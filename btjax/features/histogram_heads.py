@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,11 @@ def _residuals(head: HistogramHead, histograms: np.ndarray) -> np.ndarray:
 
     unit = head.train / np.maximum(np.linalg.norm(head.train, axis=1, keepdims=True), 1e-12)
     given = histograms / np.maximum(np.linalg.norm(histograms, axis=1, keepdims=True), 1e-12)
-    found: Any = orthogonal_mp_gram(unit @ unit.T, unit @ given.T, n_nonzero_coefs=int(head.setting))
+    with warnings.catch_warnings():
+        # A code may need fewer histograms than it is allowed: then it ends early, as it should.
+        warnings.filterwarnings("ignore", "Orthogonal matching pursuit ended", RuntimeWarning)
+        length = min(int(head.setting), len(unit))
+        found: Any = orthogonal_mp_gram(unit @ unit.T, unit @ given.T, n_nonzero_coefs=length)
     codes = found.T
     classes = range(int(head.labels.max()) + 1)
     rebuilt = [np.where(head.labels == label, codes, 0) @ unit for label in classes]
