@@ -148,7 +148,8 @@ def run_cells(
     config = find_system(config.system).adapt(config)
     if config.task().name != "classification":
         raise InputError(
-            f"--system={config.system}: an autoencoder, expected a classifier, whose accuracies are pooled"
+            f"--system={config.system}: gives no classes ({config.task().name}), expected a classifier, whose "
+            "accuracies are pooled"
         )
     check_writable(place, "--workdir=")
     others = strangers(place)

@@ -82,6 +82,9 @@ class RegionClassifier:
           InputError: slices without masks, or fewer patches than words.
         """
         masks_of(slices)
+        if self.classifier == "knn" and self.neighbours > len(split.train):
+            found = f"there are {len(split.train)} training slices, expected at most so many"
+            raise InputError(f"--neighbours={self.neighbours}: {found}")
         words = self.vocabulary(slices, split.train, seed, place) if self.texture == "bow" else None
         shares = self.shares(slices, words, place)[split.train]
         groups = slices.ids if slices.patients is None else families_of(slices.patients)
