@@ -46,7 +46,7 @@ def main() -> None:
         observer=ProgressBar(),
         cache_dir=FLAGS.cache_dir,
     )
-    for one in report.variants:
+    for one in report.compared:
         print(f"{one.title}: mean average precision {100 * one.mean:.2f}")
     print(expanded(FLAGS.workdir) / "retrieval.html")
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from btjax.readers.slices import Slices
     from btjax.systems.config import Config
 
+RETRIEVAL = "retrieval.json"
 VARIANT_NAMES = tuple(variant.name for variant in VARIANTS)
 
 
@@ -88,7 +89,7 @@ def run_retrieval(
     report = RetrievalReport(
         SCHEMA, slices.classes, loaded.form, config.data.protocol, config.to_json(), slices.fingerprint, results
     )
-    write_json(place / "retrieval.json", msgspec.to_builtins(report, str_keys=True))
+    write_json(place / RETRIEVAL, msgspec.to_builtins(report, str_keys=True))
     RunFolder(place).write_text("retrieval.html", retrieval_page(report, _figures(found[0][1], slices)))
     return report
 

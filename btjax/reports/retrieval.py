@@ -23,7 +23,7 @@ def retrieval_page(report: RetrievalReport, figures: Sequence[tuple[str, Figure]
       report: the results.
       figures: what each shows, and the figure.
     """
-    first = report.variants[0]
+    first = report.compared[0]
     scores = first.scores
     headline = Headline(
         percent(first.mean),
@@ -36,9 +36,9 @@ def retrieval_page(report: RetrievalReport, figures: Sequence[tuple[str, Figure]
         ],
     )
     sections = [
-        Section("What is compared", [variants_table(report.variants)]),
+        Section("What is compared", [variants_table(report.compared)]),
         Section("By class", [_class_table(report)]),
-        Section("Directions of the learned metric", [_dimension_table(report.variants)]),
+        Section("Directions of the learned metric", [_dimension_table(report.compared)]),
         Section("Queries and what was found", pictures=[Picture(figure, caption) for caption, figure in figures]),
         Section("Configuration", pairs=flattened(report.config)),
     ]
@@ -79,7 +79,7 @@ def _told(estimate: Estimate) -> Cell:
 
 
 def _class_table(report: RetrievalReport) -> Table:
-    rows = [[one.title, *(_told(one.scores.by_class[name]) for name in report.classes)] for one in report.variants]
+    rows = [[one.title, *(_told(one.scores.by_class[name]) for name in report.classes)] for one in report.compared]
     return Table("Mean average precision of each class's queries.", ["Compared by", *report.classes], rows)
 
 

@@ -141,7 +141,7 @@ class RetrievalReport:
       protocol: whose folds divide queries from the database.
       config: the options that all variants share.
       slices: `Slices.fingerprint`.
-      variants: the results.
+      compared: the results, one for each way to compare slices.
     """
 
     schema: int
@@ -150,7 +150,7 @@ class RetrievalReport:
     protocol: str
     config: dict
     slices: str
-    variants: tuple[VariantResult, ...]
+    compared: tuple[VariantResult, ...]
 
 
 def database_of(split: Split) -> np.ndarray:

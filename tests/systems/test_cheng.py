@@ -139,22 +139,22 @@ def retrieved(tmp_path_factory):
 
 def test_similar_synthetic_heads_are_found_and_the_learned_metric_pays(retrieved):
     _, _, report = retrieved
-    means = {one.name: one.mean for one in report.variants}
-    assert means["fisher"] > means["fisher_plain"] > report.variants[0].scores.chance
-    assert all(len(one.folds) == 3 for one in report.variants)
-    fisher = report.variants[0]
+    means = {one.name: one.mean for one in report.compared}
+    assert means["fisher"] > means["fisher_plain"] > report.compared[0].scores.chance
+    assert all(len(one.folds) == 3 for one in report.compared)
+    fisher = report.compared[0]
     assert abs(fisher.by_dimension[1] - fisher.mean) < 1e-12  # two directions are the preset's
 
 
 def test_under_families_nothing_of_the_query_is_in_the_database(retrieved):
     _, _, report = retrieved
-    for one in report.variants:
+    for one in report.compared:
         assert one.others.average_precision.value == one.scores.average_precision.value
 
 
 def test_under_slices_the_query_s_own_family_is_in_the_database(tmp_path):
     config = small("cheng2016", model__gaussians=6, data__protocol="slice", data__refit=True)
-    one = run_retrieval(config, tmp_path / "out", variants=["words_plain"]).variants[0]
+    one = run_retrieval(config, tmp_path / "out", variants=["words_plain"]).compared[0]
     assert one.others.database < one.scores.database
     assert one.others.precision[1].value < one.scores.precision[1].value
 
@@ -176,6 +176,6 @@ def test_the_features_of_a_network_are_compared_too(tmp_path):
         btjax.train(base.replace("data.fold", fold), tmp_path / f"fold_{fold}")
     config, networks = small("cheng2016", data__image_size=32, data__folds=2), [f"{tmp_path}/fold_{{fold}}@flatten"]
     report = run_retrieval(config, tmp_path / "out", variants=[], networks=networks)
-    assert report.variants[0].scores.queries == 54
+    assert report.compared[0].scores.queries == 54
     with pytest.raises(InputError, match=r"was trained on \d+ of the 27 queries"):
         run_retrieval(config, tmp_path / "other", variants=[], networks=[f"{tmp_path}/fold_0"])
