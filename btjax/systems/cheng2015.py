@@ -54,7 +54,7 @@ class RegionClassifier:
     sampled_patches: int = option(100_000, "patches of training slices that the vocabulary is learned from", minimum=2)
     classifier: str = option(
         "svm",
-        "what classifies: svm (intersection kernel), knn (nearest by intersection), or src (sparse representation)",
+        "what classifies: svm (intersection kernel), knn (nearest neighbours), or src (sparse representation)",
         choices=CLASSIFIERS,
     )
     neighbours: int = option(7, "of knn", minimum=1)
