@@ -61,8 +61,8 @@ def fit_histogram_head(
 
     Args:
       name: svm, a support vector machine on intersections, one class against another, whose C is that of the highest
-        accuracy in a five-fold cross-validation within these rows (the smallest of equal ones); knn, the vote of the
-        nearest histograms by Euclidean distance; or src, sparse representation (Wright et al. 2009): the class whose
+        accuracy in a cross-validation within these rows, of five folds where every class has five groups (the smallest
+        of equal ones); knn, the vote of the nearest histograms by Euclidean distance; or src, sparse representation (Wright et al. 2009): the class whose
         training histograms rebuild one best, with codes found by orthogonal matching pursuit.
       histograms: float32 [n, D], not negative.
       labels: int [n].
@@ -86,7 +86,11 @@ def _fit_svm(kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: i
     from sklearn.svm import SVC
 
     right = np.zeros(len(PENALTIES))
-    for inner, held in StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(kernel, labels, groups):
+    smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    splits: Any = ()  # a class of a single group cannot be both fitted and held out: then the smallest C is taken
+    if smallest > 1:
+        splits = StratifiedGroupKFold(min(5, smallest), shuffle=True, random_state=seed).split(kernel, labels, groups)
+    for inner, held in splits:
         for place, penalty in enumerate(PENALTIES):
             machine = SVC(C=penalty, kernel="precomputed").fit(kernel[np.ix_(inner, inner)], labels[inner])
             right[place] += np.sum(machine.predict(kernel[np.ix_(held, inner)]) == labels[held])
