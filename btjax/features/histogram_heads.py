@@ -62,8 +62,9 @@ def fit_histogram_head(
     Args:
       name: svm, a support vector machine on intersections, one class against another, whose C is that of the highest
         accuracy in a cross-validation within these rows, of five folds where every class has five groups (the smallest
-        of equal ones); knn, the vote of the nearest histograms by Euclidean distance; or src, sparse representation (Wright et al. 2009): the class whose
-        training histograms rebuild one best, with codes found by orthogonal matching pursuit.
+        of equal ones); knn, the vote of the nearest histograms by Euclidean distance; or src, sparse representation
+        (Wright et al. 2009): the class whose training histograms rebuild one best, with codes found by orthogonal
+        matching pursuit.
       histograms: float32 [n, D], not negative.
       labels: int [n].
       groups: [n], such as patients: all rows of a group are in one fold of the cross-validation.
