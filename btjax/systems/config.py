@@ -66,7 +66,9 @@ class Config:
 
     def task(self) -> Task:
         """What training this config means."""
-        return find_system(self.system).task(self.model, self.preprocessing, self.augmentation)
+        system = find_system(self.system)
+        chosen = {name: getattr(self.extra, name) for name in system.task_options}
+        return system.task(self.model, self.preprocessing, self.augmentation, **chosen)
 
     def replace(self, name: str, value: Any) -> Config:
         """The same config with one option changed.
