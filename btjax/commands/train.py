@@ -13,11 +13,13 @@ from btjax.data.splits import share_tested
 from btjax.reports.classifier import write_classifier_report
 from btjax.reports.deviations import deviation_rows
 from btjax.reports.reconstruction import write_reconstruction_report
+from btjax.reports.segmentation import write_segmentation_report
 from btjax.runs.folder import RunFolder
-from btjax.runs.run import PREDICTIONS, Run
+from btjax.runs.run import OUTLINES, PREDICTIONS, Run
 from btjax.studies.classifier import classifier_report, run_info
 from btjax.studies.data import divide, load_slices
 from btjax.studies.reconstruction import reconstruction_report
+from btjax.studies.segmentation import outlines_of, segmentation_report
 from btjax.studies.training import (
     Job,
     fit,
@@ -251,4 +253,17 @@ def _conclude_autoencoder(job: Job, info: RunInfo) -> Report:
     return report
 
 
-_CONCLUSIONS = {"classification": _conclude_classifier, "reconstruction": _conclude_autoencoder}
+def _conclude_segmenter(job: Job, info: RunInfo) -> Report:
+    outlines = outlines_of(job)
+    report = segmentation_report(info, job.data, outlines)
+    if leads():
+        outlines.save(job.folder.path / OUTLINES)
+        write_segmentation_report(job.folder, report, job.data.tested, outlines.side("test"))
+    return report
+
+
+_CONCLUSIONS = {
+    "classification": _conclude_classifier,
+    "reconstruction": _conclude_autoencoder,
+    "segmentation": _conclude_segmenter,
+}

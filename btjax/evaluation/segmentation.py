@@ -136,8 +136,6 @@ def segmentation_scores(
     return SegmentationScores(
         **{field.name: getattr(overall, field.name) for field in dataclasses.fields(overall)},
         patients=None if patients is None else len(np.unique(patients)),
-        by_class={
-            name: compared.take(rows).scores(clusters[rows]) for name, rows in members.items() if rows.any()
-        },
+        by_class={name: compared.take(rows).scores(clusters[rows]) for name, rows in members.items() if rows.any()},
         interval=IntervalSettings(METHOD, unit, Clusters.of(clusters).units),
     )

@@ -1,8 +1,8 @@
 """A small U-Net that outlines tumours: class logits of pixels, at half the slice's resolution.
 
 The form is that of Ronneberger, Fischer and Brox, "U-Net: convolutional networks for biomedical image segmentation",
-MICCAI 2015: channels doubled at each halving, and a decoder that joins the encoder's map of each size. What differs saves
-time on a CPU or is usual today:
+MICCAI 2015: channels doubled at each halving, and a decoder that joins the encoder's map of each size. What differs
+saves time on a CPU or is usual today:
 
 - The decoder ends at half the slice's size, a quarter of the pixels.
 - There is one convolution at full size and at each size of the decoder, whose maps have half the encoder's channels.
@@ -32,7 +32,7 @@ EPSILON = 1e-3
 """What batch normalisation adds to the variance."""
 
 RARITY = 0.05
-"""The probability of any tumour that a fresh network gives a pixel: near the truth, so that early steps are not lost."""
+"""The probability of any tumour that a fresh network gives a pixel: near the truth, which saves the first steps."""
 
 
 class Segmenter(nn.Module):
@@ -107,7 +107,7 @@ class Segmenter(nn.Module):
                 bias_init=_mostly_background,
                 conv_general_dilated=conv_general_dilated,
             )
-            return layer(hidden[0]).astype(jnp.float32)
+            return layer(hidden).astype(jnp.float32)
 
         stages: list[Layer] = [
             (name, self._stage(name, train, counted)) for name in self.layers if not name.startswith("logits")
@@ -115,7 +115,7 @@ class Segmenter(nn.Module):
         return run_chain([*stages, ("logits", logits)], inputs, start, stop)
 
     def _stage(self, name: str, train: bool, counted: jax.Array | None) -> Callable[[Any], Any]:
-        """A stage of the encoder or decoder: from (map, skips) to (map, skips)."""
+        """A stage of the encoder or decoder: from (map, skips) to (map, skips), or the map alone before the logits."""
         kind, place = name.split("_")[0], int(name.split("_")[1])
         last = self.halvings + 1
 
@@ -125,13 +125,14 @@ class Segmenter(nn.Module):
             images = block(images)
             if place == last:
                 drop = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)
-                return drop(images), skips
+                return (drop(images), skips) if skips else drop(images)
             # The decoder ends at half size: the map at full size is not joined.
             return images, (*skips, images) if place > 1 else ()
 
         def decode(hidden):
             images, skips = hidden
-            return block(images, skips[-1]), skips[:-1]
+            images = block(images, skips[-1])
+            return (images, skips[:-1]) if skips[1:] else images
 
         def block(images, skip=None):
             convolutions = self.convolutions if kind == "encode" and place > 1 else 1
@@ -175,9 +176,7 @@ class Block(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(
-        self, images: jax.Array, skip: jax.Array | None, train: bool, counted: jax.Array | None
-    ) -> jax.Array:
+    def __call__(self, images: jax.Array, skip: jax.Array | None, train: bool, counted: jax.Array | None) -> jax.Array:
         """`dtype` [B, S, S, features] of images [B, S, S, channels], or of [B, S / 2, S / 2, channels] with a skip."""
         if skip is not None:
             images = self._convolution("up", 1)(images)

@@ -58,7 +58,7 @@ def load_arrays(
 
 
 def side_names(rows: int, split: Split) -> np.ndarray:
-    """str [rows]: the side of each row, of `SIDES`, or "unused" of a row that is on none."""
+    """The side of each row, str [rows], of `SIDES`, or "unused" of a row that is on none."""
     sides = np.full(rows, "unused", f"<U{max(map(len, SIDES))}")
     for side, members in split.sides().items():
         sides[members] = side

@@ -72,7 +72,7 @@ class Outlines:
 
     @property
     def masks(self) -> np.ndarray:
-        """bool [N, S, S]: the predicted masks; one may be empty."""
+        """The predicted masks, bool [N, S, S]; one may be empty."""
         return unpack_masks(self.bits, self.size)
 
     def take(self, rows: np.ndarray) -> Outlines:

@@ -38,7 +38,7 @@ def segmenter_config(config: Config) -> Config:
 SYSTEM = System(
     name="segmenter",
     title="U-Net segmenter",
-    reference="after Ronneberger, Fischer and Brox, U-Net: convolutional networks for biomedical image segmentation, 2015",
+    reference="after Ronneberger, Fischer and Brox, U-Net: convolutional networks for biomedical image segmentation",
     model=Segmenter,
     task=Segmentation,
     task_options=("dice_weight",),

@@ -67,8 +67,8 @@ def prepare_slices(config: Config, slices: Slices, split: Split, place: Place) -
     task = config.task()
     if task.needs_masks and slices.masks is None:
         raise InputError(
-            f"--data_dir={config.data.data_dir}: its slices have no tumour masks, which a {task.name} trains on; expected "
-            "a data set with masks, such as images/ and masks/"
+            f"--data_dir={config.data.data_dir}: its slices have no tumour masks, which a {task.name} trains on; "
+            "expected a data set with masks, such as images/ and masks/"
         )
     return Prepared(task, Examples.of(slices, split, masks=task.needs_masks))
 

@@ -26,9 +26,9 @@ SMOOTHING = 1.0
 class Segmentation:
     """Softmax cross-entropy of pixel classes, and soft Dice of tumour against background, plus the model's penalty.
 
-    A pixel's class is 0 for the background and 1 + the slice's label in its mask. An empty mask is background alone. The
-    loss of a slice is `(1 - dice_weight)` times the mean cross-entropy of its pixels and `dice_weight` times `soft_dice`
-    (Milletari, Navab and Ahmadi, "V-Net", 3DV 2016). Weights of rows multiply both, as in `Classification`.
+    A pixel's class is 0 for the background and 1 + the slice's label in its mask. An empty mask is background alone.
+    The loss of a slice is `(1 - dice_weight)` times the mean cross-entropy of its pixels and `dice_weight` times
+    `soft_dice` (Milletari, Navab and Ahmadi, "V-Net", 3DV 2016). Weights of rows multiply both, as in `Classification`.
 
     Masks are compared at the resolution of the model's output, where a pixel is tumour if at least half of the slice's
     pixels that it covers are.
@@ -46,6 +46,7 @@ class Segmentation:
     dice_weight: float = 0.5
 
     name: ClassVar[str] = "segmentation"
+    trains: ClassVar[str] = "a segmenter"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "dice")
     needs_labels: ClassVar[bool] = True
     needs_masks: ClassVar[bool] = True
@@ -146,7 +147,7 @@ def coarse_masks(masks: jax.Array, size: int) -> jax.Array:
 
 
 def _masks(batch: Batch) -> jax.Array:
-    """bool [B, S, S]: the batch's masks."""
+    """The batch's masks, bool [B, S, S]."""
     return unpack_masks(batch["masks"], batch["images"].shape[1])
 
 

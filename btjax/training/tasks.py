@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Batch = dict[str, jax.Array]
 """images uint8 [B, S, S] (or features float32 [B, ...]), labels int32 [B], counted bool [B], False for padding; masks
-uint8 [B, bytes], packed bits, for a task that needs them; weights float32 [B] of the rows in the training loss, where they
-are not all the same."""
+uint8 [B, bytes], packed bits, for a task that needs them; weights float32 [B] of the rows in the training loss, where
+they are not all the same."""
 
 Loss = tuple[jax.Array, tuple[dict[str, jax.Array], Any]]
 """The mean loss over the counted rows, float32 scalar; the sums of metrics and the new batch_stats."""
@@ -32,6 +32,9 @@ class Task(Protocol):
 
     name: ClassVar[str]
     """What it is called in reports: classification, reconstruction, segmentation."""
+
+    trains: ClassVar[str]
+    """What comes of it, in words: a classifier, an autoencoder, a segmenter."""
 
     metrics: ClassVar[tuple[str, ...]]
     """What `evaluate` sums, which `--select` can choose a checkpoint by."""
@@ -109,6 +112,7 @@ class Classification:
     frozen_below: str | None = None
 
     name: ClassVar[str] = "classification"
+    trains: ClassVar[str] = "a classifier"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     needs_labels: ClassVar[bool] = True
     needs_masks: ClassVar[bool] = False
@@ -188,6 +192,7 @@ class Reconstruction:
     augmentation: Augmentation
 
     name: ClassVar[str] = "reconstruction"
+    trains: ClassVar[str] = "an autoencoder"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "squared_error")
     needs_labels: ClassVar[bool] = False
     needs_masks: ClassVar[bool] = False
