@@ -38,7 +38,8 @@ def define_options(system: str) -> None:
     """Defines a flag for every option of a system's config alone."""
     for group, kind in config_groups(system).items():
         define_group(kind, f"{group} ({kind.__name__})")
-    flags.DEFINE_alias("mesh", "devices")
+    if "devices" in FLAGS:
+        flags.DEFINE_alias("mesh", "devices")
 
 
 def define_run_flags() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 from typing import TYPE_CHECKING
 
 from btjax.base.devices import require_devices
 from btjax.base.errors import InputError
-from btjax.base.files import expanded
+from btjax.base.files import cache_folder, expanded
 from btjax.base.progress import Observer, told
 from btjax.commands.train import conclude
 from btjax.models.compose import encoder_of
@@ -22,12 +23,11 @@ from btjax.studies.training import Job, fit
 from btjax.studies.unet import UNetReport, check_figures, unet_report
 from btjax.systems.config import Config
 from btjax.systems.encoder_classifier import encoder_classifier_config
-from btjax.systems.system import Prepared
+from btjax.systems.system import Place, Prepared
 from btjax.systems.unet import autoencoder_config
 from btjax.training.examples import Examples
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
 
 
@@ -42,6 +42,7 @@ class _Experiment:
     folder: pathlib.Path
     resume: bool
     observer: Observer
+    cache_dir: str | os.PathLike | None = None
 
     def place(self, name: str) -> RunFolder:
         return RunFolder(self.folder / name)
@@ -81,7 +82,7 @@ def unet(
     observers = observers or (lambda _: Observer())
     autoencoder_config(config)  # refuses what does not fit before any data are read
     with told(observers(stages[0])) as watching:
-        job = _Experiment(config, expanded(folder), resume, watching)
+        job = _Experiment(config, expanded(folder), resume, watching, cache_dir)
         if AUTOENCODER not in stages:
             job.require(stages[0], *((AUTOENCODER, CLASSIFIER) if CLASSIFIER not in stages else ()))
         loaded = load_slices(config, watching, cache_dir)
@@ -126,7 +127,7 @@ def _train(job: _Experiment, data: Divided, stage: str, *, resume: bool, observe
         job.require(CLASSIFIER, AUTOENCODER)
         pretrained = encoder_of(restore(job.place(AUTOENCODER).path).variables)
     prepared = Prepared(config.task(), Examples.of(data.slices, data.split), pretrained)
-    own = Job(job.place(stage), config, data, prepared)
+    own = Job(job.place(stage), config, data, Place(cache_folder(job.cache_dir)), prepared)
     fit(own, resume=resume, observer=observer)
     conclude(own)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from btjax.base.errors import InputError, foreign
-from btjax.base.files import write_whole
+from btjax.base.objects import load_objects, save_objects
 
 if TYPE_CHECKING:
     import pathlib
@@ -80,25 +80,18 @@ class Head:
         return values.astype(np.float32)
 
     def save(self, path: pathlib.Path) -> None:
-        """Writes the classifier, complete or not at all, in skops's format, from which no code is run."""
-        import skops.io
-
-        content = {"name": self.name, "setting": self.setting, "pipeline": self.pipeline}
-        write_whole(path, lambda beside: skops.io.dump(content, beside))
+        """Writes the classifier, complete or not at all; see `btjax.base.objects`."""
+        save_objects(path, {"name": self.name, "setting": self.setting, "pipeline": self.pipeline})
 
 
 def load_head(path: pathlib.Path) -> Head:
-    """Reads what `Head.save` wrote; only scikit-learn's and NumPy's own types are accepted.
+    """Reads what `Head.save` wrote.
 
     Raises:
       InputError: there is none, or it is damaged or holds other types.
     """
-    import skops.io
-
-    if not path.is_file():
-        raise InputError(f"{path}: not found, expected a fitted head")
+    content = load_objects(path, "a fitted head")
     with foreign(f"{path}: damaged, or not written by btjax"):
-        content = skops.io.load(path)
         head = Head(content["name"], float(content["setting"]), content["pipeline"])
     if head.name not in HEADS:
         raise InputError(f"{path}: head {head.name!r}, expected one of {', '.join(HEADS)}")

@@ -115,6 +115,15 @@ class Slices:
         return digest.hexdigest()[:16]
 
     @functools.cached_property
+    def masks_fingerprint(self) -> str:
+        """16 hexadecimal digits of the masks; empty where there are none."""
+        if self.masks is None:
+            return ""
+        digest = hashlib.sha256(repr(self.masks.shape).encode())
+        digest.update(np.packbits(self.masks).data)
+        return digest.hexdigest()[:16]
+
+    @functools.cached_property
     def digests(self) -> np.ndarray:
         """Strings [N] of 32 hexadecimal digits, equal where two slices have the same pixels."""
         return digests_of(self.images)

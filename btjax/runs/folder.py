@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from btjax.data.splits import Split
 
+KEPT = "fitted.skops"
+"""What a system that is fitted in one go keeps, in the place of checkpoints."""
+
 # What may change when a run is resumed: the same data set can stand elsewhere (the split's fingerprint is compared),
 # and the weights are in the checkpoint. The classes are compared once the data set is loaded.
 _FREE = {("data", "data_dir"), ("training", "devices"), ("extra", "weights")}
@@ -41,8 +44,8 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a checkpoint to lose; a classical head has "best" alone."""
-        return self.checkpoints.exists("last") or self.checkpoints.exists("best")
+        """Whether there is a checkpoint to lose; a classical head has "best" alone, a fitted system a file."""
+        return self.checkpoints.exists("last") or self.checkpoints.exists("best") or (self.path / KEPT).exists()
 
     def check(self, config: Config, resume: bool, *, more_epochs: bool = True) -> None:
         """Checks that the folder can hold this run; writes nothing.

@@ -12,23 +12,32 @@ import numpy as np
 
 from btjax.base.batches import in_batches
 from btjax.base.devices import require_devices
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
 from btjax.base.files import expanded
+from btjax.base.objects import load_objects, save_objects
 from btjax.features.heads import Head, load_head
-from btjax.runs.folder import RunFolder
+from btjax.runs.folder import KEPT, RunFolder
 from btjax.runs.outlines import Outlines, find_outlines
 from btjax.runs.predictions import Predictions
 from btjax.runs.report import Report, read_report
+from btjax.systems.system import Kept, find_system
 from btjax.training.step import make_predict
 
 if TYPE_CHECKING:
     import os
+    import pathlib
     from collections.abc import Callable
 
     from btjax.base.checkpoints import Checkpoints
     from btjax.systems.config import Config
 
 PREDICTIONS, OUTLINES, REPORT, HEAD = "predictions.npz", "outlines.npz", "report.json", "head.skops"
+
+
+def save_kept(path: pathlib.Path, kept: Kept, seconds: float) -> None:
+    """Writes what a fitted system keeps, and how long it took; see `btjax.base.objects`."""
+    content = {name: value for name, value in kept.content.items() if value is not None}
+    save_objects(path, {"content": content, "head": kept.head, "setting": kept.setting, "seconds": seconds})
 
 
 class Run:
@@ -76,13 +85,31 @@ class Run:
         """
         require_devices()
         config = self.config
+        if find_system(config.system).fitted:
+            raise InputError(f"{self.folder}: {config.system} has no network; its `kept` is what it was fitted to")
         shapes = jax.eval_shape(lambda key: config.task().initialise(key, config.data.image_size), jax.random.key(0))
         return self.checkpoints.load("best", shapes)[0]
 
     @functools.cached_property
     def head(self) -> Head | None:
         """The classical classifier on the features, or None where the network has its own."""
+        if find_system(self.config.system).fitted:
+            return None
         return load_head(self.folder / HEAD) if "head" in self.checkpoints.progress("best") else None
+
+    @functools.cached_property
+    def kept(self) -> Kept | None:
+        """What a system that is fitted in one go keeps of its training rows; None for a network.
+
+        Raises:
+          InputError: there is none yet, or it is damaged.
+        """
+        if not find_system(self.config.system).fitted:
+            return None
+        path = self.folder / KEPT
+        held = load_objects(path, "what a run was fitted to")
+        with foreign(f"{path}: damaged, or not written by btjax"):
+            return Kept(held["content"], held["head"], float(held["setting"]), float(held["seconds"]))
 
     @property
     def predictions(self) -> Predictions:

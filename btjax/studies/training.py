@@ -22,6 +22,7 @@ from btjax.runs.report import CheckpointInfo, TrainingInfo
 from btjax.runs.run import HEAD, Run
 from btjax.studies.classifier import device, trained_by
 from btjax.studies.data import Divided, divide, load_slices
+from btjax.studies.fitted import fit_model, fitted_training
 from btjax.systems.config import Config
 from btjax.systems.system import Place, Prepare, Prepared, find_system
 from btjax.training.hosts import agree, leads
@@ -47,12 +48,14 @@ class Job:
       folder: where it lies.
       config: its options, with the classes of the data set.
       data: slices and split.
+      place: where what is computed is kept.
       prepared: what it trains.
     """
 
     folder: RunFolder
     config: Config
     data: Divided
+    place: Place
     prepared: Prepared
 
 
@@ -86,7 +89,7 @@ def open_job(
 def prepare_job(config: Config, folder: RunFolder, data: Divided, place: Place, prepare: Prepare | None = None) -> Job:
     """Makes ready what a run trains on slices that are loaded; see `open_job`."""
     prepare = prepare or find_system(config.system).prepare
-    return Job(folder, config, data, prepare(config, data.slices, data.split, place))
+    return Job(folder, config, data, place, prepare(config, data.slices, data.split, place))
 
 
 def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> None:
@@ -96,6 +99,8 @@ def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> 
       InputError: another data set than the run was started on, a checkpoint that does not fit or cannot be written.
       Interrupted: the run was asked to stop; it can be resumed.
     """
+    if find_system(job.config.system).fitted:
+        return fit_model(job, resume)
     if job.prepared.head is not None:
         return _fit_head(job, resume)
     prepared, config, folder = job.prepared, job.config, job.folder
@@ -140,9 +145,9 @@ def fit_several(
     """
     ready = list(jobs.values())
     first = ready[0]
-    if first.prepared.head is not None:
+    if first.prepared.head is not None or find_system(first.config.system).fitted:
         for job in ready:
-            _fit_head(job, resume)
+            fit(job, resume=resume)
         return
     trainer = ManyTrainer(
         first.prepared.task,
@@ -192,6 +197,9 @@ def predictions_of(job: Job) -> Predictions:
     Held-out slices are predicted mirrored as well where the network was trained on such.
     """
     run, slices = Run(job.folder.path), job.data.slices
+    if run.kept is not None:
+        logits = job.config.model.outputs(run.kept, slices, job.place)
+        return Predictions.of(slices, job.data.split, logits)
     flipped = None
     features = job.prepared.examples.images[: len(slices)]
     if run.head is not None and job.prepared.features is not None:
@@ -210,6 +218,8 @@ def predictions_of(job: Job) -> Predictions:
 
 def training_of(job: Job) -> tuple[CheckpointInfo, TrainingInfo]:
     """How a run was trained, from what its checkpoints keep."""
+    if find_system(job.config.system).fitted:
+        return fitted_training(job)
     checkpoints, prepared = job.folder.checkpoints, job.prepared
     about = checkpoints.progress("best")
     if "head" in about:

@@ -31,10 +31,11 @@ class Config:
       seed: of the parameters, the data order, the augmentation and the dropout; of the split too unless
         `data.split_seed` says otherwise. 0 to 2**32 - 1.
       data: which slices.
-      preprocessing: how they become the network's input.
+      model: the network, a Flax module that keeps `btjax.nn.network.Network`, or what is fitted in its place; its
+        options are its fields.
+      preprocessing: how slices become the network's input.
       augmentation: how training slices vary.
-      model: the network, a Flax module that keeps `btjax.nn.network.Network`; its options are its fields.
-      training: how it is trained.
+      training: how the network is trained.
       extra: options that only this system has, or None.
       classes: names of the classes in the order of the labels; those of the data set, once it is loaded.
 
@@ -47,10 +48,10 @@ class Config:
     system: str
     seed: int
     data: DataConfig
-    preprocessing: Preprocessing
-    augmentation: Augmentation
     model: Any
-    training: TrainingConfig
+    preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     extra: Any = None
     classes: tuple[str, ...] = CLASSES
 
@@ -130,13 +131,9 @@ class Config:
 def config_groups(system: str) -> dict[str, type]:
     """The groups of options of a system's config, by the name of the config's field."""
     record = find_system(system)
-    groups = {
-        "data": DataConfig,
-        "preprocessing": Preprocessing,
-        "augmentation": Augmentation,
-        "model": record.model,
-        "training": TrainingConfig,
-    }
+    groups: dict[str, type] = {"data": DataConfig}
+    groups |= {} if record.fitted else {"preprocessing": Preprocessing, "augmentation": Augmentation}
+    groups |= {"model": record.model} | ({} if record.fitted else {"training": TrainingConfig})
     groups |= {} if record.extra is None else {"extra": record.extra}
     names = collections.Counter(name for kind in groups.values() for name in options.options(kind))
     repeated = [name for name, count in names.items() if count > 1]

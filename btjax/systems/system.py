@@ -8,7 +8,7 @@ import importlib
 import pathlib
 import pkgutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from flax import linen as nn
 
@@ -19,6 +19,8 @@ from btjax.training.examples import Examples
 from btjax.training.tasks import Classification, Task
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from btjax.data.splits import Split
     from btjax.readers.slices import Slices
     from btjax.systems.config import Config
@@ -73,6 +75,46 @@ def prepare_slices(config: Config, slices: Slices, split: Split, place: Place) -
     return Prepared(task, Examples.of(slices, split, masks=task.needs_masks))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kept:
+    """What a fitted system keeps of its training rows.
+
+    Attributes:
+      content: arrays, and scikit-learn's objects, by name; None for what it does without.
+      head: what classifies, in a word.
+      setting: of the head.
+      seconds: that fitting took; set where it is saved.
+    """
+
+    content: dict[str, Any]
+    head: str
+    setting: float
+    seconds: float = 0.0
+
+
+class FittedModel(Protocol):
+    """What takes the place of a network where a system is fitted in one go; a dataclass of options.
+
+    Its config has neither preprocessing nor augmentation nor training.
+    """
+
+    def check(self, image_size: int) -> None:
+        """Raises InputError for options that do not fit a slice."""
+        ...
+
+    def clone(self, **changes: Any) -> Self:
+        """The same with other options."""
+        ...
+
+    def fit(self, slices: Slices, split: Split, seed: int, place: Place) -> Kept:
+        """Learns from the training rows alone."""
+        ...
+
+    def outputs(self, kept: Kept, slices: Slices, place: Place) -> np.ndarray:
+        """Logits float32 [N, classes] of slices, or what else the system gives for each."""
+        ...
+
+
 Adapt = Callable[["Config"], "Config"]
 """From a config as given to the one that is trained."""
 
@@ -114,7 +156,8 @@ class System:
       name: its name in flags, configs and files; the name of its module in `btjax.systems`.
       title: its name for people.
       reference: authors, title and year, and the section or figure.
-      model: the network, a Flax module that keeps the protocol of `btjax.nn.network`; its options are its fields.
+      model: the network, a Flax module that keeps the protocol of `btjax.nn.network`, or a `FittedModel`; its options
+        are its fields.
       task: what training means: from (model, preprocessing, augmentation) to a `Task`.
       task_options: the options of `extra` that `task` takes by name.
       extra: a dataclass of further options, or None.
@@ -129,7 +172,7 @@ class System:
     name: str
     title: str
     reference: str
-    model: type[nn.Module]
+    model: type[nn.Module] | type[FittedModel]
     task: Callable[..., Task] = Classification
     task_options: tuple[str, ...] = ()
     extra: type | None = None
@@ -139,6 +182,11 @@ class System:
     claims: str = ""
     curves: bool = False
     paper: Paper | None = None
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it is fitted in one go; see `FittedModel`."""
+        return not issubclass(self.model, nn.Module)
 
 
 _REGISTERED: dict[str, System] = {}

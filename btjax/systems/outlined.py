@@ -1,0 +1,69 @@
+"""What systems share that look at the tumour's outline: masks, patches in them, what kept features depend on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from btjax.base.errors import InputError
+from btjax.base.options import to_dict
+from btjax.features.kept import of_every_slice
+from btjax.features.regions import Region, patches, region_of
+
+if TYPE_CHECKING:
+    from btjax.base.progress import ProgressCallback
+    from btjax.readers.slices import Slices
+
+
+def about_slices(options: Any, slices: Slices, *names: str) -> list[Any]:
+    """What kept features depend on: some of a dataclass's options, the slices and their masks."""
+    masks_of(slices)
+    settings = to_dict(options)
+    return [{name: settings[name] for name in names}, slices.fingerprint, slices.masks_fingerprint]
+
+
+def masks_of(slices: Slices) -> np.ndarray:
+    """The outlines, bool [N, S, S]; InputError where there are none."""
+    if slices.masks is None:
+        raise InputError(
+            "--data_dir: its slices have no tumour masks, and this system looks at the tumour's outline; expected "
+            "masks, or --outlines to name runs of a segmenter"
+        )
+    return slices.masks
+
+
+def sampled_patches(
+    slices: Slices, radius: int, side: int, count: int, seed: int, progress: ProgressCallback | None = None
+) -> np.ndarray:
+    """Patches of slices' regions, drawn at random: as many of each slice's as its share of all pixels.
+
+    Args:
+      slices: with masks.
+      radius: of the regions, see `region_of`.
+      side: of the patches.
+      count: how many in all; all there are, where these are fewer.
+      seed: of the drawing.
+      progress: see `of_every_slice`.
+
+    Returns:
+      float32 [n, side * side] in [0, 1].
+    """
+    regions = of_every_slice(slices, lambda _, mask: region_of(mask, radius), progress, "regions")
+    ends = np.cumsum([len(region) for region in regions])
+    drawn = np.random.default_rng(seed)
+    places = np.sort(drawn.choice(ends[-1], min(count, ends[-1]), replace=False))
+    owners = np.searchsorted(ends, places, side="right")
+    found = []
+    for row, region in enumerate(regions):
+        chosen = places[owners == row] - (ends[row] - len(region))
+        part = Region(region.rows[chosen], region.columns[chosen], region.depth[chosen])
+        found.append(patches(slices.images[row], part, side))
+    return np.concatenate(found)
+
+
+def labels_of(slices: Slices) -> np.ndarray:
+    """int32 [N]; ValueError for slices without labels."""
+    if slices.labels is None:
+        raise ValueError("expected labelled slices")
+    return slices.labels
