@@ -120,6 +120,8 @@ def evaluate(
         job = open_job(config, folder, prepare=prepare_slices, observer=watching, cache_dir=cache_dir)
         flag = f"--data_dir={config.data.data_dir}"
         folder.check_data(job.config, job.data.split, job.data.slices.fingerprint, flag)
+        if job.masks:
+            folder.check_masks(job.masks, flag)
         return conclude(job, _former_report(folder))
 
 

@@ -58,6 +58,11 @@ class Job:
     place: Place
     prepared: Prepared
 
+    @property
+    def masks(self) -> str:
+        """The fingerprint of the masks that it trains on; empty for a task that has no use for them."""
+        return self.data.slices.masks_fingerprint if self.prepared.task.needs_masks else ""
+
 
 def open_job(
     config: Config,
@@ -112,7 +117,7 @@ def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> 
         folder.checkpoints,
         pretrained=prepared.pretrained,
     )
-    folder.start(config, job.data.split, job.data.slices.fingerprint)
+    folder.start(config, job.data.split, job.data.slices.fingerprint, job.masks)
     begun = resume and folder.checkpoints.exists("last")
     if all(agree(begun, not begun)):
         raise InputError(
@@ -159,7 +164,7 @@ def fit_several(
         pretrained=first.prepared.pretrained,
     )
     for index, job in enumerate(ready):
-        job.folder.start(job.config, job.data.split, job.data.slices.fingerprint)
+        job.folder.start(job.config, job.data.split, job.data.slices.fingerprint, job.masks)
         if resume and job.folder.checkpoints.exists("last"):
             trainer.restore(index)
             _check_weights(job, trainer.runs[index].state.frozen)

@@ -117,7 +117,7 @@ class Config:
         """
         values = _upgraded(values, where)
         kinds = config_groups(values["system"])
-        unknown = values.keys() - kinds.keys() - {"schema", "system", "seed", "classes", "split", "slices"}
+        unknown = values.keys() - kinds.keys() - {"schema", "system", "seed", "classes", "split", "slices", "masks"}
         if unknown:
             raise InputError(f"{where}: unknown keys: {', '.join(sorted(unknown))}")
         missing = [name for name in ("seed", *kinds) if name not in values]

@@ -88,6 +88,15 @@ def test_an_evaluation_and_a_resumed_run_write_the_same_outlines(run):
     assert run.report.test == report.test
 
 
+def test_other_masks_of_the_same_slices_are_refused(run, monkeypatch):
+    slices = make_phantom(6, 3, 32, 0)
+    other = dataclasses.replace(slices, masks=np.roll(slices.masks, 1, axis=1))
+    monkeypatch.setattr("btjax.data.dataset.make_phantom", lambda *_: other)
+    for resume in (False, True):
+        with pytest.raises(InputError, match="--data_dir=phantom: the fingerprint of its masks is"):
+            btjax.train(run.config, run.folder, resume=True) if resume else btjax.evaluate(run)
+
+
 def test_what_asks_for_a_classifier_refuses_a_segmenter_in_one_line(run, tmp_path):
     told = "a segmenter, expected a classifier"
     with pytest.raises(InputError, match=told):
