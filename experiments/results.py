@@ -55,9 +55,10 @@ def summary(folder: pathlib.Path) -> dict[str, Any]:
     Raises:
       InputError: the folder holds no classifier's report.
     """
-    report = Run(folder).report
+    run = Run(folder)
+    report = run.report
     if not isinstance(report, ClassifierReport):
-        raise InputError(f"{folder}: the report of an autoencoder, expected a classifier's")
+        raise InputError(f"{folder}: the report of {run.config.task().trains}, expected a classifier's")
     values = msgspec.to_builtins(dataclasses.replace(report, config=without_paths(report.config)))
     held = {side: getattr(report, side) for side in ("test", "validation", "held_out")}
     sides = {side: None if scores is None else _kept(scores) for side, scores in held.items()}

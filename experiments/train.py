@@ -16,8 +16,9 @@ import btjax
 from btjax.base.bars import ProgressBar, StepBar
 from btjax.base.errors import InputError
 from btjax.base.files import expanded
+from btjax.reports.numbers import number, number_with_interval, percent_with_interval
 from btjax.runs.folder import RunFolder
-from btjax.runs.report import ClassifierReport
+from btjax.runs.report import ClassifierReport, RankingReport, ReconstructionReport, SegmentationReport
 from btjax.runs.run import Run
 from btjax.systems.system import find_system, system_names
 from btjax.training.hosts import leads
@@ -34,6 +35,9 @@ from experiments.console import fail_in_one_line
 from experiments.guard import join_others, run_guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from btjax.runs.report import Report
     from btjax.systems.config import Config
 
 
@@ -106,16 +110,37 @@ def run_several(configs: dict[str, Config]) -> None:
         )
     for name, run in runs.items():
         print(f"{name}: {headline(run)}")
-    accuracies = [run.report.test.accuracy for run in runs.values() if isinstance(run.report, ClassifierReport)]
-    if accuracies:
-        spread = f", standard deviation {statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else ""
-        print(f"test accuracy of {len(accuracies)} runs: mean {statistics.fmean(accuracies):.4f}{spread}")
+    for name, values in _pooled(run.report for run in runs.values()).items():
+        spread = f", standard deviation {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+        print(f"{name} of {len(values)} runs: mean {statistics.fmean(values):.4f}{spread}")
+
+
+def _pooled(reports: Iterable[Report]) -> dict[str, list[float]]:
+    """What is averaged over runs: test accuracies of classifiers, test Dice of segmenters."""
+    values: dict[str, list[float]] = {}
+    for report in reports:
+        if isinstance(report, ClassifierReport):
+            values.setdefault("test accuracy", []).append(report.test.accuracy)
+        elif isinstance(report, SegmentationReport) and report.test.dice.value is not None:
+            values.setdefault("test Dice", []).append(report.test.dice.value)
+    return values
 
 
 def headline(run: Run) -> str:
     """The head of a run's report, and where its page is."""
     report = run.report
-    if not isinstance(report, ClassifierReport):
+    if isinstance(report, RankingReport):
+        found = report.test.average_precision
+        told = percent_with_interval(found.value, found.ci95)
+        return f"mean average precision {told} of {report.test.queries} queries\n{run.folder / 'report.html'}"
+    if isinstance(report, SegmentationReport):
+        dice, pointing = report.test.dice, report.test.pointing
+        told = f"test Dice {number_with_interval(dice.value, dice.ci95)} on {report.test.slices} slices"
+        if report.validation is not None:
+            told += f", validation {number(report.validation.dice.value)} on {report.validation.slices}"
+        told += f"; the most certain pixel lies in the tumour in {percent_with_interval(pointing.value, pointing.ci95)}"
+        return f"{told}\n{run.folder / 'report.html'}"
+    if isinstance(report, ReconstructionReport):
         test = report.test
         return f"test MAE {test.mae:.4f}, SSIM {test.ssim:.3f} on {test.slices} slices\n{run.folder / 'report.html'}"
     test, validation, epoch = report.test, report.validation, report.checkpoint.epoch

@@ -74,8 +74,7 @@ def audit_runs(
     check_writable(place.path, "--workdir=")
     first = _common_config(opened)
     for run in opened:
-        if run.config.task().name != "classification":
-            raise InputError(f"{run.folder}: an autoencoder, expected a classifier's run")
+        run.require_classifier()
     with told(observer) as watching:
         config = first.replace("data.data_dir", data_dir) if data_dir else first
         slices = load_slices(config, watching, cache_dir).slices

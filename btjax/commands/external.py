@@ -63,8 +63,9 @@ def evaluate_on(
     """
     run = run if isinstance(run, Run) else restore(run)
     # The run's own report and predictions are needed at the end; the search before it takes minutes.
-    if run.report.task != "classification" or not len(run.predictions):
-        raise InputError(f"{run.folder}: an autoencoder, expected a classifier's run")
+    run.require_classifier()
+    if not run.report or not len(run.predictions):
+        raise InputError(f"{run.folder}: no predictions, expected a finished run")
     place = RunFolder(expanded(folder))
     check_writable(place.path, "--workdir=")
     if others := strangers(place.path):

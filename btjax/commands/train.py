@@ -13,11 +13,15 @@ from btjax.data.splits import share_tested
 from btjax.reports.classifier import write_classifier_report
 from btjax.reports.deviations import deviation_rows
 from btjax.reports.reconstruction import write_reconstruction_report
+from btjax.reports.retrieval import write_ranking_report
+from btjax.reports.segmentation import write_segmentation_report
 from btjax.runs.folder import RunFolder
-from btjax.runs.run import PREDICTIONS, Run
+from btjax.runs.run import OUTLINES, PREDICTIONS, Run
 from btjax.studies.classifier import classifier_report, run_info
 from btjax.studies.data import divide, load_slices
 from btjax.studies.reconstruction import reconstruction_report
+from btjax.studies.retrieval import ranking_report
+from btjax.studies.segmentation import outlines_of, segmentation_report
 from btjax.studies.training import (
     Job,
     fit,
@@ -118,6 +122,8 @@ def evaluate(
         job = open_job(config, folder, prepare=prepare_slices, observer=watching, cache_dir=cache_dir)
         flag = f"--data_dir={config.data.data_dir}"
         folder.check_data(job.config, job.data.split, job.data.slices.fingerprint, flag)
+        if job.masks:
+            folder.check_masks(job.masks, flag)
         return conclude(job, _former_report(folder))
 
 
@@ -251,4 +257,26 @@ def _conclude_autoencoder(job: Job, info: RunInfo) -> Report:
     return report
 
 
-_CONCLUSIONS = {"classification": _conclude_classifier, "reconstruction": _conclude_autoencoder}
+def _conclude_segmenter(job: Job, info: RunInfo) -> Report:
+    outlines = outlines_of(job)
+    report = segmentation_report(info, job.data, outlines)
+    if leads():
+        outlines.save(job.folder.path / OUTLINES)
+        write_segmentation_report(job.folder, report, job.data.tested, outlines.side("test"))
+    return report
+
+
+def _conclude_retrieval(job: Job, info: RunInfo) -> Report:
+    vectors = job.config.model.outputs(Run(job.folder.path).kept, job.data.slices, job.place)
+    report = ranking_report(info, job.data, vectors)
+    if leads():
+        write_ranking_report(job.folder, report)
+    return report
+
+
+_CONCLUSIONS = {
+    "classification": _conclude_classifier,
+    "reconstruction": _conclude_autoencoder,
+    "segmentation": _conclude_segmenter,
+    "retrieval": _conclude_retrieval,
+}

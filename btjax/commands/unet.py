@@ -25,7 +25,7 @@ from btjax.systems.config import Config
 from btjax.systems.encoder_classifier import encoder_classifier_config
 from btjax.systems.system import Place, Prepared
 from btjax.systems.unet import autoencoder_config
-from btjax.training.loop import Examples
+from btjax.training.examples import Examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

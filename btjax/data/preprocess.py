@@ -153,7 +153,12 @@ class Augmentation:
     @property
     def active(self) -> bool:
         """Whether anything is on."""
-        return bool(self.flip or self.rotation or self.shift or self.zoom or self.intensity)
+        return bool(self._moves or self.intensity)
+
+    @property
+    def _moves(self) -> bool:
+        """Whether pixels change their places."""
+        return bool(self.flip or self.rotation or self.shift or self.zoom)
 
     def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
         """Augments a batch; one affine sampling, bilinear, with zeros outside the slice.
@@ -166,7 +171,7 @@ class Augmentation:
           uint8 [B, S, S] where nothing is on, else float32 [B, S, S] in [0, 255].
         """
         geometry, brightness = jax.random.split(key)
-        if self.flip or self.rotation or self.shift or self.zoom:
+        if self._moves:
             images = sample_affine(images, *self._draw_affine(len(images), geometry))
         if self.intensity:
             gain, offset = jax.random.uniform(
@@ -174,6 +179,24 @@ class Augmentation:
             )
             images = jnp.clip(images.astype(jnp.float32) * (1 + gain) + 255 * offset, 0, 255)
         return images
+
+    def with_masks(self, images: jax.Array, masks: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Augments a batch and its masks by the same affine maps.
+
+        Args:
+          images: uint8 [B, S, S].
+          masks: bool [B, S, S].
+          key: a random key.
+
+        Returns:
+          What `__call__` gives for the images and the key; and bool [B, S, S], each mask at the pixels nearest to the
+          places that the image is sampled at, False outside the slice.
+        """
+        augmented = self(images, key)
+        if self._moves:
+            geometry, _ = jax.random.split(key)
+            masks = sample_affine(masks, *self._draw_affine(len(images), geometry), order=0) > 0.5
+        return augmented, masks
 
     def _draw_affine(self, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Random matrices float32 [B, 2, 2] and shifts float32 [B, 2], in units of the slice's side."""
@@ -187,13 +210,14 @@ class Augmentation:
         return matrices, self.shift * jax.random.uniform(shift, (count, 2), minval=-1)
 
 
-def sample_affine(images: jax.Array, matrices: jax.Array, shifts: jax.Array) -> jax.Array:
-    """Samples each slice at an affine map of its pixel grid, about the slice's centre, bilinearly.
+def sample_affine(images: jax.Array, matrices: jax.Array, shifts: jax.Array, *, order: int = 1) -> jax.Array:
+    """Samples each slice at an affine map of its pixel grid, about the slice's centre.
 
     Args:
-      images: uint8 or float32 [B, S, S].
+      images: bool, uint8 or float32 [B, S, S].
       matrices: float32 [B, 2, 2], from output (row, column) offsets to input offsets.
       shifts: float32 [B, 2], added to the input position, in units of S.
+      order: 1 for bilinear sampling, 0 for the nearest pixel.
 
     Returns:
       float32 [B, S, S]; zero where the position lies outside the slice.
@@ -204,6 +228,6 @@ def sample_affine(images: jax.Array, matrices: jax.Array, shifts: jax.Array) -> 
     def sample(image, matrix, shift):
         grid = matrix[:, 0, None, None] * offsets[None, :, None] + matrix[:, 1, None, None] * offsets[None, None, :]
         position = grid + shift[:, None, None] * size + np.float32((size - 1) / 2)
-        return jax.scipy.ndimage.map_coordinates(image.astype(jnp.float32), list(position), order=1, cval=0.0)
+        return jax.scipy.ndimage.map_coordinates(image.astype(jnp.float32), list(position), order=order, cval=0.0)
 
     return jax.vmap(sample)(images, matrices, shifts)

@@ -56,6 +56,38 @@ def share(right: np.ndarray, clusters: np.ndarray) -> Estimate:
     return Estimate(found.value, found.ci95, found.rows, found.clusters)
 
 
+def mean(values: np.ndarray, clusters: np.ndarray) -> Estimate:
+    """The mean of numbers from 0 to 1 (float [N]), by `clusters` ([N], names or numbers).
+
+    Example:
+      >>> mean(np.array([0.5, 1.0]), np.array(["a", "b"])).value
+      0.75
+    """
+    if len(values) == 0:
+        return UNKNOWN
+    found = Clusters.of(clusters).mean(values)
+    return Estimate(found.value, found.ci95 and _within(found.ci95, 0, 1), found.rows, found.clusters)
+
+
+def pooled(parts: np.ndarray, wholes: np.ndarray, clusters: np.ndarray) -> Estimate:
+    """The sum of `parts` over the sum of `wholes`, such as pixels: float [N] each, 0 <= parts <= wholes.
+
+    Rows and clusters whose whole is 0 say nothing and are not counted.
+
+    Example:
+      >>> pooled(np.array([1, 3]), np.array([2, 6]), np.array(["a", "b"])).value
+      0.5
+    """
+    chosen = wholes > 0
+    if not chosen.any():
+        return UNKNOWN
+    of = Clusters.of(np.asarray(clusters)[chosen])
+    above, below = of.totals(np.asarray(parts)[chosen]), of.totals(np.asarray(wholes)[chosen])
+    shares = ratio(above, below, below > 0)
+    bounds = interval(shares[0], shares[1:], Carriers.of(of.sums(wholes[chosen])))
+    return Estimate(float(shares[0]), bounds and _within(bounds, 0, 1), int(chosen.sum()), of.units)
+
+
 def difference(first: np.ndarray, second: np.ndarray, clusters: np.ndarray) -> Estimate:
     """The share of rows of which `first` is True less that of `second`, both bool [N] of the same rows, in pairs."""
     found = Clusters.of(clusters).mean(np.asarray(first, np.float64) - np.asarray(second, np.float64))
@@ -115,7 +147,11 @@ def area(scores: np.ndarray, positive: np.ndarray, clusters: np.ndarray) -> Esti
 
 def _within_one(bounds: Interval | None) -> Interval | None:
     """The interval of a difference of two shares, none of which lies beyond 1."""
-    return bounds and (max(bounds[0], -1.0), min(bounds[1], 1.0))
+    return bounds and _within(bounds, -1, 1)
+
+
+def _within(bounds: Interval, low: float, high: float) -> Interval:
+    return max(bounds[0], float(low)), min(bounds[1], float(high))
 
 
 def _mean_of(values: np.ndarray, chosen: np.ndarray, of: Clusters) -> np.ndarray:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from btjax.evaluation.published import PublishedResult
     from btjax.readers.slices import Slices
     from btjax.runs.folder import RunFolder
-    from btjax.runs.report import ClassifierReport, SplitInfo
+    from btjax.runs.report import ClassifierReport, RunInfo, SplitInfo
     from btjax.systems.deviations import Deviation
 
 _CAPTIONS = {
@@ -148,11 +148,13 @@ def classifier_page(
         calibration_section(report, figures),
         deviation_section(differences),
         *_figure_sections(report, figures),
-        Section("Run", pairs=_facts(report)),
+        Section("Run", pairs=run_facts(report)),
         Section("Configuration", pairs=flattened(report.config)),
         Section("Versions", pairs=flattened(report.versions)),
     ]
-    return render(report.title, sections, headline=_headline(report), notes=_notes(report))
+    return render(
+        report.title, sections, headline=_headline(report), notes=data_notes(report) + interval_notes(report.test)
+    )
 
 
 def _remarks(report: ClassifierReport, published: PublishedResult | None) -> list[str]:
@@ -214,9 +216,9 @@ def _leak_sentences(protocol: str, patients: int | None, families: int | None) -
     return []
 
 
-def _notes(report: ClassifierReport) -> list[Note]:
-    """What the numbers cannot say."""
-    test, notes = report.test, [Note(f"{note[0].upper()}{note[1:]}.", "Data:") for note in report.data.notes]
+def data_notes(report: RunInfo) -> list[Note]:
+    """What people should know of the data before they read numbers."""
+    notes = [Note(f"{note[0].upper()}{note[1:]}.", "Data:") for note in report.data.notes]
     if report.data.synthetic:
         notes.append(
             Note(
@@ -225,7 +227,7 @@ def _notes(report: ClassifierReport) -> list[Note]:
                 "Synthetic data.",
             )
         )
-    return notes + interval_notes(test)
+    return notes
 
 
 def _comparison(report: ClassifierReport, published: PublishedResult | None) -> Table:
@@ -271,7 +273,7 @@ def _alternative_text(name: str, report: ClassifierReport) -> str:
     return f"{_CAPTIONS[name]} {'; '.join(rows)}."
 
 
-def _facts(report: ClassifierReport) -> list[tuple[str, str]]:
+def run_facts(report: RunInfo) -> list[tuple[str, str]]:
     """The short facts of the run: data, checkpoint, training."""
     checkpoint, training = report.checkpoint, dataclasses.asdict(report.training)
     facts = [("Data", report.data.form), ("Folder", report.data.dir)]

@@ -73,21 +73,25 @@ class RunFolder:
         elif resume:
             raise InputError(f"--workdir={self.path}: no run to resume or evaluate")
 
-    def start(self, config: Config, split: Split, slices: str) -> None:
-        """Makes the folder and saves the config with the fingerprints of the split and of the slices.
+    def start(self, config: Config, split: Split, slices: str, masks: str = "") -> None:
+        """Makes the folder and saves the config with the fingerprints of the split, of the slices and of their masks.
 
         Args:
           config: of the run, with the classes of the data set.
           split: of the data set.
           slices: `Slices.fingerprint` of the data set.
+          masks: `Slices.masks_fingerprint` of the data set, where the run is trained on masks.
 
         Raises:
-          InputError: the folder's run was started on other classes, slices or rows.
+          InputError: the folder's run was started on other classes, slices, rows or masks.
         """
+        fingerprints = {"split": split.fingerprint, "slices": slices} | ({"masks": masks} if masks else {})
         if (self.path / "config.json").exists() and self.begun:
-            self.check_data(config, split, slices, f"--data_dir={config.data.data_dir}")
+            flag = f"--data_dir={config.data.data_dir}"
+            self.check_data(config, split, slices, flag)
+            self.check_masks(masks, flag)
         make_folder(self.path, "--workdir=")
-        self.write_json("config.json", config.to_json() | {"split": split.fingerprint, "slices": slices})
+        self.write_json("config.json", config.to_json() | fingerprints)
 
     def check_data(self, config: Config, split: Split, slices: str, flag: str) -> None:
         """Checks that the run was trained on these classes, slices and rows.
@@ -108,6 +112,10 @@ class RunFolder:
     def check_slices(self, slices: str, flag: str) -> None:
         """Checks that slices of the fingerprint `slices` are those that the run was trained on; see `check_data`."""
         self._check_fingerprint("slices", slices, flag)
+
+    def check_masks(self, masks: str, flag: str) -> None:
+        """Checks that masks of the fingerprint `masks` are those that the run was trained on, if it was on any."""
+        self._check_fingerprint("masks", masks, flag)
 
     def _check_fingerprint(self, name: str, found: str, flag: str) -> None:
         held = read_json(self.path / "config.json").get(name, found)  # configs of early versions do not have both

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from btjax.base.errors import InputError
-from btjax.base.files import write_whole
 from btjax.readers.slices import SIDES
+from btjax.runs.arrays import load_arrays, save_arrays, side_names
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Mapping
 
     from btjax.data.splits import Split
     from btjax.readers.slices import Slices
@@ -59,13 +58,10 @@ class Predictions:
         """The predictions of a data set's rows, logits and flipped float [N, C] in its order."""
         if slices.labels is None:
             raise ValueError("predictions of a run are kept with their labels; these slices have none")
-        sides = np.full(len(slices), "unused", f"<U{max(map(len, SIDES))}")
-        for side, rows in split.sides().items():
-            sides[rows] = side
         return Predictions(
             ids=slices.ids,
             labels=slices.labels.astype(np.int32),
-            sides=sides,
+            sides=side_names(len(slices), split),
             logits=logits.astype(np.float32),
             classes=slices.classes,
             patients=slices.patients,
@@ -102,7 +98,6 @@ class Predictions:
     def save(self, path: pathlib.Path) -> None:
         """Writes predictions.npz, complete or not at all; arrays and text only, nothing is pickled."""
         arrays = {
-            "schema": np.int32(SCHEMA),
             "id": self.ids.astype(str),
             "label": self.labels,
             "side": self.sides,
@@ -114,11 +109,7 @@ class Predictions:
         if self.flipped is not None:
             arrays["flipped"] = self.flipped
 
-        def write(beside: pathlib.Path) -> None:
-            with open(beside, "wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-
-        write_whole(path, write)
+        save_arrays(path, SCHEMA, arrays)
 
     @staticmethod
     def load(path: pathlib.Path) -> Predictions:
@@ -127,22 +118,16 @@ class Predictions:
         Raises:
           InputError: there is none, or it is damaged or of another version.
         """
-        if not path.is_file():
-            raise InputError(f"{path}: not found, expected the predictions of a finished run; --eval_only writes them")
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
-                schema = int(held["schema"])
-                if schema != SCHEMA:
-                    raise InputError(f"{path}: predictions of schema {schema}, expected {SCHEMA}")
-                return Predictions(
-                    ids=held["id"],
-                    labels=held["label"],
-                    sides=held["side"],
-                    logits=held["logits"],
-                    classes=tuple(str(name) for name in held["classes"]),
-                    patients=held.get("patient"),
-                    flipped=held.get("flipped"),
-                )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: damaged, or not written by btjax: {reason}") from error
+
+        def build(held: Mapping[str, np.ndarray]) -> Predictions:
+            return Predictions(
+                ids=held["id"],
+                labels=held["label"],
+                sides=held["side"],
+                logits=held["logits"],
+                classes=tuple(str(name) for name in held["classes"]),
+                patients=held.get("patient"),
+                flipped=held.get("flipped"),
+            )
+
+        return load_arrays(path, SCHEMA, "predictions", build)

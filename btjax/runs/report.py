@@ -13,6 +13,8 @@ from btjax.evaluation.calibration import Reliability, Temperature
 from btjax.evaluation.classification import Scores
 from btjax.evaluation.conformal import ConformalScores
 from btjax.evaluation.reconstruction import ReconstructionScores
+from btjax.evaluation.retrieval import RetrievalScores
+from btjax.evaluation.segmentation import SegmentationScores
 from btjax.evaluation.selective import Selective
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class RunInfo:
 
     Attributes:
       schema: `SCHEMA`.
-      task: classification or reconstruction.
+      task: classification, reconstruction or segmentation.
       system: name of the system.
       title: its title.
       classes: class names in the order of the labels.
@@ -158,6 +160,19 @@ class ClassifierReport(RunInfo):
 
 
 @dataclasses.dataclass(frozen=True)
+class RankingReport(RunInfo):
+    """How well the nearest training slices share the class of the test slices.
+
+    Attributes:
+      test: of the whole database.
+      others: of the database without slices of the query's own family.
+    """
+
+    test: RetrievalScores
+    others: RetrievalScores
+
+
+@dataclasses.dataclass(frozen=True)
 class ReconstructionReport(RunInfo):
     """An autoencoder's scores on the test rows and on the validation rows."""
 
@@ -165,12 +180,22 @@ class ReconstructionReport(RunInfo):
     validation: ReconstructionScores
 
 
-Kind = TypeVar("Kind")
-Report = ClassifierReport | ReconstructionReport
+@dataclasses.dataclass(frozen=True)
+class SegmentationReport(RunInfo):
+    """A segmenter's scores on the test rows, and on the validation rows; None where these were trained on as well."""
 
-_KINDS: dict[str, type[ClassifierReport] | type[ReconstructionReport]] = {
+    test: SegmentationScores
+    validation: SegmentationScores | None
+
+
+Kind = TypeVar("Kind")
+Report = ClassifierReport | ReconstructionReport | SegmentationReport | RankingReport
+
+_KINDS: dict[str, type[Report]] = {
     "classification": ClassifierReport,
     "reconstruction": ReconstructionReport,
+    "segmentation": SegmentationReport,
+    "retrieval": RankingReport,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -16,6 +17,7 @@ from btjax.base.files import expanded
 from btjax.base.objects import load_objects, save_objects
 from btjax.features.heads import Head, load_head
 from btjax.runs.folder import KEPT, RunFolder
+from btjax.runs.outlines import Outlines, find_outlines
 from btjax.runs.predictions import Predictions
 from btjax.runs.report import Report, read_report
 from btjax.systems.system import Kept, find_system
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from btjax.base.checkpoints import Checkpoints
     from btjax.systems.config import Config
 
-PREDICTIONS, REPORT, HEAD = "predictions.npz", "report.json", "head.skops"
+PREDICTIONS, OUTLINES, REPORT, HEAD = "predictions.npz", "outlines.npz", "report.json", "head.skops"
 
 
 def save_kept(path: pathlib.Path, kept: Kept, seconds: float) -> None:
@@ -119,6 +121,15 @@ class Run:
         return Predictions.load(self.folder / PREDICTIONS)
 
     @property
+    def outlines(self) -> Outlines:
+        """A segmenter's outlines of every row of the data set that it was trained on.
+
+        Raises:
+          InputError: there are none, or they are damaged.
+        """
+        return Outlines.load(self.folder / OUTLINES)
+
+    @property
     def report(self) -> Report:
         """Its scores, each with its interval.
 
@@ -133,7 +144,7 @@ class Run:
         return RunFolder(self.folder).history()
 
     def outputs(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-        """What the model gives: class logits, or an autoencoder's images.
+        """What the model gives: class logits, an autoencoder's images, or a segmenter's pixel logits.
 
         Args:
           images: uint8 [N, S, S], grey, S the run's `config.data.image_size`, loaded under its `intensity_range` and
@@ -141,7 +152,8 @@ class Run:
           batch_size: slices at a time.
 
         Returns:
-          float32 [N, C], in the order of `classes`; or float32 [N, S, S, 3].
+          float32 [N, C], in the order of `classes`; or float32 [N, S, S, 3]; or float32 [N, S / 2, S / 2, 1 + C], the
+          background first.
 
         Raises:
           ValueError: images of another type or shape.
@@ -165,7 +177,7 @@ class Run:
         features = jax.jit(lambda variables, images: model.apply(variables, preprocessing(images), stop=stage))
 
         def predict(variables: dict[str, Any], images: np.ndarray, batch_size: int) -> np.ndarray:
-            return head.logits(in_batches(functools.partial(features, variables), batch_size, images))
+            return head.logits(in_batches(partial(features, variables), batch_size, images))
 
         return predict
 
@@ -191,13 +203,40 @@ class Run:
         if stop not in model.layers:
             raise ValueError(f"stage {stop!r}: expected one of {', '.join(model.layers)}")
         run = jax.jit(lambda variables, batch: model.apply(variables, preprocessing(batch), stop=stop))
-        return in_batches(functools.partial(run, self.variables), min(batch_size, len(images)), images)
+        return in_batches(partial(run, self.variables), min(batch_size, len(images)), images)
 
     def logits(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-        """A classifier's `outputs`; InputError for an autoencoder."""
-        if self.config.task().name != "classification":
-            raise InputError(f"{self.folder}: an autoencoder, which has no logits; expected a classifier")
+        """A classifier's `outputs`; InputError for a run of anything else."""
+        self.require_classifier()
         return self.outputs(images, batch_size)
+
+    def require_classifier(self) -> None:
+        """Raises InputError for a run of an autoencoder or a segmenter."""
+        task = self.config.task()
+        if task.name != "classification":
+            raise InputError(f"{self.folder}: {task.trains}, expected a classifier's run")
+
+    def outline(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        """The tumours that a segmenter finds in slices; masks are not needed.
+
+        The outline is where the probability of any tumour, brought to S bilinearly, is above one half, and of that the
+        largest connected part; see `btjax.runs.outlines.find_outlines`.
+
+        Args:
+          images: as in `outputs`.
+          batch_size: slices at a time.
+
+        Returns:
+          bool [N, S, S]; all False where no tumour is found.
+
+        Raises:
+          InputError: a run of anything but a segmenter.
+          ValueError: images of another type or shape.
+        """
+        task = self.config.task()
+        if task.name != "segmentation":
+            raise InputError(f"{self.folder}: {task.trains}, which outlines nothing; expected a segmenter's run")
+        return find_outlines(partial(self.outputs, batch_size=batch_size), images).masks
 
     def probabilities(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
         """Class probabilities float32 [N, C]: the softmax of `logits`."""

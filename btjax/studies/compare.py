@@ -148,7 +148,7 @@ def _known(array: np.ndarray | None) -> np.ndarray:
 def _report_of(run: Run) -> ClassifierReport:
     report = run.report
     if not isinstance(report, ClassifierReport):
-        raise InputError(f"{run.folder}: an autoencoder, expected a classifier's run")
+        raise InputError(f"{run.folder}: {run.config.task().trains}, expected a classifier's run")
     return report
 
 

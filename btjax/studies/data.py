@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from btjax.base.progress import Observer
 from btjax.data.dataset import DataSet, load_data
 from btjax.data.notes import split_notes
@@ -13,8 +15,6 @@ from btjax.readers.slices import Slices
 
 if TYPE_CHECKING:
     import os
-
-    import numpy as np
 
     from btjax.systems.config import Config
 
@@ -38,6 +38,18 @@ class Divided:
         if self.slices.labels is None:
             raise ValueError("expected labelled slices")
         return self.slices.labels
+
+    def clusters(self, rows: np.ndarray) -> tuple[str, np.ndarray]:
+        """What varies together among some rows, in words and as names: what intervals go by.
+
+        Families of patient ids where the protocol keeps families together, else patients; without patients groups of
+        linked slices; without these single slices.
+        """
+        slices = self.slices
+        if slices.patients is not None and slices.families is not None:
+            family = self.split.protocol == "family"
+            return ("family", slices.families[rows]) if family else ("patient", slices.patients[rows])
+        return ("slice", np.arange(len(rows))) if slices.links is None else ("group", slices.links[rows])
 
     @property
     def tested(self) -> Slices:

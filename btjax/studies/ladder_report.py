@@ -195,7 +195,7 @@ def _pool(folder: pathlib.Path, plan: Plan, cells: Sequence[Cell], slices: Slice
         run = Run(folder / cell.name)
         report, predictions = run.report, run.predictions
         if not isinstance(report, ClassifierReport):
-            raise InputError(f"{run.folder}: the report of an autoencoder, expected a classifier's")
+            raise InputError(f"{run.folder}: the report of {run.config.task().trains}, expected a classifier's")
         split = split_of(slices, plan.config_of(cell, plan.config["data"]["data_dir"]))
         if not np.array_equal(predictions.ids, slices.ids) or report.split.fingerprint != split.fingerprint:
             raise InputError(f"{run.folder}: its predictions are of other slices, expected those of the ladder")

@@ -128,7 +128,7 @@ def open_subject(run: Run, data: Divided, arithmetic: str = "as_trained") -> Sub
       arithmetic: see `SaliencyConfig`.
 
     Raises:
-      InputError: a run whose head is no network, or an autoencoder.
+      InputError: a run whose head is no network, or of no classifier.
     """
     require_network(run)
     tested = data.tested
@@ -150,10 +150,11 @@ def open_subject(run: Run, data: Divided, arithmetic: str = "as_trained") -> Sub
 
 
 def require_network(run: Run, where: str = "") -> None:
-    """Raises InputError, which begins with `where`, for an autoencoder and for a run with a classical head."""
-    where = where or str(run.folder)
-    if run.config.task().name != "classification":
-        raise InputError(f"{where}: an autoencoder; expected a classifier, such as the one beside it")
+    """Raises InputError, which begins with `where`, for a run of no classifier and for one with a classical head."""
+    where, task = where or str(run.folder), run.config.task()
+    if task.name != "classification":
+        beside = ", such as the one beside it" if task.name == "reconstruction" else ""
+        raise InputError(f"{where}: {task.trains}; expected a classifier{beside}")
     if run.head is not None:
         raise InputError(f"{where}: its head is {run.head.name}, which has no gradient; expected --head=dense")
 

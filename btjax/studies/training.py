@@ -59,6 +59,12 @@ class Job:
     place: Place
     prepared: Prepared
 
+    @property
+    def masks(self) -> str:
+        """The fingerprint of the masks that it trains on; empty for a task that has no use for them."""
+        needed = self.prepared.task.needs_masks or find_system(self.config.system).fitted
+        return self.data.slices.masks_fingerprint if needed else ""
+
 
 def open_job(
     config: Config,
@@ -114,7 +120,7 @@ def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> 
         folder.checkpoints,
         pretrained=prepared.pretrained,
     )
-    folder.start(config, job.data.split, job.data.slices.fingerprint)
+    folder.start(config, job.data.split, job.data.slices.fingerprint, job.masks)
     begun = resume and folder.checkpoints.exists("last")
     if all(agree(begun, not begun)):
         raise InputError(
@@ -161,7 +167,7 @@ def fit_several(
         pretrained=first.prepared.pretrained,
     )
     for index, job in enumerate(ready):
-        job.folder.start(job.config, job.data.split, job.data.slices.fingerprint)
+        job.folder.start(job.config, job.data.split, job.data.slices.fingerprint, job.masks)
         if resume and job.folder.checkpoints.exists("last"):
             trainer.restore(index)
             _check_weights(job, trainer.runs[index].state.frozen)

@@ -35,6 +35,8 @@ class Retrieval:
     augmentation: Any = None
 
     name: ClassVar[str] = "retrieval"
+    trains: ClassVar[str] = "a retrieval"
+    needs_masks: ClassVar[bool] = False
 
 
 @dataclasses.dataclass(frozen=True)

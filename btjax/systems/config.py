@@ -67,7 +67,9 @@ class Config:
 
     def task(self) -> Task:
         """What training this config means."""
-        return find_system(self.system).task(self.model, self.preprocessing, self.augmentation)
+        system = find_system(self.system)
+        chosen = {name: getattr(self.extra, name) for name in system.task_options}
+        return system.task(self.model, self.preprocessing, self.augmentation, **chosen)
 
     def replace(self, name: str, value: Any) -> Config:
         """The same config with one option changed.
@@ -115,7 +117,7 @@ class Config:
         """
         values = _upgraded(values, where)
         kinds = config_groups(values["system"])
-        unknown = values.keys() - kinds.keys() - {"schema", "system", "seed", "classes", "split", "slices"}
+        unknown = values.keys() - kinds.keys() - {"schema", "system", "seed", "classes", "split", "slices", "masks"}
         if unknown:
             raise InputError(f"{where}: unknown keys: {', '.join(sorted(unknown))}")
         missing = [name for name in ("seed", *kinds) if name not in values]

@@ -15,7 +15,7 @@ from flax import linen as nn
 from btjax.base.errors import InputError
 from btjax.base.progress import ProgressCallback
 from btjax.evaluation.published import PublishedResult
-from btjax.training.loop import Examples
+from btjax.training.examples import Examples
 from btjax.training.tasks import Classification, Task
 
 if TYPE_CHECKING:
@@ -60,9 +60,19 @@ Prepare = Callable[["Config", "Slices", "Split", Place], Prepared]
 
 
 def prepare_slices(config: Config, slices: Slices, split: Split, place: Place) -> Prepared:
-    """The whole network on slices, from fresh parameters."""
+    """The whole network on slices, from fresh parameters.
+
+    Raises:
+      InputError: slices without masks, for a task that trains on them.
+    """
     del place
-    return Prepared(config.task(), Examples.of(slices, split))
+    task = config.task()
+    if task.needs_masks and slices.masks is None:
+        raise InputError(
+            f"--data_dir={config.data.data_dir}: its slices have no tumour masks, which a {task.name} trains on; "
+            "expected a data set with masks, such as images/ and masks/"
+        )
+    return Prepared(task, Examples.of(slices, split, masks=task.needs_masks))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,7 +159,8 @@ class System:
       model: the network, a Flax module that keeps the protocol of `btjax.nn.network`, or a `FittedModel`; its options
         are its fields.
       task: what training means: from (model, preprocessing, augmentation) to a `Task`; of a fitted system
-        only its name counts.
+        only what it is called counts.
+      task_options: the options of `extra` that `task` takes by name.
       extra: a dataclass of further options, or None.
       adapt: from a config as given to the one that is trained, for systems that fix some options.
       prepare: prepares what a run trains: published weights, features.
@@ -164,6 +175,7 @@ class System:
     reference: str
     model: type[nn.Module] | type[FittedModel]
     task: Callable[..., Any] = Classification
+    task_options: tuple[str, ...] = ()
     extra: type | None = None
     adapt: Adapt = _as_given
     prepare: Prepare = prepare_slices

@@ -13,8 +13,8 @@ from btjax.base.options import option
 from btjax.features.deep import FrozenPart, compute_features, highest_cut, highest_frozen
 from btjax.features.heads import HEADS, check_weights
 from btjax.systems.system import Place, Prepared
+from btjax.training.examples import Examples
 from btjax.training.freezing import split_frozen
-from btjax.training.loop import Examples
 from btjax.weights import vgg16
 
 if TYPE_CHECKING:

@@ -34,8 +34,9 @@ class TrainingConfig:
     patience: int = option(0, "stop after this many epochs without a better checkpoint; 0 never", minimum=0)
     select: str = option(
         "validation_loss",
-        "what the best checkpoint is chosen by, on validation rows; last_epoch takes the last whatever it is",
-        choices=("validation_loss", "validation_accuracy", "last_epoch"),
+        "what the best checkpoint is chosen by, on validation rows (a classifier has an accuracy, a segmenter a Dice); "
+        "last_epoch takes the last whatever it is",
+        choices=("validation_loss", "validation_accuracy", "validation_dice", "last_epoch"),
     )
     class_weights: str = option(
         "none",

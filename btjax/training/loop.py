@@ -18,20 +18,17 @@ from btjax.base.errors import InputError, Stop
 from btjax.base.progress import Observer
 from btjax.training import step as compiled
 from btjax.training.balance import balanced_weights
+from btjax.training.examples import check_examples
 from btjax.training.hosts import agree, replicate
 from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
 from btjax.training.state import create_state
 
 if TYPE_CHECKING:
     from btjax.base.checkpoints import Checkpoints
-    from btjax.data.splits import Split
-    from btjax.readers.slices import Slices
     from btjax.training.config import TrainingConfig
+    from btjax.training.examples import Examples
     from btjax.training.step import Batches, WeightedBatches
     from btjax.training.tasks import Task
-
-UNKNOWN = -1
-"""The label of a slice whose class is not known."""
 
 # How often the host takes over: for the progress bar, for Ctrl-C, for values that are not finite. Each chunk asks the
 # system for its memory again: the fewer, the faster.
@@ -97,23 +94,6 @@ class StopRequest:
             signal.signal(number, handler)
 
 
-def _check_task(task: Task, config: TrainingConfig, examples: Examples) -> None:
-    """Raises InputError where the task needs labels that are not known, or has no metric to select by."""
-    chosen = config.select.removeprefix("validation_")
-    if config.select != "last_epoch" and chosen not in task.metrics:
-        known = ", ".join(f"validation_{name}" for name in task.metrics)
-        raise InputError(f"--select={config.select}: a {task.name} has no {chosen}, expected one of {known}")
-    if not len(examples.validation) and (config.select != "last_epoch" or config.schedule == "plateau"):
-        found = f"--select={config.select}" if config.select != "last_epoch" else "--schedule=plateau"
-        raise InputError(f"{found}: there are no validation slices to choose on, expected --select=last_epoch alone")
-    if config.class_weights != "none" and not task.needs_labels:
-        raise InputError(f"--class_weights={config.class_weights}: a {task.name} has no classes, expected none")
-    rows = np.concatenate([examples.train.ravel(), examples.validation])
-    unknown = int(np.sum(examples.labels[rows] == UNKNOWN))
-    if task.needs_labels and unknown:
-        raise InputError(f"{unknown} of {len(rows)} slices to train and validate on have no label, expected all to")
-
-
 def _shardings(config: TrainingConfig) -> tuple[NamedSharding, NamedSharding | None]:
     """Where arrays lie: whole on every device, and batches divided among the devices (None for one device).
 
@@ -143,40 +123,6 @@ def next_chunk(chunk: int, taken: int, seconds: float) -> int:
 def kept_name(epoch: int) -> str:
     """The name of an epoch's checkpoint under the option `keep_every`."""
     return f"epoch_{epoch}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """What a run trains on.
-
-    Attributes:
-      images: uint8 [N, S, S], or float32 [M, ...] features of slices; put on the device once.
-      labels: int32 [N or M]; `UNKNOWN` where there are none.
-      train: int32 [copies, n], the rows to train on; epoch e takes those of copy e modulo copies.
-      validation: int32 [m], none where nothing is chosen on them.
-      image_size: S.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    train: np.ndarray
-    validation: np.ndarray
-    image_size: int
-
-    @staticmethod
-    def of(slices: Slices, split: Split) -> Examples:
-        """The slices of a split; the test rows are not looked at."""
-        labels = np.full(len(slices), UNKNOWN) if slices.labels is None else slices.labels
-        return Examples(
-            slices.images, labels.astype(np.int32), split.train[None], split.validation, slices.images.shape[1]
-        )
-
-    def with_permuted_labels(self, seed: int) -> Examples:
-        """The same with the labels of the rows to train on in random order, the same order in every copy."""
-        order, labels = np.random.default_rng(seed).permutation(self.train.shape[1]), self.labels.copy()
-        for rows in self.train:
-            labels[rows] = self.labels[rows[order]]
-        return dataclasses.replace(self, labels=labels)
 
 
 class Trainer:
@@ -209,13 +155,13 @@ class Trainer:
         like: Trainer | None = None,
     ) -> None:
         self.config, self.checkpoints = config, checkpoints
-        _check_task(task, config, examples)
+        check_examples(task, config, examples)
         if config.permuted_labels:
             examples = examples.with_permuted_labels(seed)
         self.steps_per_epoch = compiled.steps_per_pass(examples.train.shape[1], config.batch_size)
         whole, divided = _shardings(config)
         put = partial(replicate, sharding=whole)
-        self.dataset = like.dataset if like else put({"images": examples.images, "labels": examples.labels})
+        self.dataset = like.dataset if like else put(examples.arrays)
         self.train_rows = [put(rows) for rows in examples.train]
         balanced = config.class_weights == "balanced"
         self.class_weights = put(balanced_weights(examples.labels[examples.train])) if balanced else None
@@ -372,13 +318,14 @@ class Trainer:
             self.save_last()
 
     def _is_better(self, row: dict[str, float]) -> bool:
-        """Whether a row beats the best; equal accuracies are decided by the loss."""
-        if self.config.select == "last_epoch":
+        """Whether a row beats the best; equal accuracies (or Dice) are decided by the loss."""
+        select = self.config.select
+        if select == "last_epoch":
             return True
 
         def score(row):
             loss = -row["validation_loss"]
-            return (row["validation_accuracy"], loss) if self.config.select == "validation_accuracy" else (loss,)
+            return (loss,) if select == "validation_loss" else (row[select], loss)
 
         return self.progress.best is None or score(row) > score(self.progress.best)
 

@@ -26,7 +26,7 @@ from jax import lax
 from btjax.base.errors import InputError
 from btjax.base.progress import Observer
 from btjax.training import step as compiled
-from btjax.training.loop import Examples, Interrupted, NotFinite, Progress, StopRequest, Trainer, next_chunk
+from btjax.training.loop import Interrupted, NotFinite, Progress, StopRequest, Trainer, next_chunk
 from btjax.training.optimizers import make_optimizer
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from btjax.base.checkpoints import Checkpoints
     from btjax.training.config import TrainingConfig
+    from btjax.training.examples import Examples
     from btjax.training.tasks import Task
 
 
@@ -244,9 +245,9 @@ def _check(config: TrainingConfig, examples: Sequence[Examples]) -> None:
     if config.permuted_labels:
         raise InputError("--permuted_labels: gives each run labels of its own; train them one by one")
     for one in examples[1:]:
-        for name in ("images", "labels"):
+        for name in ("images", "labels", "masks"):
             own, first = getattr(one, name), getattr(examples[0], name)
-            if own is not first and not (own.shape == first.shape and np.array_equal(own, first)):
+            if own is not first and not (own is not None and np.array_equal(own, first)):
                 raise InputError(f"several runs in one program share their {name}, found others; train them one by one")
 
 

@@ -31,7 +31,8 @@ Sums = dict[str, jax.Array]
 """Sums of metrics over the counted rows, by name, and the first steps at which something was not finite."""
 
 Dataset = dict[str, jax.Array]
-"""images uint8 [N, S, S] (or features float32 [N, ...]) and labels int32 [N], on the device."""
+"""images uint8 [N, S, S] (or features float32 [N, ...]), labels int32 [N] and, where a task takes them, masks uint8
+[N, bytes] (packed bits), on the device."""
 
 _NEVER = np.int32(2**31 - 1)
 

@@ -19,24 +19,31 @@ if TYPE_CHECKING:
     from btjax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
-"""images uint8 [B, S, S] (or features float32 [B, ...]), labels int32 [B], counted bool [B], False for padding; weights
-float32 [B] of the rows in the training loss, where they are not all the same."""
+"""images uint8 [B, S, S] (or features float32 [B, ...]), labels int32 [B], counted bool [B], False for padding; masks
+uint8 [B, bytes], packed bits, for a task that needs them; weights float32 [B] of the rows in the training loss, where
+they are not all the same."""
 
 Loss = tuple[jax.Array, tuple[dict[str, jax.Array], Any]]
 """The mean loss over the counted rows, float32 scalar; the sums of metrics and the new batch_stats."""
 
 
 class Task(Protocol):
-    """Pure functions that say what training means; `Classification` and `Reconstruction` are tasks."""
+    """Pure functions that say what training means; see `Classification`, `Reconstruction` and `Segmentation`."""
 
     name: ClassVar[str]
-    """What it is called in reports: classification, reconstruction."""
+    """What it is called in reports: classification, reconstruction, segmentation."""
+
+    trains: ClassVar[str]
+    """What comes of it, in words: a classifier, an autoencoder, a segmenter."""
 
     metrics: ClassVar[tuple[str, ...]]
     """What `evaluate` sums, which `--select` can choose a checkpoint by."""
 
     needs_labels: ClassVar[bool]
     """Whether slices with unknown labels are of no use."""
+
+    needs_masks: ClassVar[bool]
+    """Whether it trains on the tumour masks of the slices."""
 
     @property
     def model(self) -> Any:
@@ -105,12 +112,14 @@ class Classification:
     frozen_below: str | None = None
 
     name: ClassVar[str] = "classification"
+    trains: ClassVar[str] = "a classifier"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     needs_labels: ClassVar[bool] = True
+    needs_masks: ClassVar[bool] = False
 
     def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
         """As `Task.initialise`."""
-        return _initialise(self.model, key, image_size, self.preprocessing.channels)
+        return initialise(self.model, key, image_size, self.preprocessing.channels)
 
     def with_trained(self, trained: dict[str, Any]) -> Classification:
         """As `Task.with_trained`: `frozen_below` is set to what lies below the lowest stage with params that train."""
@@ -183,12 +192,14 @@ class Reconstruction:
     augmentation: Augmentation
 
     name: ClassVar[str] = "reconstruction"
+    trains: ClassVar[str] = "an autoencoder"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "squared_error")
     needs_labels: ClassVar[bool] = False
+    needs_masks: ClassVar[bool] = False
 
     def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
         """As `Task.initialise`."""
-        return _initialise(self.model, key, image_size, self.preprocessing.channels)
+        return initialise(self.model, key, image_size, self.preprocessing.channels)
 
     def with_trained(self, trained: dict[str, Any]) -> Reconstruction:
         """As `Task.with_trained`: nothing changes."""
@@ -228,6 +239,7 @@ class Reconstruction:
         }
 
 
-def _initialise(model: Any, key: jax.Array, image_size: int, channels: int) -> dict[str, Any]:
+def initialise(model: Any, key: jax.Array, image_size: int, channels: int) -> dict[str, Any]:
+    """Fresh variables {"params", "batch_stats"} of a Flax module for slices of `image_size` pixels."""
     variables = model.init(key, jnp.zeros((1, image_size, image_size, channels), jnp.float32))
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}

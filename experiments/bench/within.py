@@ -16,7 +16,8 @@ from btjax.base.progress import Observer
 from btjax.nn.convolution import conv_general_dilated
 from btjax.training import step as compiled
 from btjax.training.config import TrainingConfig
-from btjax.training.loop import Examples, Trainer
+from btjax.training.examples import Examples
+from btjax.training.loop import Trainer
 from btjax.training.many import compare_times
 from experiments.bench.cases import CASES, PIECES, Case, layer_flops, wide_layers
 from experiments.bench.forms_btjax import make_task, matmul_peak

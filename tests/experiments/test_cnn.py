@@ -54,7 +54,8 @@ def final_bits(folder: pathlib.Path) -> list[bytes]:
     config = run.config
     slices = load_data(config.data).slices
     split = btjax.make_split(slices, config.data.protocol, config.data.fold, config.data.folds, config.split_seed)
-    from btjax.training.loop import Examples, Trainer
+    from btjax.training.examples import Examples
+    from btjax.training.loop import Trainer
 
     with jax.numpy_dtype_promotion("standard"):
         trainer = Trainer(config.task(), config.training, Examples.of(slices, split), config.seed, run.checkpoints)

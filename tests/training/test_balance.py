@@ -17,7 +17,8 @@ from btjax.training import loop
 from btjax.training import step as compiled
 from btjax.training.balance import balanced_weights
 from btjax.training.config import TrainingConfig
-from btjax.training.loop import Examples, Interrupted, Trainer
+from btjax.training.examples import Examples
+from btjax.training.loop import Interrupted, Trainer
 from btjax.training.many import ManyTrainer
 from btjax.training.tasks import Reconstruction
 from tests.training.blobs import make_blobs, tiny_task

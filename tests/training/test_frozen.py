@@ -15,7 +15,8 @@ from btjax.features.deep import FrozenPart, compute_features, highest_frozen
 from btjax.models.cnn import CNN
 from btjax.models.unet import UNet
 from btjax.training.config import TrainingConfig
-from btjax.training.loop import Examples, Trainer
+from btjax.training.examples import Examples
+from btjax.training.loop import Trainer
 from btjax.training.many import ManyTrainer
 from btjax.training.state import create_state
 from btjax.training.tasks import Classification, Reconstruction

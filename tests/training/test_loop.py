@@ -16,7 +16,8 @@ from btjax.base.progress import Observer
 from btjax.nn import patches
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
-from btjax.training.loop import Examples, Interrupted, NotFinite, Trainer
+from btjax.training.examples import Examples
+from btjax.training.loop import Interrupted, NotFinite, Trainer
 from tests.training.blobs import blob_split, make_blobs, tiny_task
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

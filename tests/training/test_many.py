@@ -13,7 +13,8 @@ from btjax.base.errors import InputError
 from btjax.base.progress import Observer
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
-from btjax.training.loop import Examples, Interrupted, NotFinite, Trainer
+from btjax.training.examples import Examples
+from btjax.training.loop import Interrupted, NotFinite, Trainer
 from btjax.training.many import ManyTrainer, suitable_form
 from tests.training.blobs import make_blobs, tiny_task
 from tests.training.test_loop import StopAt, same_bits

@@ -1,0 +1,62 @@
+"""What a segmenter outlines in every row of its data set, and what that scores on the held-out rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from btjax.evaluation.segmentation import Compared, SegmentationScores, segmentation_scores
+from btjax.runs.outlines import Outlines, find_outlines
+from btjax.runs.report import RunInfo, SegmentationReport
+from btjax.studies.training import Job, predictor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from btjax.readers.slices import Slices
+    from btjax.studies.data import Divided
+
+
+def outlines_of(job: Job) -> Outlines:
+    """A segmenter's outlines of every row of its data set, from its best checkpoint."""
+    slices = job.data.slices
+    return Outlines.of(slices, job.data.split, find_outlines(predictor(job), slices.images))
+
+
+def segmentation_report(info: RunInfo, data: Divided, outlines: Outlines) -> SegmentationReport:
+    """Scores a segmenter on its validation and test rows.
+
+    Args:
+      info: of `btjax.studies.classifier.run_info`.
+      data: slices, with labels and masks, and their split.
+      outlines: of every row, from the checkpoint that validation chose.
+    """
+    validation = data.split.validation
+    return SegmentationReport(
+        **{name: getattr(info, name) for name in info.__dataclass_fields__},
+        test=_scores(data, outlines, data.split.test),
+        validation=_scores(data, outlines, validation) if len(validation) else None,
+    )
+
+
+def compare_outlines(outlines: Outlines, slices: Slices) -> Compared:
+    """Outlines beside the masks of the same slices, in the same order.
+
+    Raises:
+      ValueError: slices without masks.
+    """
+    if slices.masks is None:
+        raise ValueError("outlines are scored against masks, which these slices do not have")
+    return Compared.of(outlines.masks, slices.masks, outlines.points)
+
+
+def _scores(data: Divided, outlines: Outlines, rows: np.ndarray) -> SegmentationScores:
+    patients = data.slices.patients
+    unit, clusters = data.clusters(rows)
+    return segmentation_scores(
+        compare_outlines(outlines.take(rows), data.slices.take(rows)),
+        data.labels[rows],
+        data.slices.classes,
+        clusters=clusters,
+        unit=unit,
+        patients=None if patients is None else patients[rows],
+    )
