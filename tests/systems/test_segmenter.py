@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_what_asks_for_a_classifier_refuses_a_segmenter_in_one_line(run, tmp_pat
     with pytest.raises(InputError, match=f"--system=segmenter: {told}"):
         btjax.run_ladder(run.config, tmp_path / "ladder", ["patient"], [0])
     with pytest.raises(InputError, match=told):
-        btjax.compare_runs([run.folder, run.folder], tmp_path / "compare")
+        btjax.compare_runs([run.folder, shutil.copytree(run.folder, tmp_path / "copy")], tmp_path / "compare")
     with pytest.raises(InputError, match=told):
         btjax.evaluate_on(run, "phantom", tmp_path / "other")
     with pytest.raises(InputError, match=told):
