@@ -20,12 +20,18 @@ import msgspec
 from btjax.base.errors import InputError
 from btjax.base.files import expanded, read_json, write_json, write_whole
 from btjax.commands.audit import AUDIT, read_audit
+from btjax.commands.regions import REGIONS
+from btjax.commands.retrieval import RETRIEVAL
 from btjax.reports.ladder import LADDER
 from btjax.runs.report import ClassifierReport, read_typed
 from btjax.runs.run import REPORT, Run
 from btjax.studies.audit_flags import flags_of
 from btjax.studies.external import ExternalReport
 from btjax.studies.ladder_report import LadderReport
+from btjax.studies.regions import SCHEMA as REGIONS_SCHEMA
+from btjax.studies.regions import RegionsReport
+from btjax.studies.retrieval import SCHEMA as RETRIEVAL_SCHEMA
+from btjax.studies.retrieval import RetrievalReport
 from btjax.studies.saliency_rows import SCHEMA as SALIENCY_SCHEMA
 from btjax.studies.saliency_rows import SaliencyReport
 from btjax.studies.unet import SCHEMA as UNET_SCHEMA
@@ -164,6 +170,8 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     read = ladder_summary if (folders[0] / LADDER).exists() else read
     read = audit_summary if (folders[0] / AUDIT).exists() else read
     read = external_summary if is_external(folders[0]) else read
+    read = regions_summary if (folders[0] / REGIONS).exists() else read
+    read = retrieval_summary if (folders[0] / RETRIEVAL).exists() else read
     if read is not None:
         if len(folders) > 1:
             raise InputError(f"{folders[1]}: expected one folder for this results file")
@@ -205,6 +213,25 @@ def ladder_summary(folder: pathlib.Path) -> dict[str, Any]:
         }
         rung["audit"] = {name: rung["audit"][name] for name in ("gaps", "alone", "probes", "floors", "flags")}
     return rounded(report | {"config": without_paths(report["config"])}, 6)
+
+
+def regions_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """Cheng's table of 2015 in six digits, without the places of files."""
+    report = msgspec.to_builtins(read_typed(folder / REGIONS, RegionsReport, REGIONS_SCHEMA))
+    for cell in report["cells"]:
+        cell["scores"] = _kept_values(cell["scores"])
+    return rounded(report | {"config": _without_outlines(report["config"])}, 6)
+
+
+def retrieval_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """A retrieval in six digits, without the places of files."""
+    report = msgspec.to_builtins(read_typed(folder / RETRIEVAL, RetrievalReport, RETRIEVAL_SCHEMA), str_keys=True)
+    return rounded(report | {"config": _without_outlines(report["config"])}, 6)
+
+
+def _without_outlines(config: dict[str, Any]) -> dict[str, Any]:
+    """A config that says whether outlines were predicted, and not where the runs stand."""
+    return without_paths(config) | {"extra": {"outlines": bool(config["extra"]["outlines"])}}
 
 
 def all_results() -> dict[str, dict[str, Any]]:

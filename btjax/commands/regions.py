@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from btjax.systems.config import Config
 
 
+REGIONS = "regions.json"
+
+
 def run_regions(
     config: Config,
     folder: str | os.PathLike,
@@ -60,6 +63,6 @@ def run_regions(
     report = RegionsReport(
         SCHEMA, loaded.slices.classes, loaded.form, config.to_json(), loaded.slices.fingerprint, tuple(cells)
     )
-    write_json(place / "regions.json", msgspec.to_builtins(report))
+    write_json(place / REGIONS, msgspec.to_builtins(report))
     RunFolder(place).write_text("regions.html", regions_page(report))
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class HistogramHead:
       setting: C of svm, the number of neighbours of knn, the length of the codes of src.
       train: float32 [n, D], the training histograms.
       labels: int [n].
-      estimator: scikit-learn's, on kernel values or distances; None for src, which keeps no more than the histograms.
+      estimator: scikit-learn's, on kernel values (svm) or histograms (knn); None for src.
     """
 
     name: str
@@ -45,11 +46,9 @@ class HistogramHead:
         """
         if self.name == "src":
             return _residuals(self, histograms)
-        kernel = intersection_kernel(histograms, self.train)
         if self.name == "knn":
-            shares = self.estimator.predict_proba(_distances(kernel, histograms, self.train))
-            return np.log(np.clip(shares, 1e-3, 1)).astype(np.float32)
-        values = self.estimator.decision_function(kernel)
+            return np.log(np.clip(self.estimator.predict_proba(histograms), 1e-3, 1)).astype(np.float32)
+        values = self.estimator.decision_function(intersection_kernel(histograms, self.train))
         if values.ndim == 1:  # of two classes scikit-learn gives one value
             values = np.stack([-values, values], axis=1)
         return values.astype(np.float32)
@@ -62,9 +61,10 @@ def fit_histogram_head(
 
     Args:
       name: svm, a support vector machine on intersections, one class against another, whose C is that of the highest
-        accuracy in a five-fold cross-validation within these rows (the smallest of equal ones); knn, the vote of the
-        histograms with the largest intersections; or src, sparse representation (Wright et al. 2009): the class whose
-        training histograms rebuild one best, with codes found by orthogonal matching pursuit.
+        accuracy in a cross-validation within these rows, of five folds where every class has five groups (the smallest
+        of equal ones); knn, the vote of the nearest histograms by Euclidean distance; or src, sparse representation
+        (Wright et al. 2009): the class whose training histograms rebuild one best, with codes found by orthogonal
+        matching pursuit.
       histograms: float32 [n, D], not negative.
       labels: int [n].
       groups: [n], such as patients: all rows of a group are in one fold of the cross-validation.
@@ -73,14 +73,12 @@ def fit_histogram_head(
     """
     if name == "src":
         return HistogramHead(name, CODED, histograms, labels)
-    kernel = intersection_kernel(histograms, histograms)
     if name == "knn":
         from sklearn.neighbors import KNeighborsClassifier
 
-        voting = KNeighborsClassifier(neighbours, metric="precomputed")
-        voting.fit(_distances(kernel, histograms, histograms), labels)
+        voting = KNeighborsClassifier(neighbours, algorithm="brute").fit(histograms, labels)
         return HistogramHead(name, neighbours, histograms, labels, voting)
-    penalty, machine = _fit_svm(kernel, labels, groups, seed)
+    penalty, machine = _fit_svm(intersection_kernel(histograms, histograms), labels, groups, seed)
     return HistogramHead(name, penalty, histograms, labels, machine)
 
 
@@ -89,7 +87,11 @@ def _fit_svm(kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: i
     from sklearn.svm import SVC
 
     right = np.zeros(len(PENALTIES))
-    for inner, held in StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(kernel, labels, groups):
+    smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    splits: Any = ()  # a class of a single group cannot be both fitted and held out: then the smallest C is taken
+    if smallest > 1:
+        splits = StratifiedGroupKFold(min(5, smallest), shuffle=True, random_state=seed).split(kernel, labels, groups)
+    for inner, held in splits:
         for place, penalty in enumerate(PENALTIES):
             machine = SVC(C=penalty, kernel="precomputed").fit(kernel[np.ix_(inner, inner)], labels[inner])
             right[place] += np.sum(machine.predict(kernel[np.ix_(held, inner)]) == labels[held])
@@ -97,17 +99,16 @@ def _fit_svm(kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: i
     return penalty, SVC(C=penalty, kernel="precomputed", decision_function_shape="ovr").fit(kernel, labels)
 
 
-def _distances(kernel: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Half the city-block distance [n, m] of histograms: what their intersection leaves over."""
-    return np.maximum((first.sum(axis=1)[:, None] + second.sum(axis=1)[None]) / 2 - kernel, 0)
-
-
 def _residuals(head: HistogramHead, histograms: np.ndarray) -> np.ndarray:
     from sklearn.linear_model import orthogonal_mp_gram
 
     unit = head.train / np.maximum(np.linalg.norm(head.train, axis=1, keepdims=True), 1e-12)
     given = histograms / np.maximum(np.linalg.norm(histograms, axis=1, keepdims=True), 1e-12)
-    found: Any = orthogonal_mp_gram(unit @ unit.T, unit @ given.T, n_nonzero_coefs=int(head.setting))
+    with warnings.catch_warnings():
+        # A code may need fewer histograms than it is allowed: then it ends early, as it should.
+        warnings.filterwarnings("ignore", "Orthogonal matching pursuit ended", RuntimeWarning)
+        length = min(int(head.setting), len(unit))
+        found: Any = orthogonal_mp_gram(unit @ unit.T, unit @ given.T, n_nonzero_coefs=length)
     codes = found.T
     classes = range(int(head.labels.max()) + 1)
     rebuilt = [np.where(head.labels == label, codes, 0) @ unit for label in classes]

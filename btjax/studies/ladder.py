@@ -14,6 +14,7 @@ from btjax.base.files import read_json, write_json
 from btjax.data.splits import PROTOCOLS
 from btjax.studies.data import split_of
 from btjax.systems.config import Config
+from btjax.systems.system import find_system
 
 if TYPE_CHECKING:
     import pathlib
@@ -100,7 +101,8 @@ def cell_config(config: Config, cell: Cell) -> Config:
     if cell.train_slices:
         config = config.replace("data.train_slices", cell.train_slices)
     # What is refitted has no validation slices to choose an epoch on.
-    return config.replace("training.select", "last_epoch") if config.data.refit else config
+    trains = not find_system(config.system).fitted
+    return config.replace("training.select", "last_epoch") if config.data.refit and trains else config
 
 
 def make_plan(config: Config, slices: Slices, protocols: Sequence[str], seeds: Sequence[int], *, matched: bool) -> Plan:

@@ -15,6 +15,7 @@ from btjax.base.progress import Observer
 from btjax.evaluation.cheng import OTHER_CLASSIFIERS, RADII, RINGS
 from btjax.evaluation.classification import Scores, classification_report
 from btjax.studies.data import split_of
+from btjax.studies.outlines import with_outlines
 from btjax.systems.cheng2015 import TEXTURES, labels_of
 
 if TYPE_CHECKING:
@@ -165,10 +166,12 @@ def _measure(config: Config, cell: TableCell, slices: Slices, place: Place) -> C
     began, rows, logits, settings, folds = time.perf_counter(), [], [], [], []
     labels = labels_of(slices)
     for fold in range(config.data.folds):
-        split = split_of(slices, config.replace("data.fold", fold))
-        kept = config.model.fit(slices, split, config.seed, place)
+        of_fold = config.replace("data.fold", fold)
+        split = split_of(slices, of_fold)
+        seen = with_outlines(of_fold, slices, split)
+        kept = config.model.fit(seen, split, config.seed, place)
         rows.append(split.test)
-        logits.append(config.model.outputs(kept, slices, place)[split.test])
+        logits.append(config.model.outputs(kept, seen, place)[split.test])
         settings.append(kept.setting)
         folds.append(float(np.mean(logits[-1].argmax(axis=1) == labels[split.test])))
     tested = np.concatenate(rows)

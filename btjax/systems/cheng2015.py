@@ -14,7 +14,7 @@ from btjax.features.histogram_heads import CLASSIFIERS, HistogramHead, fit_histo
 from btjax.features.kept import digest_of, kept_array, of_every_slice
 from btjax.features.regions import FINEST, region_of
 from btjax.readers.slices import families_of
-from btjax.systems.outlined import about_slices, labels_of, masks_of, sampled_patches
+from btjax.systems.outlined import OutlineConfig, about_slices, labels_of, masks_of, sampled_patches
 from btjax.systems.system import Kept, System
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class RegionClassifier:
     sampled_patches: int = option(100_000, "patches of training slices that the vocabulary is learned from", minimum=2)
     classifier: str = option(
         "svm",
-        "what classifies: svm (intersection kernel), knn (nearest by intersection), or src (sparse representation)",
+        "what classifies: svm (intersection kernel), knn (nearest neighbours), or src (sparse representation)",
         choices=CLASSIFIERS,
     )
     neighbours: int = option(7, "of knn", minimum=1)
@@ -82,6 +82,9 @@ class RegionClassifier:
           InputError: slices without masks, or fewer patches than words.
         """
         masks_of(slices)
+        if self.classifier == "knn" and self.neighbours > len(split.train):
+            found = f"there are {len(split.train)} training slices, expected at most so many"
+            raise InputError(f"--neighbours={self.neighbours}: {found}")
         words = self.vocabulary(slices, split.train, seed, place) if self.texture == "bow" else None
         shares = self.shares(slices, words, place)[split.train]
         groups = slices.ids if slices.patients is None else families_of(slices.patients)
@@ -157,6 +160,7 @@ SYSTEM = System(
         "PLOS ONE 2015, doi 10.1371/journal.pone.0140381"
     ),
     model=RegionClassifier,
+    extra=OutlineConfig,
     claims="91.28 percent, the mean of the authors' five folds, with true outlines of every slice",
 )
 """Given the outline of the tumour, also of the slices that are tested."""

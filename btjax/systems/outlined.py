@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from btjax.base.errors import InputError
-from btjax.base.options import to_dict
+from btjax.base.options import option, to_dict
 from btjax.features.kept import of_every_slice
 from btjax.features.regions import Region, patches, region_of
 
 if TYPE_CHECKING:
     from btjax.base.progress import ProgressCallback
     from btjax.readers.slices import Slices
+
+
+@dataclasses.dataclass(frozen=True)
+class OutlineConfig:
+    """Whose outlines are used."""
+
+    outlines: str = option(
+        "",
+        "folder of a segmenter's run, whose outlines take the place of the masks on all but the training slices; "
+        "{protocol} and {fold} in it stand for those of the split. Default: the data set's own masks",
+    )
 
 
 def about_slices(options: Any, slices: Slices, *names: str) -> list[Any]:

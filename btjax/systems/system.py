@@ -158,7 +158,8 @@ class System:
       reference: authors, title and year, and the section or figure.
       model: the network, a Flax module that keeps the protocol of `btjax.nn.network`, or a `FittedModel`; its options
         are its fields.
-      task: what training means: from (model, preprocessing, augmentation) to a `Task`.
+      task: what training means: from (model, preprocessing, augmentation) to a `Task`; of a fitted system
+        only its name counts.
       task_options: the options of `extra` that `task` takes by name.
       extra: a dataclass of further options, or None.
       adapt: from a config as given to the one that is trained, for systems that fix some options.
@@ -173,7 +174,7 @@ class System:
     title: str
     reference: str
     model: type[nn.Module] | type[FittedModel]
-    task: Callable[..., Task] = Classification
+    task: Callable[..., Any] = Classification
     task_options: tuple[str, ...] = ()
     extra: type | None = None
     adapt: Adapt = _as_given

@@ -13,6 +13,7 @@ from experiments.tables.external import external_table
 from experiments.tables.ladders import ladder_tables
 from experiments.tables.links import links_table
 from experiments.tables.paper import paper_table
+from experiments.tables.regions import regions_tables, retrieval_tables
 from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
 from experiments.tables.unet import unet_table, variants_table
@@ -52,6 +53,8 @@ KINDS: dict[str, Callable[[Results], str]] = {
     "floors": lambda results: f"## Shortcuts\n\n{audits_table(results)}",
     "runs": _each(lambda name, _: f"`{name}.flags`", _runs_table),
     "linked_too": _each(lambda _, result: f"{result['title']} on other data", external_table),
+    "cells": _each(lambda name, _: f"Texture of the tumour's region (Cheng et al. 2015), `{name}`", regions_tables),
+    "compared": _each(lambda name, _: f"Retrieval (Cheng et al. 2016), `{name}`", retrieval_tables),
     "by_epoch": _each(lambda name, _: f"`{name}.flags`", _unet_tables),
     "variants": _each(lambda *_: "U-Nets by dropout", lambda result: variants_table(result["variants"])),
     "localisation": _saliency_section,

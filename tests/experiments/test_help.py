@@ -15,6 +15,8 @@ from tests.experiments.commands import run, start
         ("vgg16", ["--weights", "--head", "--layer_rates"]),
         ("unet", ["--stage", "--skip_dropout", "--classifier_epochs"]),
         ("saliency", ["--methods", "--baseline", "--checkpoint"]),
+        ("regions", ["--texture", "--radius", "--stages", "--outlines"]),
+        ("retrieval", ["--gaussians", "--variants", "--networks", "--[no]refit"]),
     ],
 )
 def test_help_lists_the_experiments_own_flags_by_group(command, flags):
@@ -42,8 +44,8 @@ def test_the_general_command_shows_the_flags_of_the_system_that_is_named():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train"], "train: --system is missing: expected one of cnn"),
-        (["train", "--system=resnet"], "train: system 'resnet': expected one of cnn"),
+        (["train"], "train: --system is missing: expected one of cheng2015"),
+        (["train", "--system=resnet"], "train: system 'resnet': expected one of cheng2015"),
         (["cnn", "--flagfile=experiments/flags/vgg16_paper.flags"], "cnn: --system=vgg16: this command"),
         (["cnn", "--flagfile=nowhere.flags"], "nowhere.flags"),
     ],

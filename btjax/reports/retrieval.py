@@ -1,0 +1,94 @@
+"""retrieval.html: how well similar slices are found, and queries beside what was found for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from btjax.reports.numbers import interval, percent
+from btjax.reports.page import Cell, Headline, Picture, Section, Table, flattened, render
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+    from btjax.evaluation.estimates import Estimate
+    from btjax.studies.retrieval import RetrievalReport, VariantResult
+
+
+def retrieval_page(report: RetrievalReport, figures: Sequence[tuple[str, Figure]]) -> str:
+    """Renders the page, which needs no other file and no network.
+
+    Args:
+      report: the results.
+      figures: what each shows, and the figure.
+    """
+    first = report.compared[0]
+    scores = first.scores
+    headline = Headline(
+        percent(first.mean),
+        "mean average precision, the mean of the folds",
+        [f"95% interval {interval(scores.average_precision.ci95)}%, all queries together"],
+        [
+            f"{first.title}. Chance is {percent(scores.chance)}.",
+            "Regions are those of the tumours' outlines, also in queries.",
+            f"Without slices of the query's family in the database: {percent(first.others.average_precision.value)}.",
+        ],
+    )
+    sections = [
+        Section("What is compared", [variants_table(report.compared)]),
+        Section("By class", [_class_table(report)]),
+        Section("Directions of the learned metric", [_dimension_table(report.compared)]),
+        Section("Queries and what was found", pictures=[Picture(figure, caption) for caption, figure in figures]),
+        Section("Configuration", pairs=flattened(report.config)),
+    ]
+    title = f"Retrieval of similar slices, protocol {report.protocol}"
+    lead = [
+        f"Data: {report.data}. Queries are the test slices of every fold; their database is the fold's other slices.",
+        "Published: Cheng et al., PLOS ONE 2016, mean of the authors' five folds without an interval.",
+    ]
+    return render(title, sections, headline=headline, lead=lead)
+
+
+def variants_table(variants: Sequence[VariantResult]) -> Table:
+    """The scores of every way to compare slices."""
+    rows = []
+    for one in variants:
+        folds = f"folds {percent(min(one.folds))} to {percent(max(one.folds))}"
+        rows.append(
+            [
+                one.title,
+                "" if one.published is None else f"{one.published:.2f}%",
+                Cell(f"{100 * one.mean:.2f}%", folds),
+                _told(one.scores.average_precision),
+                *(_told(one.scores.precision[cut]) for cut in (1, 10, 20)),
+                _told(one.others.average_precision),
+            ]
+        )
+    head = ["Compared by", "Published", "mAP, mean of folds", "mAP, all queries", "Nearest", "Nearest 10", "Nearest 20"]
+    head += ["mAP, other families"]
+    return Table(
+        "Mean average precision and the share of the query's class among the nearest slices, with 95% intervals.",
+        head,
+        rows,
+    )
+
+
+def _told(estimate: Estimate) -> Cell:
+    return Cell(percent(estimate.value), interval(estimate.ci95))
+
+
+def _class_table(report: RetrievalReport) -> Table:
+    rows = [[one.title, *(_told(one.scores.by_class[name]) for name in report.classes)] for one in report.compared]
+    return Table("Mean average precision of each class's queries.", ["Compared by", *report.classes], rows)
+
+
+def _dimension_table(variants: Sequence[VariantResult]) -> Table:
+    learned = [one for one in variants if one.by_dimension]
+    count = max((len(one.by_dimension) for one in learned), default=0)
+    rows = [[one.title, *map(percent, one.by_dimension)] for one in learned]
+    return Table(
+        "Mean average precision by the number of directions, mean of the folds.",
+        ["Compared by", *map(str, range(1, count + 1))],
+        rows,
+    )

@@ -1,0 +1,60 @@
+"""Predicted outlines in the place of true ones: what somebody has whose slices nobody outlined."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from btjax.base.errors import InputError
+from btjax.runs.run import Run
+from btjax.systems.outlined import OutlineConfig
+
+if TYPE_CHECKING:
+    from btjax.data.splits import Split
+    from btjax.readers.slices import Slices
+    from btjax.systems.config import Config
+
+
+def with_outlines(config: Config, slices: Slices, split: Split) -> Slices:
+    """The slices with a segmenter's outlines as masks on all but the training rows, where a config asks for them.
+
+    Training rows keep their true masks, where the data set has any: there the segmenter has learned them.
+
+    Args:
+      config: of a system whose `extra` is an `OutlineConfig`; others leave the slices as they are.
+      slices: the data set.
+      split: of the config.
+
+    Raises:
+      InputError: no such run, a run on other slices, or one that was trained on test rows.
+    """
+    if not isinstance(config.extra, OutlineConfig) or not config.extra.outlines:
+        return slices
+    data = config.data
+    text = config.extra.outlines.replace("{protocol}", data.protocol).replace("{fold}", str(data.fold))
+    outlines = Run(text).outlines
+    if not np.array_equal(outlines.ids, slices.ids):
+        raise InputError(f"--outlines={text}: a run on other slices, expected those of --data_dir={data.data_dir}")
+    trained = outlines.sides[split.test] == "train"
+    if trained.any():
+        raise InputError(
+            f"--outlines={text}: was trained on {trained.sum()} of the {len(split.test)} test slices; expected a run "
+            "of the same protocol and fold, with {protocol} and {fold} in the path where they differ"
+        )
+    rows = np.arange(len(slices)) if slices.masks is None else np.concatenate([split.validation, split.test])
+    masks = np.zeros(slices.images.shape, bool) if slices.masks is None else slices.masks.copy()
+    masks[rows] = enlarged(outlines.masks[rows], slices.images.shape[1])
+    return dataclasses.replace(slices, masks=masks)
+
+
+def enlarged(masks: np.ndarray, side: int) -> np.ndarray:
+    """Masks bool [N, S, S] at another side, each pixel that of its place.
+
+    Example:
+      >>> enlarged(np.array([[[True, False], [False, False]]]), 4).astype(int)[0].tolist()
+      [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    """
+    places = np.arange(side) * masks.shape[1] // side
+    return masks[:, places[:, None], places]
