@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-Array = TypeVar("Array", np.ndarray, jax.Array)
 
 
 def pack_masks(masks: np.ndarray) -> np.ndarray:
@@ -27,12 +25,17 @@ def pack_masks(masks: np.ndarray) -> np.ndarray:
     return np.packbits(masks.reshape(len(masks), -1), axis=1)
 
 
-def unpack_masks(bits: Array, size: int) -> Array:
+@overload
+def unpack_masks(bits: np.ndarray, size: int) -> np.ndarray: ...
+@overload
+def unpack_masks(bits: jax.Array, size: int) -> jax.Array: ...
+def unpack_masks(bits: np.ndarray | jax.Array, size: int) -> np.ndarray | jax.Array:
     """The masks of `pack_masks`: bool [N, size, size], on the host or, of a JAX array, on the device.
 
     Example:
       >>> unpack_masks(np.array([[136, 128]], np.uint8), 3)[0].astype(int).tolist()
       [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     """
-    unpack = np.unpackbits if isinstance(bits, np.ndarray) else jnp.unpackbits
-    return unpack(bits, axis=1, count=size * size).reshape(len(bits), size, size).astype(bool)
+    if isinstance(bits, np.ndarray):
+        return np.unpackbits(bits, axis=1, count=size * size).reshape(len(bits), size, size).astype(bool)
+    return jnp.unpackbits(bits, axis=1, count=size * size).reshape(len(bits), size, size).astype(bool)

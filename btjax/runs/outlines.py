@@ -174,7 +174,8 @@ def largest_part(mask: np.ndarray) -> np.ndarray:
     """
     from scipy.ndimage import label
 
-    parts, count = label(mask, np.ones((3, 3)))  # type: ignore[misc]
+    found: tuple = label(mask, np.ones((3, 3)))  # type: ignore[assignment]
+    parts, count = found
     if count < 2:
         return mask
     return parts == 1 + np.bincount(parts.ravel())[1:].argmax()

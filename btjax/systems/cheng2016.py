@@ -35,7 +35,7 @@ class Retrieval:
     augmentation: Any = None
 
     name: ClassVar[str] = "retrieval"
-    trains: ClassVar[str] = "a retrieval"
+    trains: ClassVar[str] = "a system that ranks slices"
     needs_masks: ClassVar[bool] = False
 
 

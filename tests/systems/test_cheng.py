@@ -189,5 +189,5 @@ def test_a_single_fold_is_a_run_with_a_report(tmp_path):
     assert 0.3 < report.test.average_precision.value <= 1
     assert btjax.evaluate(run).test == report.test
     assert "mean average precision" in (tmp_path / "run" / "report.html").read_text()
-    with pytest.raises(InputError, match="a retrieval, expected a classifier"):
+    with pytest.raises(InputError, match="a system that ranks slices, expected a classifier"):
         run_ladder(config, tmp_path / "ladder", ["family"], [0])
