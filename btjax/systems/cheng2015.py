@@ -115,8 +115,7 @@ class RegionClassifier:
         about = [*about_slices(self, slices, "radius", "patch", "words", "sampled_patches"), digest_of(train), seed]
 
         def learn() -> np.ndarray:
-            count = self.sampled_patches
-            sample = sampled_patches(slices.take(train), self.radius, self.patch, count, seed, place.progress)
+            sample = sampled_patches(slices.take(train), self, seed, place.progress)
             return texture.learned_words(sample, self.words, seed)
 
         return kept_array(place.cache / "regions", "words", about, learn)

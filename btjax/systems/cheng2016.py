@@ -105,8 +105,7 @@ class RegionRetrieval:
         about = [*about_slices(self, slices, *names), digest_of(train), seed]
 
         def sample() -> np.ndarray:
-            count = self.sampled_patches
-            return sampled_patches(slices.take(train), self.radius, self.patch, count, seed, place.progress)
+            return sampled_patches(slices.take(train), self, seed, place.progress)
 
         if self.description == "bow":
             folder = place.cache / "regions"

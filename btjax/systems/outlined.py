@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -28,6 +28,25 @@ class OutlineConfig:
     )
 
 
+class PatchOptions(Protocol):
+    """The options of a system that draws patches."""
+
+    @property
+    def radius(self) -> int:
+        """Of the regions, in pixels."""
+        ...
+
+    @property
+    def patch(self) -> int:
+        """The patches' side in pixels."""
+        ...
+
+    @property
+    def sampled_patches(self) -> int:
+        """How many are drawn."""
+        ...
+
+
 def about_slices(options: Any, slices: Slices, *names: str) -> list[Any]:
     """What kept features depend on: some of a dataclass's options, the slices and their masks."""
     masks_of(slices)
@@ -46,31 +65,29 @@ def masks_of(slices: Slices) -> np.ndarray:
 
 
 def sampled_patches(
-    slices: Slices, radius: int, side: int, count: int, seed: int, progress: ProgressCallback | None = None
+    slices: Slices, options: PatchOptions, seed: int, progress: ProgressCallback | None = None
 ) -> np.ndarray:
     """Patches of slices' regions, drawn at random: as many of each slice's as its share of all pixels.
 
     Args:
       slices: with masks.
-      radius: of the regions, see `region_of`.
-      side: of the patches.
-      count: how many in all; all there are, where these are fewer.
+      options: the regions' radius, the patches' side, and how many are drawn: all there are, where these are fewer.
       seed: of the drawing.
       progress: see `of_every_slice`.
 
     Returns:
       float32 [n, side * side] in [0, 1].
     """
-    regions = of_every_slice(slices, lambda _, mask: region_of(mask, radius), progress, "regions")
+    regions = of_every_slice(slices, lambda _, mask: region_of(mask, options.radius), progress, "regions")
     ends = np.cumsum([len(region) for region in regions])
     drawn = np.random.default_rng(seed)
-    places = np.sort(drawn.choice(ends[-1], min(count, ends[-1]), replace=False))
+    places = np.sort(drawn.choice(ends[-1], min(options.sampled_patches, ends[-1]), replace=False))
     owners = np.searchsorted(ends, places, side="right")
     found = []
     for row, region in enumerate(regions):
         chosen = places[owners == row] - (ends[row] - len(region))
         part = Region(region.rows[chosen], region.columns[chosen], region.depth[chosen])
-        found.append(patches(slices.images[row], part, side))
+        found.append(patches(slices.images[row], part, options.patch))
     return np.concatenate(found)
 
 

@@ -76,7 +76,7 @@ def test_the_results_page_has_every_way_to_compare(ranked):
         ("regions", "cheng2015", ["--radius=48"], "--radius=48: expected less than --image_size=48"),
         ("regions", "cheng2015", ["--protocol=official"], "--protocol=official"),
         ("regions", "cheng2015", ["--words=300000"], "words"),
-        ("regions", "cheng2015", ["--outlines=nowhere"], "nowhere/config.json: not found"),
+        ("regions", "cheng2015", ["--outlines=nowhere"], "nowhere/outlines.npz: not found"),
         ("retrieval", "cheng2016", ["--variants=all"], "--variants=all: expected some of fisher"),
         ("retrieval", "cheng2016", ["--networks=nowhere", "--variants="], "nowhere/config.json: not found"),
         ("retrieval", "cheng2016", ["--epochs=3"], "epochs"),
