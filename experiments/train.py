@@ -18,7 +18,7 @@ from btjax.base.errors import InputError
 from btjax.base.files import expanded
 from btjax.reports.numbers import number, number_with_interval, percent_with_interval
 from btjax.runs.folder import RunFolder
-from btjax.runs.report import ClassifierReport, ReconstructionReport, SegmentationReport
+from btjax.runs.report import ClassifierReport, RankingReport, ReconstructionReport, SegmentationReport
 from btjax.runs.run import Run
 from btjax.systems.system import find_system, system_names
 from btjax.training.hosts import leads
@@ -129,6 +129,10 @@ def _pooled(reports: Iterable[Report]) -> dict[str, list[float]]:
 def headline(run: Run) -> str:
     """The head of a run's report, and where its page is."""
     report = run.report
+    if isinstance(report, RankingReport):
+        found = report.test.average_precision
+        told = percent_with_interval(found.value, found.ci95)
+        return f"mean average precision {told} of {report.test.queries} queries\n{run.folder / 'report.html'}"
     if isinstance(report, SegmentationReport):
         dice, pointing = report.test.dice, report.test.pointing
         told = f"test Dice {number_with_interval(dice.value, dice.ci95)} on {report.test.slices} slices"

@@ -146,11 +146,9 @@ def run_cells(
     require_devices()
     place = expanded(folder)
     config = find_system(config.system).adapt(config)
-    if config.task().name != "classification":
-        raise InputError(
-            f"--system={config.system}: gives no classes ({config.task().name}), expected a classifier, whose "
-            "accuracies are pooled"
-        )
+    task = config.task()
+    if task.name != "classification":
+        raise InputError(f"--system={config.system}: {task.trains}, expected a classifier, whose accuracies are pooled")
     check_writable(place, "--workdir=")
     others = strangers(place)
     if others and not (place / PLAN).exists():

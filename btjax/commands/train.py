@@ -13,12 +13,14 @@ from btjax.data.splits import share_tested
 from btjax.reports.classifier import write_classifier_report
 from btjax.reports.deviations import deviation_rows
 from btjax.reports.reconstruction import write_reconstruction_report
+from btjax.reports.retrieval import write_ranking_report
 from btjax.reports.segmentation import write_segmentation_report
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import OUTLINES, PREDICTIONS, Run
 from btjax.studies.classifier import classifier_report, run_info
 from btjax.studies.data import divide, load_slices
 from btjax.studies.reconstruction import reconstruction_report
+from btjax.studies.retrieval import ranking_report
 from btjax.studies.segmentation import outlines_of, segmentation_report
 from btjax.studies.training import (
     Job,
@@ -264,8 +266,17 @@ def _conclude_segmenter(job: Job, info: RunInfo) -> Report:
     return report
 
 
+def _conclude_retrieval(job: Job, info: RunInfo) -> Report:
+    vectors = job.config.model.outputs(Run(job.folder.path).kept, job.data.slices, job.place)
+    report = ranking_report(info, job.data, vectors)
+    if leads():
+        write_ranking_report(job.folder, report)
+    return report
+
+
 _CONCLUSIONS = {
     "classification": _conclude_classifier,
     "reconstruction": _conclude_autoencoder,
     "segmentation": _conclude_segmenter,
+    "retrieval": _conclude_retrieval,
 }

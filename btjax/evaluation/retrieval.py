@@ -21,7 +21,7 @@ class RetrievalScores:
       queries: how many.
       database: mean number of slices that are ranked.
       average_precision: the mean of the queries' average precisions over the full ranking (mAP), 0 to 1.
-      precision: the mean share of the query's class among the nearest 1, 10 and 20.
+      precision: the mean share of the query's class among the nearest "1", "10" and "20".
       by_class: the mean average precision of each class's queries.
       chance: the mean average precision of a random order: the share of the query's class in the database.
     """
@@ -29,7 +29,7 @@ class RetrievalScores:
     queries: int
     database: float
     average_precision: Estimate
-    precision: dict[int, Estimate]
+    precision: dict[str, Estimate]
     by_class: dict[str, Estimate]
     chance: float
 
@@ -95,7 +95,7 @@ def retrieval_scores(ranked: Ranked, clusters: np.ndarray, classes: tuple[str, .
         queries=len(ranked.labels),
         database=float(ranked.database.mean()),
         average_precision=mean(ranked.average_precision, everything),
-        precision={cut: mean(values, everything) for cut, values in ranked.precision.items()},
+        precision={str(cut): mean(values, everything) for cut, values in ranked.precision.items()},
         by_class={name: mean(ranked.average_precision, ranked.labels == label) for label, name in enumerate(classes)},
         chance=float(ranked.chance.mean()),
     )

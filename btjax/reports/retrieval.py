@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from btjax.evaluation.retrieval import CUTS
 from btjax.reports.numbers import interval, percent
 from btjax.reports.page import Cell, Headline, Picture, Section, Table, flattened, render
+from btjax.runs.report import write_report
+from btjax.runs.run import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from btjax.evaluation.estimates import Estimate
+    from btjax.evaluation.retrieval import RetrievalScores
+    from btjax.runs.folder import RunFolder
+    from btjax.runs.report import RankingReport
     from btjax.studies.retrieval import RetrievalReport, VariantResult
 
 
@@ -50,6 +56,34 @@ def retrieval_page(report: RetrievalReport, figures: Sequence[tuple[str, Figure]
     return render(title, sections, headline=headline, lead=lead)
 
 
+def write_ranking_report(folder: RunFolder, report: RankingReport) -> None:
+    """Writes report.json and report.html of a single run into its folder."""
+    test, others = report.test, report.others
+    rows = [
+        ["all slices", *_cells(test), percent(test.chance)],
+        ["without the query's family", *_cells(others), percent(others.chance)],
+    ]
+    head = ["Database", "mAP", *(f"Nearest {cut}" for cut in CUTS), "Chance"]
+    title = "Mean average precision, and the share of the query's class among the nearest slices; 95% intervals."
+    headline = Headline(
+        percent(test.average_precision.value),
+        "mean average precision",
+        [f"95% interval {interval(test.average_precision.ci95)}%"],
+        [f"{test.queries} queries, the test slices; a database of {test.database:.0f}, the other slices."],
+    )
+    sections = [
+        Section("All results", [Table(title, head, rows)]),
+        Section("Configuration", pairs=flattened(report.config)),
+    ]
+    page = render(f"{report.title}, protocol {report.protocol}", sections, headline=headline)
+    folder.write_text("report.html", page)
+    write_report(folder.path / REPORT, report)
+
+
+def _cells(scores: RetrievalScores) -> list[Cell]:
+    return [_told(scores.average_precision), *(_told(scores.precision[str(cut)]) for cut in CUTS)]
+
+
 def variants_table(variants: Sequence[VariantResult]) -> Table:
     """The scores of every way to compare slices."""
     rows = []
@@ -60,8 +94,7 @@ def variants_table(variants: Sequence[VariantResult]) -> Table:
                 one.title,
                 "" if one.published is None else f"{one.published:.2f}%",
                 Cell(f"{100 * one.mean:.2f}%", folds),
-                _told(one.scores.average_precision),
-                *(_told(one.scores.precision[cut]) for cut in (1, 10, 20)),
+                *_cells(one.scores),
                 _told(one.others.average_precision),
             ]
         )

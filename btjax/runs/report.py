@@ -13,6 +13,7 @@ from btjax.evaluation.calibration import Reliability, Temperature
 from btjax.evaluation.classification import Scores
 from btjax.evaluation.conformal import ConformalScores
 from btjax.evaluation.reconstruction import ReconstructionScores
+from btjax.evaluation.retrieval import RetrievalScores
 from btjax.evaluation.segmentation import SegmentationScores
 from btjax.evaluation.selective import Selective
 
@@ -159,6 +160,19 @@ class ClassifierReport(RunInfo):
 
 
 @dataclasses.dataclass(frozen=True)
+class RankingReport(RunInfo):
+    """How well the nearest training slices share the class of the test slices.
+
+    Attributes:
+      test: of the whole database.
+      others: of the database without slices of the query's own family.
+    """
+
+    test: RetrievalScores
+    others: RetrievalScores
+
+
+@dataclasses.dataclass(frozen=True)
 class ReconstructionReport(RunInfo):
     """An autoencoder's scores on the test rows and on the validation rows."""
 
@@ -175,12 +189,13 @@ class SegmentationReport(RunInfo):
 
 
 Kind = TypeVar("Kind")
-Report = ClassifierReport | ReconstructionReport | SegmentationReport
+Report = ClassifierReport | ReconstructionReport | SegmentationReport | RankingReport
 
 _KINDS: dict[str, type[Report]] = {
     "classification": ClassifierReport,
     "reconstruction": ReconstructionReport,
     "segmentation": SegmentationReport,
+    "retrieval": RankingReport,
 }
 
 

@@ -24,7 +24,7 @@ def fit_model(job: Job, resume: bool) -> None:
     """
     if resume:
         raise InputError(f"--resume: {job.config.system} is fitted in one go, there is nothing to resume")
-    job.folder.start(job.config, job.data.split, job.data.slices.fingerprint)
+    job.folder.start(job.config, job.data.split, job.data.slices.fingerprint, job.masks)
     began = time.perf_counter()
     kept = job.config.model.fit(job.data.slices, job.data.split, job.config.seed, job.place)
     if leads():

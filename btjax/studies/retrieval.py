@@ -10,6 +10,7 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.evaluation.cheng import MEAN_AVERAGE_PRECISION
 from btjax.evaluation.retrieval import CUTS, Ranked, RetrievalScores, rank, retrieval_scores
+from btjax.runs.report import RankingReport, RunInfo
 from btjax.systems.outlined import labels_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from btjax.data.splits import Split
     from btjax.readers.slices import Slices
+    from btjax.studies.data import Divided
     from btjax.systems.cheng2016 import RegionRetrieval
     from btjax.systems.config import Config
     from btjax.systems.system import Place
@@ -151,6 +153,21 @@ class RetrievalReport:
     config: dict
     slices: str
     compared: tuple[VariantResult, ...]
+
+
+def ranking_report(info: RunInfo, data: Divided, vectors: np.ndarray) -> RankingReport:
+    """Ranks the training and validation rows for each test row of a run.
+
+    Args:
+      info: of `btjax.studies.classifier.run_info`.
+      data: slices and split.
+      vectors: float32 [N, D] of every row; near ones are alike.
+    """
+    ranks = _ranks(vectors, data.slices, data.split, np.full(len(DIMENSIONS), np.nan))
+    scored = variant_result(Variant("run", info.title, {}), [ranks], data.slices)
+    return RankingReport(
+        **{name: getattr(info, name) for name in info.__dataclass_fields__}, test=scored.scores, others=scored.others
+    )
 
 
 def database_of(split: Split) -> np.ndarray:

@@ -62,7 +62,8 @@ class Job:
     @property
     def masks(self) -> str:
         """The fingerprint of the masks that it trains on; empty for a task that has no use for them."""
-        return self.data.slices.masks_fingerprint if self.prepared.task.needs_masks else ""
+        needed = self.prepared.task.needs_masks or find_system(self.config.system).fitted
+        return self.data.slices.masks_fingerprint if needed else ""
 
 
 def open_job(

@@ -159,7 +159,7 @@ class System:
       model: the network, a Flax module that keeps the protocol of `btjax.nn.network`, or a `FittedModel`; its options
         are its fields.
       task: what training means: from (model, preprocessing, augmentation) to a `Task`; of a fitted system
-        only its name counts.
+        only what it is called counts.
       task_options: the options of `extra` that `task` takes by name.
       extra: a dataclass of further options, or None.
       adapt: from a config as given to the one that is trained, for systems that fix some options.

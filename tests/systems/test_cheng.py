@@ -156,7 +156,7 @@ def test_under_slices_the_query_s_own_family_is_in_the_database(tmp_path):
     config = small("cheng2016", model__gaussians=6, data__protocol="slice", data__refit=True)
     one = run_retrieval(config, tmp_path / "out", variants=["words_plain"]).compared[0]
     assert one.others.database < one.scores.database
-    assert one.others.precision[1].value < one.scores.precision[1].value
+    assert one.others.precision["1"].value < one.scores.precision["1"].value
 
 
 def test_retrieval_goes_on_with_the_folds_that_are_there(retrieved, monkeypatch):
@@ -179,3 +179,15 @@ def test_the_features_of_a_network_are_compared_too(tmp_path):
     assert report.compared[0].scores.queries == 54
     with pytest.raises(InputError, match=r"was trained on \d+ of the 27 queries"):
         run_retrieval(config, tmp_path / "other", variants=[], networks=[f"{tmp_path}/fold_0"])
+
+
+def test_a_single_fold_is_a_run_with_a_report(tmp_path):
+    config = small("cheng2016", model__gaussians=6, model__patch=5)
+    run = btjax.train(config, tmp_path / "run")
+    report = run.report
+    assert report.test.queries == report.counts["test"].slices
+    assert 0.3 < report.test.average_precision.value <= 1
+    assert btjax.evaluate(run).test == report.test
+    assert "mean average precision" in (tmp_path / "run" / "report.html").read_text()
+    with pytest.raises(InputError, match="a system that ranks slices, expected a classifier"):
+        run_ladder(config, tmp_path / "ladder", ["family"], [0])
