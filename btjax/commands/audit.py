@@ -130,7 +130,7 @@ def _tested(run: Run, slices: Slices, flag: str, network: bool) -> Outcome:
     """A run's predictions under its split, checked to be of these slices, and what its network says of changed ones."""
     split = split_of(slices, run.config)
     RunFolder(run.folder).check_data(run.config.with_classes(slices.classes), split, slices.fingerprint, flag)
-    if not network:
+    if not network or run.kept is not None:
         return Outcome.of(run.predictions, split)
     tested = slices.images[split.test]
     head_only = run.logits(np.where(head_masks(tested), tested, np.uint8(0)))

@@ -12,6 +12,7 @@ from btjax.base.devices import require_devices
 from btjax.base.errors import InputError, foreign
 from btjax.base.files import cache_folder, check_writable, expanded, make_folder, write_json, write_whole
 from btjax.base.progress import Observer, told
+from btjax.features.deep import FrozenPart, compute_features
 from btjax.figures.retrieval import query_rows
 from btjax.reports.numbers import percent
 from btjax.reports.retrieval import retrieval_page
@@ -140,7 +141,13 @@ class _Work:
             )
         own = run.config.replace("data.data_dir", self.config.data.data_dir).replace("data.protocol", "slice")
         images = load_slices(own, None, self.place.cache).slices.images
-        return run.features(images, stage)
+        run.require_classifier()
+        stage = stage or run.model.layers[-2]
+        if stage not in run.model.layers:
+            raise InputError(f"--networks: {stage!r} is no stage of {run.folder}: {', '.join(run.model.layers)}")
+        part = FrozenPart(run.model, run.variables, stage)  # what several folds share is computed once
+        folder = self.place.cache / "features"
+        return compute_features(part, run.config.preprocessing, images, folder, progress=self.place.progress)
 
     def _folds(
         self, name: str, about: dict[str, Any], measure: Callable[[Config, Split], FoldRanks]

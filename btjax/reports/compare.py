@@ -206,7 +206,8 @@ def _cost_table(entries: Sequence[Entry]) -> Table:
     for entry in entries:
         cost = entry.cost
         flops = "not known" if cost.flops is None else f"{cost.flops / 1e9:.3g}"
-        rows.append([entry.name, duration(cost.seconds), cost.device, f"{cost.parameters / 1e6:.3g}", flops])
+        size = "not known" if cost.parameters is None else f"{cost.parameters / 1e6:.3g}"
+        rows.append([entry.name, duration(cost.seconds), cost.device, size, flops])
     head = ["Run", "Training", "Device", "Parameters (millions)", "Forward pass of a slice (10^9 operations)"]
     return Table("Training of all runs of a row together; operations as XLA counts them.", head, rows, sortable=True)
 

@@ -31,13 +31,13 @@ class Cost:
     Attributes:
       seconds: of training, all runs together.
       device: that trained it.
-      parameters: how many numbers it has.
+      parameters: how many numbers it has; None of a system without a network.
       flops: floating-point operations of one slice's forward pass as XLA counts them here; None where it does not.
     """
 
     seconds: float
     device: str
-    parameters: int
+    parameters: int | None
     flops: float | None
 
 
@@ -164,6 +164,8 @@ def _tested(runs: Sequence[Run], sides: Sequence[Predictions]) -> Tested:
 
 
 def _cost(run: Run, seconds: float, device: str) -> Cost:
+    if run.kept is not None:
+        return Cost(seconds, device, None, None)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(run.variables["params"]))
     return Cost(seconds, device, int(parameters), _flops(run))
 

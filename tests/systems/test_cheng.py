@@ -88,6 +88,20 @@ def test_a_ladder_takes_it(tmp_path):
     assert [len(rung.cells) for rung in report.rungs] == [3]
 
 
+def test_it_is_audited_and_compared_like_any_run(classifier, tmp_path):
+    audited = btjax.audit_runs([classifier], tmp_path / "audit")
+    assert audited.rows == len(classifier.predictions.side("test"))
+    other = btjax.train(small("cheng2015", model__texture="histogram"), tmp_path / "other")
+    compared = btjax.compare_runs([classifier.folder, other.folder], tmp_path / "compare")
+    assert compared.entries[0].cost.parameters is None
+    assert "not known" in (tmp_path / "compare" / "compare.html").read_text()
+
+
+def test_pictures_alone_are_not_enough_to_classify(classifier):
+    with pytest.raises(InputError, match="cheng2015 has no network"):
+        classifier.logits(np.zeros((1, 48, 48), np.uint8))
+
+
 def test_slices_without_masks_are_refused_in_one_line(tmp_path, monkeypatch):
     from btjax.data import dataset
 
@@ -177,6 +191,8 @@ def test_the_features_of_a_network_are_compared_too(tmp_path):
     config, networks = small("cheng2016", data__image_size=32, data__folds=2), [f"{tmp_path}/fold_{{fold}}@flatten"]
     report = run_retrieval(config, tmp_path / "out", variants=[], networks=networks)
     assert report.compared[0].scores.queries == 54
+    with pytest.raises(InputError, match="'top' is no stage of"):
+        run_retrieval(config, tmp_path / "no", variants=[], networks=[f"{tmp_path}/fold_{{fold}}@top"])
     with pytest.raises(InputError, match=r"was trained on \d+ of the 27 queries"):
         run_retrieval(config, tmp_path / "other", variants=[], networks=[f"{tmp_path}/fold_0"])
 

@@ -125,7 +125,7 @@ def test_every_preset_is_a_config_of_its_system(name):
 
 
 def test_a_preset_says_what_is_wrong_with_it(tmp_path):
-    with pytest.raises(InputError, match="preset 'resnet_cpu': not found, expected one of cnn_cpu"):
+    with pytest.raises(InputError, match="preset 'resnet_cpu': not found, expected one of cheng2015"):
         preset("resnet_cpu")
     for text, message in [
         ("--epochs=3\n", "names no --system"),
