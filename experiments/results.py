@@ -23,7 +23,7 @@ from btjax.commands.audit import AUDIT, read_audit
 from btjax.commands.regions import REGIONS
 from btjax.commands.retrieval import RETRIEVAL
 from btjax.reports.ladder import LADDER
-from btjax.runs.report import ClassifierReport, read_typed
+from btjax.runs.report import ClassifierReport, SegmentationReport, read_typed
 from btjax.runs.run import REPORT, Run
 from btjax.studies.audit_flags import flags_of
 from btjax.studies.external import ExternalReport
@@ -177,6 +177,9 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
             raise InputError(f"{folders[1]}: expected one folder for this results file")
         return read(folders[0])
 
+    if isinstance(Run(folders[0]).report, SegmentationReport):
+        return {"outlined": [segmenter_summary(folder) for folder in folders]}
+
     def place(run: dict[str, Any]) -> tuple[str, int, int, int]:
         return run["protocol"], run["split"]["seed"], run["split"]["fold"], run["config"]["seed"]
 
@@ -213,6 +216,16 @@ def ladder_summary(folder: pathlib.Path) -> dict[str, Any]:
         }
         rung["audit"] = {name: rung["audit"][name] for name in ("gaps", "alone", "probes", "floors", "flags")}
     return rounded(report | {"config": without_paths(report["config"])}, 6)
+
+
+def segmenter_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """A segmenter's report in six digits, without the places of files; InputError for another report."""
+    report = Run(folder).report
+    if not isinstance(report, SegmentationReport):
+        raise InputError(f"{folder}: the report of {Run(folder).config.task().trains}, expected a segmenter's")
+    values = msgspec.to_builtins(dataclasses.replace(report, config=without_paths(report.config)))
+    values["data"].pop("dir")
+    return rounded(values, 6)
 
 
 def regions_summary(folder: pathlib.Path) -> dict[str, Any]:

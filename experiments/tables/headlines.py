@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from btjax.reports.numbers import percent
+from btjax.reports.numbers import interval, percent
 from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
 from experiments.tables.ladders import ladder_headlines, leak_lines, source_lines
@@ -29,6 +29,9 @@ def result_lines(results: Results) -> str:
         lines.append(f"- {_external_line(results['external_four_class'])}")
     if "unet_cpu" in results:
         lines.append(f"- {_unet_line(results['unet_cpu'])}")
+    for name in ("regions_official", "retrieval_official"):
+        if name in results:
+            lines.append(f"- {_cheng_line(name, results)}")
     if "saliency_cnn_family" in results:
         lines.append(f"- {_maps_line(results['saliency_cnn_family'])}")
     intervals = (
@@ -76,6 +79,37 @@ def _unet_line(result: dict[str, Any]) -> str:
         f"U-Net, 128 px, `{result['protocol']}`, one seed: mean absolute error {error}; its encoder classifies "
         f"**{with_interval(test, 'accuracy')}** of {test['slices']} test slices"
     )
+
+
+def _cheng_line(name: str, results: Results) -> str:
+    """Cheng's systems under the authors' folds, beside what is published, and without true outlines if measured."""
+    result = results[name]
+    if "cells" in result:
+        best, what = _cell(result), "Texture of the tumour's region (Cheng et al. 2015), "
+        published, mean, scores = best["cell"]["published"], best["mean"], with_interval(best["scores"], "accuracy")
+    else:
+        best, what = result["compared"][0], "Retrieval (Cheng et al. 2016), mean average precision, "
+        published, mean, scores = best["published"], best["mean"], _told(best["scores"]["average_precision"])
+    predicted = results.get(name.replace("official", "family_outlines"))
+    if predicted and "cells" in predicted:
+        others = f"; `family`, predicted outlines: {with_interval(_cell(predicted)['scores'], 'accuracy')}"
+    elif predicted:
+        others = f"; `family`, predicted outlines: {_told(predicted['compared'][0]['scores']['average_precision'])}"
+    else:
+        others = ""
+    return (
+        f"{what}`{result['config']['data']['protocol']}`, **true outlines**: **{scores}**, mean of folds "
+        f"{100 * mean:.2f}, published {published:.2f}{others}"
+    )
+
+
+def _cell(result: dict[str, Any]) -> dict[str, Any]:
+    """The cell that the paper calls its best: words in two rings."""
+    return next(one for one in result["cells"] if one["cell"]["name"] == "rings_bow_level1")
+
+
+def _told(estimate: dict[str, Any]) -> str:
+    return f"{percent(estimate['value'])} ({interval(estimate['ci95'])})"
 
 
 def _maps_line(result: dict[str, Any]) -> str:

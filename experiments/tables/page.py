@@ -16,6 +16,7 @@ from experiments.tables.paper import paper_table
 from experiments.tables.regions import regions_tables, retrieval_tables
 from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
+from experiments.tables.segmenter import segmenter_table
 from experiments.tables.unet import unet_table, variants_table
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ KINDS: dict[str, Callable[[Results], str]] = {
     "linked_too": _each(lambda _, result: f"{result['title']} on other data", external_table),
     "cells": _each(lambda name, _: f"Texture of the tumour's region (Cheng et al. 2015), `{name}`", regions_tables),
     "compared": _each(lambda name, _: f"Retrieval (Cheng et al. 2016), `{name}`", retrieval_tables),
+    "outlined": _each(lambda name, _: f"`{name}.flags`", segmenter_table),
     "by_epoch": _each(lambda name, _: f"`{name}.flags`", _unet_tables),
     "variants": _each(lambda *_: "U-Nets by dropout", lambda result: variants_table(result["variants"])),
     "localisation": _saliency_section,

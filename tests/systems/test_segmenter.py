@@ -14,9 +14,12 @@ from btjax.commands.audit import audit_runs
 from btjax.commands.saliency import saliency
 from btjax.data.phantom import make_phantom
 from btjax.runs.report import SegmentationReport
+from btjax.studies.data import split_of
+from btjax.studies.outlines import with_outlines
 from btjax.studies.subject import SaliencyConfig
 from btjax.systems.config import Config
 from btjax.systems.segmenter import segmenter_config
+from experiments.results import collect, tables
 from tests.experiments import commands
 
 TINY = """
@@ -155,3 +158,34 @@ def test_permuted_labels_are_refused():
 
 def test_the_share_of_dice_reaches_the_task():
     assert Config.default("segmenter").replace("extra.dice_weight", 0.25).task().dice_weight == 0.25
+
+
+def test_a_system_that_needs_outlines_takes_predicted_ones_where_it_is_tested(run, tmp_path):
+    config = btjax.preset("cheng2015").replace("data.refit", False).replace("model.texture", "histogram")
+    for name in ("data_dir", "phantom_patients", "phantom_slices", "protocol"):
+        config = config.replace(f"data.{name}", getattr(run.config.data, name))
+    config = config.replace("data.image_size", 64).replace("model.radius", 2)
+    text = str(run.folder)
+    slices = make_phantom(6, 3, 64, 0)
+    split = split_of(slices, config)
+    seen = with_outlines(config.replace("extra.outlines", text), slices, split)
+    np.testing.assert_array_equal(seen.masks[split.train], slices.masks[split.train])
+    np.testing.assert_array_equal(seen.masks[split.test][:, ::2, ::2], run.outlines.masks[split.test])
+    assert (seen.masks[split.test] != slices.masks[split.test]).any()
+    found = btjax.train(config.replace("extra.outlines", text), tmp_path / "run")
+    assert found.report.test.slices == len(split.test)
+    with pytest.raises(InputError, match=r"--outlines=.*: was trained on \d+ of the \d+ test slices"):
+        btjax.train(config.replace("extra.outlines", text).replace("data.fold", 1), tmp_path / "other")
+
+
+def test_slices_without_masks_have_the_outlines_everywhere(run):
+    slices = dataclasses.replace(make_phantom(6, 3, 64, 0), masks=None)
+    config = btjax.preset("cheng2015").replace("data.protocol", "patient")
+    config = config.replace("extra.outlines", str(run.folder))
+    seen = with_outlines(config, slices, split_of(slices, config.replace("data.refit", False)))
+    np.testing.assert_array_equal(seen.masks[:, ::2, ::2], run.outlines.masks)
+
+
+def test_the_results_page_has_a_row_for_each_run(run):
+    text = tables({"segmenter_small": collect([run.folder])})
+    assert f"**{run.report.test.dice.value:.3f} (" in text and "`patient`, fold 0, seed 0" in text

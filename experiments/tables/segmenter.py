@@ -1,0 +1,43 @@
+"""The table of segmenters: how well predicted outlines agree with true ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from btjax.reports.numbers import duration
+from experiments.tables.cells import NONE, table
+
+
+def segmenter_table(result: dict[str, Any]) -> str:
+    """One row for each run; its test slices."""
+    runs = result["outlined"]
+    rows = []
+    for run in runs:
+        test = run["test"]
+        rows.append(
+            [
+                f"`{run['protocol']}`, fold {run['split']['fold']}, seed {run['config']['seed']}",
+                test["slices"],
+                f"**{_told(test['dice'])}**",
+                *(_told(scores["dice"]) for scores in test["by_class"].values()),
+                _told(test["pointing"]),
+                _told(test["empty"]),
+                duration(run["training"]["seconds"]),
+            ]
+        )
+    head = ["run", "test slices", "Dice (95%)", *(f"Dice of {name}" for name in runs[0]["test"]["by_class"])]
+    head += ["most certain pixel in the tumour", "without an outline", "training"]
+    total = sum(run["test"]["slices"] for run in runs)
+    mean = sum(run["test"]["slices"] * run["test"]["dice"]["value"] for run in runs) / total
+    lead = (
+        f"Test slices, intervals by {runs[0]['test']['interval']['unit']}; the checkpoint was chosen on validation "
+        f"slices. Of all {total} slices together the mean Dice is {mean:.3f} {NONE}."
+    )
+    return f"{lead}\n\n{table(head, rows)}"
+
+
+def _told(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
+        return ""
+    bounds = estimate["ci95"]
+    return f"{estimate['value']:.3f} " + (NONE if bounds is None else f"({bounds[0]:.3f} to {bounds[1]:.3f})")
