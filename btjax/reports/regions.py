@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from btjax.evaluation.cheng import BEST_CONFUSION
 from btjax.reports.numbers import duration, interval, signed
@@ -37,13 +37,20 @@ def regions_page(report: RegionsReport) -> str:
         "mean accuracy of the best cell's folds",
         [f"95% interval {interval(best.scores.accuracy_ci95)}%, all slices together"],
         [
-            "Every slice is classified within the outline of its tumour, also when it is tested.",
+            outlines_sentence(report.config),
             f"Data: {report.data}.",
         ],
     )
     title = f"Texture of the tumour's region, protocol {data['protocol']}"
     lead = ["Published: Cheng et al., PLOS ONE 2015, means of the authors' five folds without intervals."]
     return render(title, sections, headline=headline, lead=lead)
+
+
+def outlines_sentence(config: dict[str, Any]) -> str:
+    """Whose outlines a system of regions was given."""
+    if config["extra"]["outlines"]:
+        return "Outlines of the tested slices are a segmenter's; those of the training slices are true."
+    return "Every slice is seen within the true outline of its tumour, also when it is tested."
 
 
 def cell_table(results: Sequence[CellResult]) -> Table:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from btjax.evaluation.retrieval import CUTS
 from btjax.reports.numbers import interval, percent
 from btjax.reports.page import Cell, Headline, Picture, Section, Table, flattened, render
+from btjax.reports.regions import outlines_sentence
 from btjax.runs.report import write_report
 from btjax.runs.run import REPORT
 
@@ -37,7 +38,7 @@ def retrieval_page(report: RetrievalReport, figures: Sequence[tuple[str, Figure]
         [f"95% interval {interval(scores.average_precision.ci95)}%, all queries together"],
         [
             f"{first.title}. Chance is {percent(scores.chance)}.",
-            "Regions are those of the tumours' outlines, also in queries.",
+            f"Of Fisher vectors and words: {outlines_sentence(report.config)}",
             f"Without slices of the query's family in the database: {percent(first.others.average_precision.value)}.",
         ],
     )

@@ -49,6 +49,15 @@ def with_outlines(config: Config, slices: Slices, split: Split) -> Slices:
     return dataclasses.replace(slices, masks=masks)
 
 
+def outlines_notes(config: Config) -> tuple[str, ...]:
+    """What people should know of a run's outlines: a line for a system that needs them, else none."""
+    if not isinstance(config.extra, OutlineConfig):
+        return ()
+    if config.extra.outlines:
+        return ("outlines of all slices but those for training are a segmenter's, in the place of true ones",)
+    return ("the true outline of the tumour is given, also of slices that are tested",)
+
+
 def enlarged(masks: np.ndarray, side: int) -> np.ndarray:
     """Masks bool [N, S, S] at another side, each pixel that of its place.
 

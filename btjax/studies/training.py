@@ -23,7 +23,7 @@ from btjax.runs.run import HEAD, Run
 from btjax.studies.classifier import device, trained_by
 from btjax.studies.data import Divided, divide, load_slices
 from btjax.studies.fitted import fit_model, fitted_training
-from btjax.studies.outlines import with_outlines
+from btjax.studies.outlines import outlines_notes, with_outlines
 from btjax.systems.config import Config
 from btjax.systems.system import Place, Prepare, Prepared, find_system
 from btjax.training.hosts import agree, leads
@@ -96,7 +96,8 @@ def open_job(
 def prepare_job(config: Config, folder: RunFolder, data: Divided, place: Place, prepare: Prepare | None = None) -> Job:
     """Makes ready what a run trains on slices that are loaded; see `open_job`."""
     prepare = prepare or find_system(config.system).prepare
-    data = dataclasses.replace(data, slices=with_outlines(config, data.slices, data.split))
+    notes = data.notes + outlines_notes(config)
+    data = dataclasses.replace(data, slices=with_outlines(config, data.slices, data.split), notes=notes)
     return Job(folder, config, data, place, prepare(config, data.slices, data.split, place))
 
 

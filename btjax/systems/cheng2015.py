@@ -44,7 +44,7 @@ class RegionClassifier:
         "what is counted: histogram (grey levels), glcm (pairs of grey levels), or bow (words of a patch vocabulary)",
         choices=TEXTURES,
     )
-    radius: int = option(24, "pixels by which the outline is dilated", minimum=0, maximum=512)
+    radius: int = option(8, "pixels by which the outline is dilated", minimum=0, maximum=512)
     level: int = option(1, "level of the rings: 2**level of equal width", minimum=0, maximum=FINEST)
     pyramid: bool = option(False, "concatenate the rings of all levels up to this one")
     grey_levels: int = option(20, "equal intervals of grey levels, for histogram and glcm", minimum=2, maximum=255)
@@ -153,7 +153,7 @@ class RegionClassifier:
 
 SYSTEM = System(
     name="cheng2015",
-    title="Texture of the tumour's region",
+    title="Texture of the tumour's region, outline given",
     reference=(
         "Cheng et al., Enhanced Performance of Brain Tumor Classification via Tumor Region Augmentation and Partition, "
         "PLOS ONE 2015, doi 10.1371/journal.pone.0140381"

@@ -160,7 +160,7 @@ def _mixture(flat: np.ndarray, size: int, gaussians: int) -> Mixture:
 
 SYSTEM = System(
     name="cheng2016",
-    title="Retrieval by Fisher vectors of the tumour's region",
+    title="Retrieval by the tumour's region, outline given",
     reference=(
         "Cheng et al., Retrieval of Brain Tumors by Adaptive Spatial Pooling and Fisher Vector Representation, PLOS "
         "ONE 2016, doi 10.1371/journal.pone.0157112"

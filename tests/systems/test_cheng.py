@@ -54,6 +54,13 @@ def test_a_run_gives_the_same_predictions_when_it_is_evaluated_again(classifier)
     assert report.training.seconds == classifier.report.training.seconds
 
 
+def test_the_page_says_that_outlines_are_given(classifier):
+    assert "the true outline of the tumour is given" in " ".join(classifier.report.data.notes)
+    page = (classifier.folder / "report.html").read_text()
+    assert "The true outline of the tumour is given, also of slices that are tested" in page
+    assert "outline given" in page
+
+
 def test_the_fit_sees_the_training_rows_alone(tmp_path):
     config = small("cheng2015", model__words=20)
     slices = make_phantom(6, 3, 48, 0)
