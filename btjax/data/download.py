@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.client
+import math
 import pathlib
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
-from btjax.base.files import write_whole
+from btjax.base.files import expanded, write_whole
+from btjax.base.limits import check_limit, limit_of
+from btjax.base.opening import open_regular, read_regular
 from btjax.readers import figshare
 
 if TYPE_CHECKING:
@@ -49,7 +53,7 @@ class RemoteFile:
 
 
 def _check_folds(path: pathlib.Path) -> None:
-    folds = figshare.read_folds(path.read_bytes(), str(path))
+    folds = figshare.read_folds(read_regular(path, "array"), str(path))
     if len(folds) != 3064:
         raise InputError(f"{path}: found the folds of {len(folds)} slices, expected 3064")
 
@@ -110,7 +114,7 @@ def fetch_all(
     trust_present: bool = False,
 ) -> list[pathlib.Path]:
     """Fetches several files into one folder, see `fetch`."""
-    folder = pathlib.Path(folder).expanduser()
+    folder = expanded(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -190,13 +194,27 @@ def _continue(remote: RemoteFile, part: pathlib.Path, progress: ProgressCallback
         done = start if resumed else 0
         length = response.headers.get("Content-Length")
         total = remote.size or (done + int(length) if length else 0)
+        began = time.monotonic()
         with open(part, "ab" if resumed else "wb") as file:
-            while block := response.read(_CHUNK):
-                file.write(block)
+            while block := response.read1(_CHUNK):
                 done += len(block)
+                _check_bounds(remote, done, began)
+                file.write(block)
                 if progress is not None:
                     progress(remote.name, done, total)
     return f"broke off after {done} of {total} bytes" if total and done < total else None
+
+
+def _check_bounds(remote: RemoteFile, done: int, began: float) -> None:
+    """Ends a download that is longer than its file, or takes longer than the limit allows."""
+    if remote.size is not None and done > remote.size:
+        raise InputError(
+            f"{remote.url}: sends more than the {remote.size} bytes of {remote.name}, expected these alone"
+        )
+    check_limit("download", done, remote.url)
+    seconds = time.monotonic() - began
+    if seconds > limit_of("download_seconds"):
+        check_limit("download_seconds", math.ceil(seconds), f"{remote.url}: {done} bytes in")
 
 
 def _length(path: pathlib.Path) -> int:
@@ -211,7 +229,7 @@ def _wrong(path: pathlib.Path, remote: RemoteFile) -> str | None:
     for algorithm in ("sha256", "md5"):
         expected = getattr(remote, algorithm)
         if expected is not None:
-            with open(path, "rb") as file:
+            with open_regular(path, "download") as file:
                 found = hashlib.file_digest(file, algorithm).hexdigest()
             if found != expected:
                 return f"found {algorithm} {found}, expected {expected}"

@@ -7,6 +7,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError, foreign
+from btjax.base.files import expanded
 from btjax.readers import figshare, folders, manifest, medical
 from btjax.readers.account import account_for
 from btjax.readers.classes import ACCEPTED_CLASSES
@@ -48,7 +49,7 @@ def find_source(
       InputError: the folder is missing, empty, incomplete or in no known form.
     """
     with foreign(f"{data_dir}", "a data folder that can be read"):
-        return _find_source(pathlib.Path(data_dir).expanduser(), labelled, options)
+        return _find_source(expanded(data_dir), labelled, options)
 
 
 def _find_source(folder: pathlib.Path, labelled: bool, options: medical.MedicalOptions | None) -> Source:
