@@ -65,11 +65,11 @@ def child(group: Any, name: str, where: str) -> Any:
     Raises:
       InputError: a link on the way leads to another name or another file, or something on the way is no group.
     """
-    found = group
+    found: Any = group
     for part in filter(None, name.split("/")):
         if not isinstance(found, h5py.Group):
             raise InputError(f"{where}: found a dataset at {found.name}, expected a group")
-        link = found.get(part, getlink=True)
+        link: Any = found.get(part, getlink=True)
         if link is None:
             return None
         if not isinstance(link, h5py.HardLink):

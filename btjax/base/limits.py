@@ -90,9 +90,9 @@ def check_limit(name: str, found: int, where: object) -> None:
       InputError: it is larger.
 
     Example:
-      >>> check_limit("image_side", 60_000, "1.png")
+      >>> check_limit("frames", 70_000, "1.dcm")
       Traceback (most recent call last):
-      btjax.base.errors.InputError: 1.png: found 60000 pixels a side, expected at most 4096 ($BTJAX_LIMIT_IMAGE_SIDE raises it)
+      btjax.base.errors.InputError: 1.dcm: found 70000 frames, expected at most 65536 ($BTJAX_LIMIT_FRAMES raises it)
     """
     most = limit_of(name)
     if found > most:

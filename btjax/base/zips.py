@@ -39,7 +39,7 @@ class _Bounded(io.BufferedReader):
     """A file that gives no more at once than a zip's list of files or a piece of a member may have."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        check_limit("zip_list", -1 if size is None else size, f"{self.raw.name}: the list of its files")
+        check_limit("zip_list", -1 if size is None else size, f"{self.name}: the list of its files")
         return super().read(size)
 
 

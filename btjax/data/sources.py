@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import pathlib
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError, foreign
@@ -15,6 +14,7 @@ from btjax.readers.walk import walk
 
 if TYPE_CHECKING:
     import os
+    import pathlib
 
     from btjax.readers.raw import Source
 

@@ -138,7 +138,7 @@ def labels_of(texts: Sequence[str], wheres: Sequence[str]) -> tuple[list[int], t
 
 
 def _spelling(text: str) -> str:
-    """Lower case, composed letters of their usual width, and one underscore for each run of blanks, hyphens and underscores."""
+    """Lower case, composed letters of usual width, and one underscore for each run of blanks, hyphens, underscores."""
     composed = unicodedata.normalize("NFC", text)
     usual = unicodedata.normalize("NFKC", text)
     text = usual if composed.isalpha() and usual.isascii() else composed

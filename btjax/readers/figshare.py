@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import pathlib
 import re
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,6 @@ from btjax.readers.raw import RawSlice, Source, check_folds
 from btjax.readers.walk import Walk, listed
 
 if TYPE_CHECKING:
-    import zipfile
     from collections.abc import Sequence
 
 PUBLISHED_ZIPS = {
