@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.client
-import math
 import pathlib
 import re
 import time
@@ -149,11 +148,14 @@ def fetch(remote: RemoteFile, folder: pathlib.Path, progress: ProgressCallback |
         if wrong:
             raise InputError(f"{path}: {wrong}; delete it to download it again")
         return path
-    failure = None
+    failure, began = None, time.monotonic()
     for _ in range(_ATTEMPTS):
         before = _length(part)
         try:
-            failure = _continue(remote, part, progress)
+            failure = _continue(remote, part, began, progress)
+        except InputError:
+            part.unlink(missing_ok=True)
+            raise
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             failure = " ".join(str(error).split())
         if failure is None or _length(part) == before:
@@ -169,7 +171,7 @@ def fetch(remote: RemoteFile, folder: pathlib.Path, progress: ProgressCallback |
     return path
 
 
-def _continue(remote: RemoteFile, part: pathlib.Path, progress: ProgressCallback | None) -> str | None:
+def _continue(remote: RemoteFile, part: pathlib.Path, began: float, progress: ProgressCallback | None) -> str | None:
     """Downloads what is missing in `part`. Returns None when it is whole, else why it is not."""
     start = _length(part)
     if remote.size is not None and start >= remote.size:
@@ -194,7 +196,6 @@ def _continue(remote: RemoteFile, part: pathlib.Path, progress: ProgressCallback
         done = start if resumed else 0
         length = response.headers.get("Content-Length")
         total = remote.size or (done + int(length) if length else 0)
-        began = time.monotonic()
         with open(part, "ab" if resumed else "wb") as file:
             while block := response.read1(_CHUNK):
                 done += len(block)
@@ -208,13 +209,12 @@ def _continue(remote: RemoteFile, part: pathlib.Path, progress: ProgressCallback
 def _check_bounds(remote: RemoteFile, done: int, began: float) -> None:
     """Ends a download that is longer than its file, or takes longer than the limit allows."""
     if remote.size is not None and done > remote.size:
-        raise InputError(
-            f"{remote.url}: sends more than the {remote.size} bytes of {remote.name}, expected these alone"
-        )
-    check_limit("download", done, remote.url)
-    seconds = time.monotonic() - began
-    if seconds > limit_of("download_seconds"):
-        check_limit("download_seconds", math.ceil(seconds), f"{remote.url}: {done} bytes in")
+        found = f"found more than {remote.size} bytes, expected {remote.size}"
+        raise InputError(f"{remote.url}: {found}; the download was removed")
+    check_limit("download", done, f"{remote.url}: the download, which was removed,")
+    if time.monotonic() - began > limit_of("download_seconds"):
+        most = f"{limit_of('download_seconds')} seconds, the most that $BTJAX_LIMIT_DOWNLOAD_SECONDS allows"
+        raise TimeoutError(f"it took more than {most}")
 
 
 def _length(path: pathlib.Path) -> int:
