@@ -1,6 +1,7 @@
 """Files that are damaged or made to harm: one line each, and nothing allocated, run or read for them elsewhere."""
 
 import csv
+import gzip
 import io
 import os
 import struct
@@ -306,3 +307,53 @@ def test_damaged_manifests_give_slices_or_one_line(tmp_path_factory, places, cut
     data = (folder / "manifest.csv").read_bytes()
     (folder / "manifest.csv").write_bytes(damaged(data, places, cut))
     check_reads_or_refuses(lambda: next(iter([*find_source(folder).read(_once)]), None))
+
+
+def test_volumes_and_masks_beyond_all_bounds_are_refused(tmp_path):
+    nibabel = pytest.importorskip("nibabel", reason="needs nibabel, of the extra `medical`")
+    from btjax.readers.nifti import find_volumes, read_volume
+
+    voxels = np.random.default_rng(0).integers(100, 1000, (8, 9, 10)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "x.nii")
+    whole = (tmp_path / "x.nii").read_bytes()
+    for place, value, words in (
+        (40, struct.pack("<4h", 3, 30000, 30000, 30000), "found 27000000000000 voxels"),
+        (40, struct.pack("<4h", 3, 5000, 2, 2), "found 5000 pixels a side"),
+        (108, struct.pack("<f", 3e9), "its header: found 3000000000 bytes"),
+        (108, struct.pack("<f", np.nan), "begin at byte nan"),
+    ):
+        data = whole[:place] + value + whole[place + len(value) :]
+        (tmp_path / "y.nii").write_bytes(data)
+        (tmp_path / "y.nii.gz").write_bytes(gzip.compress(data))
+        for name in ("y.nii", "y.nii.gz"):
+            with pytest.raises(InputError, match=words):
+                read_volume(tmp_path / name)
+    folder = tmp_path / "masked"
+    folder.mkdir()
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), folder / "x.nii")
+    nibabel.save(nibabel.Nifti1Image(np.where(voxels > 900, np.inf, 0), np.eye(4)), folder / "x_seg.nii")
+    with pytest.raises(InputError, match="the mask holds fractions or NaN"):
+        find_volumes(folder, sorted(folder.iterdir()), b"0" * 32, cache_dir=tmp_path / "cache")
+
+
+def test_dicom_files_beyond_all_bounds_are_refused(tmp_path):
+    pytest.importorskip("pydicom", reason="needs pydicom, of the extra `medical`")
+    from pydicom import uid
+
+    from btjax.readers.dicom_header import open_dicom, read_frames
+    from tests.readers.medical_forms import write_dicom
+
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    with pytest.raises(InputError, match="found 60000 pixels a side"):
+        read_frames(write_dicom(tmp_path / "rows.dcm", pixels, Rows=60000))
+    with pytest.raises(InputError, match="found 2000000000 frames"):
+        read_frames(write_dicom(tmp_path / "frames.dcm", pixels, NumberOfFrames=2000000000))
+    deflated = write_dicom(tmp_path / "deflated.dcm", pixels, uid.DeflatedExplicitVRLittleEndian)
+    assert isinstance(read_frames(deflated), list)
+    data = deflated.read_bytes()
+    start = 144 + int.from_bytes(data[140:144], "little")
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    bomb = b"".join([packer.compress(b"\0" * (1 << 20)) for _ in range(257)]) + packer.flush()
+    deflated.write_bytes(data[:start] + bomb)
+    with pytest.raises(InputError, match="its dataset, unpacked: found"):
+        open_dicom(deflated)
