@@ -9,7 +9,7 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.options import option, to_dict
-from btjax.features.kept import of_every_slice
+from btjax.features.kept import of_slices
 from btjax.features.regions import Region, patches, region_of
 
 if TYPE_CHECKING:
@@ -65,12 +65,13 @@ def masks_of(slices: Slices) -> np.ndarray:
 
 
 def sampled_patches(
-    slices: Slices, options: PatchOptions, seed: int, progress: ProgressCallback | None = None
+    slices: Slices, rows: np.ndarray, options: PatchOptions, seed: int, progress: ProgressCallback | None = None
 ) -> np.ndarray:
-    """Patches of slices' regions, drawn at random: as many of each slice's as its share of all pixels.
+    """Patches of some slices' regions, drawn at random: as many of each slice's as its share of all pixels.
 
     Args:
       slices: with masks.
+      rows: int [n], the slices.
       options: the regions' radius, the patches' side, and how many are drawn: all there are, where these are fewer.
       seed: of the drawing.
       progress: see `of_every_slice`.
@@ -78,14 +79,14 @@ def sampled_patches(
     Returns:
       float32 [n, side * side] in [0, 1].
     """
-    regions = of_every_slice(slices, lambda _, mask: region_of(mask, options.radius), progress, "regions")
+    regions = list(of_slices(slices, lambda _, mask: region_of(mask, options.radius), progress, rows))
     ends = np.cumsum([len(region) for region in regions])
     drawn = np.random.default_rng(seed)
     places = np.sort(drawn.choice(ends[-1], min(options.sampled_patches, ends[-1]), replace=False))
     owners = np.searchsorted(ends, places, side="right")
     found = []
-    for row, region in enumerate(regions):
-        chosen = places[owners == row] - (ends[row] - len(region))
+    for place, (row, region) in enumerate(zip(rows, regions, strict=True)):
+        chosen = places[owners == place] - (ends[place] - len(region))
         part = Region(region.rows[chosen], region.columns[chosen], region.depth[chosen])
         found.append(patches(slices.images[row], part, options.patch))
     return np.concatenate(found)
