@@ -20,7 +20,9 @@ from experiments.guard import run_guarded
 with heading("run"):
     flags.DEFINE_string("system", "cheng2015", "the system of the table")
     flags.DEFINE_string("workdir", None, "folder of the table: its cells, regions.json, regions.html")
-    flags.DEFINE_list("stages", list(STAGES), "parts of the table, comma-separated")
+    flags.DEFINE_list(
+        "stages", list(STAGES), "parts of the table, or names of cells such as rings_bow_level1, comma-separated"
+    )
     flags.DEFINE_integer("seed", 0, "of the vocabularies and of the folds within the training rows", lower_bound=0)
     define_cache_flag()
 define_options("cheng2015")

@@ -93,7 +93,7 @@ class RegionsReport:
 
 
 def table_cells(stages: Sequence[str] = STAGES) -> list[TableCell]:
-    """The settings of the table, in its order.
+    """The settings of the table, in its order; of parts of it, or of cells by their names.
 
     Example:
       >>> len(table_cells(["radius"])), table_cells(["rings"])[2].name
@@ -113,7 +113,7 @@ def table_cells(stages: Sequence[str] = STAGES) -> list[TableCell]:
     for (classifier, neighbours), published in OTHER_CLASSIFIERS.items():
         options = {"texture": "bow", "classifier": classifier} | ({"neighbours": neighbours} if neighbours else {})
         found.append(TableCell("classifier", f"{classifier}{neighbours or ''}", options, published))
-    return [cell for cell in found if cell.stage in stages]
+    return [cell for cell in found if cell.stage in stages or cell.name in stages]
 
 
 def measure_cells(
@@ -132,7 +132,7 @@ def measure_cells(
       slices: with masks.
       folder: takes a file for each cell.
       place: where features are kept.
-      stages: of `STAGES`.
+      stages: of `STAGES`, or names of cells.
       observer: is told of the cells.
 
     Raises:
