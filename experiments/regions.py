@@ -13,7 +13,7 @@ from btjax.base.bars import ProgressBar
 from btjax.base.errors import InputError
 from btjax.base.files import expanded
 from btjax.commands.regions import run_regions
-from btjax.studies.regions import STAGES
+from btjax.studies.regions import STAGES, told_cell
 from experiments.command_line import FLAGS, config_from_flags, define_cache_flag, define_options, heading
 from experiments.guard import run_guarded
 
@@ -34,8 +34,8 @@ def main() -> None:
         raise InputError("--workdir is missing: expected a folder for the table")
     config = config_from_flags("cheng2015")
     report = run_regions(config, FLAGS.workdir, stages=FLAGS.stages, observer=ProgressBar(), cache_dir=FLAGS.cache_dir)
-    best = max(report.cells, key=lambda one: one.mean)
-    print(f"{len(report.cells)} cells; the best is {best.cell.name}: {100 * best.mean:.2f}")
+    shown = told_cell(report.cells)
+    print(f"{len(report.cells)} cells; {shown.cell.name}: {100 * shown.mean:.2f}, published {shown.cell.published:.2f}")
     print(expanded(FLAGS.workdir) / "regions.html")
 
 
