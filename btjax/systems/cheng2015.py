@@ -14,7 +14,7 @@ from btjax.features.histogram_heads import CLASSIFIERS, HistogramHead, fit_histo
 from btjax.features.kept import digest_of, kept_array, of_slices, stacked
 from btjax.features.regions import FINEST, region_of
 from btjax.readers.slices import families_of
-from btjax.systems.outlined import OutlineConfig, about_slices, labels_of, masks_of, sampled_patches
+from btjax.systems.outlined import OutlineConfig, about_rows, about_slices, labels_of, masks_of, sampled_patches
 from btjax.systems.system import Kept, System
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class RegionClassifier:
         Raises:
           InputError: fewer different patches than words.
         """
-        about = [*about_slices(self, slices, "radius", "patch", "words", "sampled_patches"), digest_of(train), seed]
+        about = [*about_rows(self, slices, train, "radius", "patch", "words", "sampled_patches"), seed]
 
         def learn() -> np.ndarray:
             sample = sampled_patches(slices, train, self, seed, place.progress)

@@ -14,7 +14,7 @@ from btjax.features.kept import digest_of, kept_array, of_slices, stacked
 from btjax.features.metric import closed_form_metric
 from btjax.features.regions import brightness_parts, patches, region_of
 from btjax.features.texture import learned_words, nearest_words
-from btjax.systems.outlined import OutlineConfig, about_slices, labels_of, masks_of, sampled_patches
+from btjax.systems.outlined import OutlineConfig, about_rows, about_slices, labels_of, masks_of, sampled_patches
 from btjax.systems.system import Kept, System
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class RegionRetrieval:
     def dictionary(self, slices: Slices, train: np.ndarray, seed: int, place: Place) -> dict[str, np.ndarray]:
         """The arrays of a `Mixture`, or {"words": float32 [gaussians, patch**2]}; of the training rows' patches."""
         names = ("description", "radius", "patch", "sampled_patches", "explained", "gaussians")
-        about = [*about_slices(self, slices, *names), digest_of(train), seed]
+        about = [*about_rows(self, slices, train, *names), seed]
 
         def sample() -> np.ndarray:
             return sampled_patches(slices, train, self, seed, place.progress)

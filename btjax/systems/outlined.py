@@ -9,10 +9,12 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.options import option, to_dict
-from btjax.features.kept import of_slices
+from btjax.features.kept import digest_of, of_slices
 from btjax.features.regions import Region, patches, region_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from btjax.base.progress import ProgressCallback
     from btjax.readers.slices import Slices
 
@@ -50,8 +52,18 @@ class PatchOptions(Protocol):
 def about_slices(options: Any, slices: Slices, *names: str) -> list[Any]:
     """What kept features depend on: some of a dataclass's options, the slices and their masks."""
     masks_of(slices)
+    return [_chosen(options, names), slices.fingerprint, slices.masks_fingerprint]
+
+
+def about_rows(options: Any, slices: Slices, rows: np.ndarray, *names: str) -> list[Any]:
+    """What is learned of some rows depends on: options, the slices, which rows, and their masks but no others."""
+    masks = digest_of(np.packbits(masks_of(slices)[rows]))
+    return [_chosen(options, names), slices.fingerprint, digest_of(rows), masks]
+
+
+def _chosen(options: Any, names: Sequence[str]) -> dict[str, Any]:
     settings = to_dict(options)
-    return [{name: settings[name] for name in names}, slices.fingerprint, slices.masks_fingerprint]
+    return {name: settings[name] for name in names}
 
 
 def masks_of(slices: Slices) -> np.ndarray:
