@@ -101,7 +101,7 @@ def with_declared(data: bytes, name: str, **options) -> bytes:
 @pytest.mark.parametrize("name", ["image", "tumorMask", "label", "PID"])
 def test_a_mat_file_that_declares_what_no_slice_has_is_refused(tmp_path, name):
     data = with_declared(mat_bytes(TINY[0]), name, shape=(10**6, 10**6), dtype=np.float64, chunks=(100, 100))
-    with pytest.raises(InputError, match=rf"1\.mat: cjdata/{name}: found 1000000"):
+    with pytest.raises(InputError, match=rf"1\.mat: cjdata/{name}: found \d+ (pixels|bytes)"):
         figshare.read_slice(data, "1.mat", "1")
 
 
