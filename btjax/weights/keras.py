@@ -226,7 +226,7 @@ def _depthwise(held: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _put(layers: Layers, layer: str, variable: str, stored: Any, where: str) -> None:
     held = layers.setdefault(layer, {})
     if stored is None:
-        raise InputError(f"{where}: layer {layer} has no {variable}, expected each variable that the file names")
+        raise ValueError(f"layer {layer} has no {variable}, which the file names")
     if variable in held:
         raise InputError(f"{where}: layer {layer} has {variable} twice, expected each variable once")
     array = read_numbers(stored, where, "weights_array")
