@@ -19,7 +19,7 @@ from btjax.reports.retrieval import retrieval_page
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import Run
 from btjax.studies.data import load_slices, split_of
-from btjax.studies.outlines import with_outlines
+from btjax.studies.outlines import masks_key, with_outlines
 from btjax.studies.retrieval import (
     SCHEMA,
     VARIANTS,
@@ -160,7 +160,10 @@ class _Work:
         found = []
         for config, split in self.splits():
             path = self.folder / f"{name}_{config.data.fold}.npz"
-            key = json.dumps([config.to_json(), about, self.slices.fingerprint, split.fingerprint], sort_keys=True)
+            key = json.dumps(
+                [config.to_json(), about, self.slices.fingerprint, split.fingerprint, masks_key(config, self.slices)],
+                sort_keys=True,
+            )
             ranks = _read(path, key) if path.exists() else None
             if ranks is None:
                 ranks = measure(config, split)
