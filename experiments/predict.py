@@ -2,7 +2,7 @@
 
 python -m experiments.predict --checkpoint=RUN[,RUN ...] --images=PATH --workdir=OUT [--explain=grad_cam,...]
 
-PATH is an image, a folder, a pattern ('scans/*.png'), a DICOM file or series, a NIfTI volume, a .mat of figshare, or any
+PATH is an image, a folder, a pattern ('scans/*.png'), a DICOM file or series, a NIfTI volume, figshare's .mat, or any
 form of data that btjax reads, with or without labels. Several runs of the same classes are an ensemble. OUT takes
 predictions.csv, predictions.json, predictions.html (the slices in most doubt first) and overlays/. What is unlike the
 slices of the training gets no answer; a file that cannot be read is a line with the reason.

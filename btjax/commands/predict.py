@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import pathlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,6 @@ from btjax.runs.run import Run, restore
 from btjax.runs.seen import mark_of
 from btjax.saliency.methods import find_methods
 from btjax.studies.typical import typical_of
-
-if TYPE_CHECKING:
-    import pathlib
 
 PAGE = "predictions.html"
 

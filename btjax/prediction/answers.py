@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,8 @@ from btjax.runs.run import PREDICTIONS
 from btjax.runs.seen import Arrays, Eye
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from btjax.readers.raw import RawSlice
     from btjax.runs.run import Run
 

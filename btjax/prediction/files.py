@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError, foreign
@@ -17,6 +16,7 @@ from btjax.prediction.answers import Answer
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Iterator, Sequence
 
 SCHEMA = 1
 """The version of predictions.json."""
@@ -28,7 +28,7 @@ _HARMFUL = ("=", "+", "-", "@", "\t", "\r")
 
 
 def harmless(cell: Any) -> Any:
-    """A cell that no spreadsheet runs as a formula: text that begins like one gets an apostrophe before it.
+    r"""A cell that no spreadsheet runs as a formula: text that begins like one gets an apostrophe before it.
 
     Example:
       >>> harmless('=HYPERLINK("http://x")'), harmless("scan.png"), harmless(0.5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import re
-from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ from btjax.studies.maps import explain
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Callable, Iterable, Sequence
 
     from btjax.prediction.inputs import Item
 

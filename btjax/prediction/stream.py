@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from btjax.base.errors import InputError, foreign
 from btjax.prediction.answers import Answer, Ensemble, Prepared
 from btjax.readers.raw import check_slice, in_order
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+
     from btjax.prediction.inputs import Item
     from btjax.runs.seen import Arrays
 
