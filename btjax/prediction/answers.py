@@ -1,4 +1,4 @@
-"""What runs say of slices: calibrated probabilities, a conformal set, how typical the slice is, and no answer at all."""
+"""What runs say of slices: calibrated probabilities, a conformal set, how typical a slice is, or no answer at all."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def make_cards(
     methods: Sequence[str],
     *,
     folder: pathlib.Path,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] | None = None,
 ) -> list[Card]:
     """The cards of slices, which are read again; their overlays are written to `folder`/overlays.
 
@@ -113,7 +113,8 @@ def make_cards(
                     write_whole(path, lambda beside, content=content: beside.write_bytes(content))
                 place += 1
             cards.append(_card(answer, None if image is None else slice_png(image), layers))
-        progress(len(cards))
+        if progress is not None:
+            progress(len(cards))
     return cards
 
 

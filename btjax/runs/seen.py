@@ -76,7 +76,8 @@ def _look(run: Run) -> Callable[[dict[str, Any], jax.Array], Arrays]:
     stages = model.layers if last is None else model.layers[: model.layers.index(last) + 1]
 
     def look(variables: dict[str, Any], images: jax.Array) -> Arrays:
-        output, start, wide, deep = preprocessing(images), None, [], None
+        output: Any = preprocessing(images)
+        start, wide, deep = None, [], None
         for stage in stages:
             if head is None and stage == model.layers[-1]:
                 deep = output
