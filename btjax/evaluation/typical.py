@@ -64,7 +64,7 @@ class Typical:
 
     Attributes:
       centre, spread: float32 [W], mean and deviation of the training slices' statistics.
-      whitening: float32 [W, W], a square root of the inverse covariance of the scaled statistics.
+      whitening: float32 [W, K], a square root of the inverse covariance of the K scaled statistics that vary.
       neighbours: float16 [N, P], unit vectors of the training slices' penultimate layer.
       low, high: float64 [3], median and 95% quantile of each part over the validation slices.
       known: float64 [V], strangeness of the validation slices, ascending.
@@ -96,9 +96,11 @@ class Typical:
         wide = np.asarray(trained.wide, np.float64)
         spread = wide.std(axis=0)
         spread = np.where(spread > _FLOOR, spread, np.inf)  # what never varies counts for nothing
-        scaled = (wide - wide.mean(axis=0)) / spread
+        varies = np.isfinite(spread)
+        scaled = ((wide - wide.mean(axis=0)) / spread)[:, varies]
         values, vectors = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(scaled).covariance_)
-        whitening = vectors / np.sqrt(np.maximum(values, _FLOOR))
+        whitening = np.zeros((len(spread), len(values)))
+        whitening[varies] = vectors / np.sqrt(np.maximum(values, _FLOOR))
         fresh = Typical(
             centre=wide.mean(axis=0).astype(np.float32),
             spread=spread.astype(np.float32),
