@@ -19,6 +19,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from btjax.nn import lowerings
+from btjax.nn.portable import is_portable
 from btjax.nn.window import NHWC, Pair, Window
 
 _Saved = tuple[jax.Array, jax.Array]
@@ -66,7 +67,7 @@ def conv_general_dilated(
       >>> layer.init_with_output(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))[0].shape
       (1, 8, 8, 16)
     """
-    covered = (
+    covered = not is_portable() and (
         _are_images_and_kernel(lhs, rhs, dimension_numbers)
         and feature_group_count == batch_group_count == 1
         and preferred_element_type in (None, lhs.dtype)

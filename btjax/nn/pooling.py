@@ -4,6 +4,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+from btjax.nn.portable import is_portable
 
 
 def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
@@ -30,6 +33,9 @@ def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
     """
     if not 1 <= window <= 16:
         raise ValueError(f"window must be from 1 to 16, got {window}")
+    if is_portable():
+        sides = (1, window, window, 1)
+        return lax.reduce_window(x, jnp.array(-jnp.inf, x.dtype), lax.max, sides, sides, "VALID")
     height, width = (size // window * window for size in x.shape[1:3])
     return _max_pool(x[:, :height, :width], window)
 

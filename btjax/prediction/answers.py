@@ -135,8 +135,7 @@ class Ensemble:
                 found = f"{run.folder}: its classes are {', '.join(run.classes)}"
                 raise InputError(f"{found}, expected those of {runs[0].folder}: {', '.join(self.classes)}")
             order = np.array([run.classes.index(name) for name in self.classes])
-            rows = _validation(run)
-            temperature = 1.0 if rows is None else fit_temperature(rows.logits, rows.labels)
+            temperature, rows = calibration_of(run)
             self.members.append(Member(Eye(run), temperature, rows, known, order))
 
     @property
@@ -205,9 +204,11 @@ class Ensemble:
         )
 
 
-def _validation(run: Run) -> Labelled | None:
-    """The validation rows of a run's predictions; None where there are none."""
+def calibration_of(run: Run) -> tuple[float, Labelled | None]:
+    """The temperature of a run's logits, and the validation rows that it is fitted on; 1 and None without any."""
     if not (run.folder / PREDICTIONS).exists():
-        return None
+        return 1.0, None
     rows = run.predictions.side("validation")
-    return Labelled(rows.logits, rows.labels, rows.patients) if len(rows) else None
+    if not len(rows):
+        return 1.0, None
+    return fit_temperature(rows.logits, rows.labels), Labelled(rows.logits, rows.labels, rows.patients)
