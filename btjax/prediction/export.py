@@ -33,18 +33,17 @@ METADATA = "model.json"
 
 LICENCE = "Apache-2.0 (code); the weights were trained on the data set that `data` names, under its licence"
 
-LOADER = '''"""Runs model.stablehlo: needs jax, numpy and pillow, nothing of btjax."""
-import json, pathlib, sys
-import jax.export, numpy as np
-from PIL import Image
+LOADER = """# Runs model.stablehlo without btjax: needs jax, numpy and pillow.
+import json, pathlib, sys, jax.export, numpy as np
+from PIL import Image, ImageOps
 here = pathlib.Path(__file__).parent
 about = json.loads((here / "model.json").read_text())
-model = jax.export.deserialize(bytearray((here / "model.stablehlo").read_bytes()))
-size = about["image_size"]
-images = [np.asarray(Image.open(path).convert("L").resize((size, size), Image.Resampling.BILINEAR)) for path in sys.argv[1:]]
-for path, row in zip(sys.argv[1:], np.asarray(model.call(np.stack(images)))):
+model, size = jax.export.deserialize(bytearray((here / "model.stablehlo").read_bytes())), (about["image_size"],) * 2
+slices = [ImageOps.autocontrast(Image.open(path).convert("L")) for path in sys.argv[1:]]
+slices = [ImageOps.pad(one, (max(one.size),) * 2).resize(size, Image.Resampling.BILINEAR) for one in slices]
+for path, row in zip(sys.argv[1:], np.asarray(model.call(np.stack([np.asarray(one) for one in slices])))):
     print(path, dict(zip(about["classes"], row.round(4).tolist())))
-'''
+"""
 
 
 def predictor(run: Run) -> Callable[[jax.Array], jax.Array]:
