@@ -149,6 +149,15 @@ def predict_into(
 
     Raises:
       InputError: as `predict`; a folder that holds something else; a saliency method that is not known.
+
+    Example:
+      >>> import btjax, tempfile
+      >>> config = btjax.preset("cnn_demo").replace("training.epochs", 1).replace("data.phantom_patients", 8)
+      >>> folder = tempfile.mkdtemp()
+      >>> run = btjax.train(config.replace("data.image_size", 32), folder + "/run")
+      >>> found = btjax.predict_into(run, btjax.make_phantom(1, 1, 32).images, folder + "/out")
+      >>> found.counts.slices, (found.folder / "predictions.csv").exists()
+      (3, True)
     """
     options, place = options or PredictOptions(), expanded(folder)
     methods = [method.name for method in find_methods(explain)]
