@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
 from btjax.base.files import write_json, write_whole
 from btjax.nn.portable import portable
 from btjax.prediction.answers import calibration_of
@@ -130,11 +130,14 @@ def _write_onnx(run: Run, folder: pathlib.Path, about: dict[str, Any]) -> pathli
     for package in ("jax2onnx", "onnx"):
         if importlib.util.find_spec(package) is None:
             raise InputError(f"--to=onnx: needs {package}: pip install jax2onnx onnxruntime")
-    import onnx
-    from jax2onnx import to_onnx
-
     size, path = about["image_size"], folder / "model.onnx"
-    with portable():
+    with (
+        portable(),
+        foreign(f"--to=onnx: jax2onnx under jax {jax.__version__}", "a jax that it supports, such as 0.10"),
+    ):
+        import onnx
+        from jax2onnx import to_onnx
+
         model: Any = to_onnx(predictor(run), [jax.ShapeDtypeStruct(("B", size, size), jnp.uint8)], model_name="btjax")
     for name, value in about.items():
         entry = model.metadata_props.add()
