@@ -24,6 +24,8 @@ from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
 from btjax.training.state import create_state
 
 if TYPE_CHECKING:
+    import os
+
     from btjax.base.checkpoints import Checkpoints
     from btjax.training.config import TrainingConfig
     from btjax.training.examples import Examples
@@ -53,6 +55,21 @@ class Progress:
     seconds: float = 0.0
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     best: dict[str, float] | None = None
+
+    @staticmethod
+    def of(values: dict[str, Any], folder: os.PathLike) -> Progress:
+        """The progress that a checkpoint keeps; InputError, which names its folder, where that is none."""
+        known = {field.name for field in dataclasses.fields(Progress)}
+        typed = isinstance(values.get("epoch"), int) and isinstance(values.get("history"), list)
+        if not typed or values.keys() - known:
+            raise InputError(f"{folder}: the checkpoint is damaged: it does not say how far the run had come")
+        return Progress(**values)
+
+
+def is_finished(config: TrainingConfig, progress: Progress) -> bool:
+    """Whether the last epoch is done, or early stopping has ended the run."""
+    waited = progress.epoch - (progress.best["epoch"] if progress.best else 0)
+    return progress.epoch >= config.epochs or 0 < config.patience <= waited
 
 
 class Interrupted(Stop):
@@ -193,7 +210,8 @@ class Trainer:
         if self.checkpoints is None:
             raise ValueError("restore needs checkpoints: Trainer was made with checkpoints=None")
         loaded, progress = self.checkpoints.load("last", {"state": self.state, "sums": self.sums})
-        self.state, self.sums, self.progress = loaded["state"], loaded["sums"], Progress(**progress)
+        self.state, self.sums = loaded["state"], loaded["sums"]
+        self.progress = Progress.of(progress, self.checkpoints.folder / "last")
 
     def fit(self, observer: Observer | None = None) -> Progress:
         """Trains to the last epoch, or until early stopping.
@@ -224,9 +242,7 @@ class Trainer:
 
     def finished(self) -> bool:
         """Whether the last epoch is done, or early stopping has ended the run."""
-        progress, patience = self.progress, self.config.patience
-        waited = progress.epoch - (progress.best["epoch"] if progress.best else 0)
-        return progress.epoch >= self.config.epochs or 0 < patience <= waited
+        return is_finished(self.config, self.progress)
 
     def batches(self) -> Batches | WeightedBatches:
         """The batches of the epoch that the run is in, as `step.shuffled_batches` gives them, with weights if any."""
