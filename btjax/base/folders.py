@@ -45,10 +45,10 @@ def held(folder: pathlib.Path, observer: Observer | None = None, flag: str = "--
       >>> import pathlib, tempfile
       >>> folder = pathlib.Path(tempfile.mkdtemp()) / "run"
       >>> with held(folder):
-      ...     with held(folder):
-      ...         pass
-      Traceback (most recent call last):
-      btjax.base.errors.InputError: --workdir=...: held by process ...
+      ...     (folder / LOCK).exists()
+      True
+      >>> folder.exists()
+      False
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     number, note = _lock(folder, flag)

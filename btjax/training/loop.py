@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from btjax.base.batches import whole_number
 from btjax.base.errors import InputError, Stop
 from btjax.base.progress import Observer
 from btjax.training import step as compiled
@@ -158,6 +159,7 @@ class Trainer:
     Raises:
       InputError: devices that do not fit, pretrained variables or `layer_rates` that are not the model's, or unknown
         labels for a task that needs them.
+      ValueError: a batch size below 1, or labels that are not indices of the model's classes.
     """
 
     def __init__(
@@ -172,6 +174,7 @@ class Trainer:
         like: Trainer | None = None,
     ) -> None:
         self.config, self.checkpoints = config, checkpoints
+        whole_number(config.batch_size, "batch_size")
         check_examples(task, config, examples)
         if config.permuted_labels:
             examples = examples.with_permuted_labels(seed)
