@@ -81,7 +81,7 @@ class Checkpoints:
         abstract = jax.tree.map(describe, tree)
         with self._reading(which) as checkpointer:
             metadata = checkpointer.metadata()
-            progress, sums = _checked_progress(folder, metadata.custom_metadata)
+            progress, sums = _checked_progress(folder, self._kept(which))
             _check_leaves(folder, metadata.metadata, abstract)
             loaded = checkpointer.load(None, abstract)
         _check_sums(folder, loaded, sums)
@@ -93,8 +93,16 @@ class Checkpoints:
 
     def progress(self, which: str) -> dict[str, Any]:
         """What was given as progress to the newest checkpoint; InputError where there is none, or it is damaged."""
-        with self._reading(which) as checkpointer:
-            return _checked_progress(self.folder / which, checkpointer.metadata().custom_metadata)[0]
+        with self._reading(which):
+            return _checked_progress(self.folder / which, self._kept(which))[0]
+
+    def _kept(self, which: str) -> Any:
+        """What `save` gave Orbax to keep beside the arrays, from its file: Orbax gives {} where that is damaged."""
+        path = self.folder / which / str(self._newest(which)) / "_CHECKPOINT_METADATA"
+        try:
+            return json.loads(path.read_bytes()).get("custom_metadata")
+        except (OSError, ValueError, AttributeError):
+            return None
 
     def _newest(self, which: str) -> int | None:
         folder = self.folder / which

@@ -38,6 +38,11 @@ def test_types_shapes_and_names_count_and_the_order_of_names_does_not():
 
 
 def test_random_keys_scalars_and_empty_arrays_have_digests():
-    tree = {"key": jax.random.key(3), "one": jnp.float32(1), "none": np.zeros((0, 3)), "half": jnp.ones(3, jnp.bfloat16)}
+    tree = {
+        "key": jax.random.key(3),
+        "one": jnp.float32(1),
+        "none": np.zeros((0, 3)),
+        "half": jnp.ones(3, jnp.bfloat16),
+    }
     assert len(set(leaf_digests(tree).values())) == 4
     assert leaf_digests({"key": jax.random.key(3)}) != leaf_digests({"key": jax.random.key(4)})

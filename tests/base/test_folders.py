@@ -45,9 +45,9 @@ def holder(tmp_path):
 
 
 def test_a_second_process_is_told_who_holds_the_folder_and_may_come_in_after_its_death(holder, tmp_path):
-    with pytest.raises(InputError, match=rf"--workdir=.*run: held by process {holder.pid} on \S+, since 20\d\d-"):
-        with held(tmp_path / "run"):
-            pass
+    told = rf"--workdir=.*run: held by process {holder.pid} on \S+, since 20\d\d-"
+    with pytest.raises(InputError, match=told), held(tmp_path / "run"):
+        pass
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     heard = Heard()
@@ -147,7 +147,7 @@ def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(tmp_path):
 
 def test_a_folder_of_an_earlier_version_is_known_by_its_names(tmp_path):
     (tmp_path / "audit.json").touch()
-    with pytest.raises(InputError, match="found audit.json"):
+    with pytest.raises(InputError, match=r"found audit\.json"):
         claim(tmp_path)
     claim(tmp_path, own=("audit.json",))
     claim(tmp_path)

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 
 import btjax
+from btjax.base.batches import in_batches, padded_batches
 from btjax.base.errors import InputError
 from btjax.data.dataset import load_data
 from btjax.data.phantom import make_phantom
 from btjax.readers.raw import scale_slice
 from btjax.runs.folder import RunFolder
 from btjax.systems.config import Config
+from btjax.training.loop import Progress
 from tests.training.blobs import blob_split, make_blobs
 
 
@@ -162,3 +164,58 @@ def test_a_network_trained_on_mirrored_slices_predicts_them_mirrored_too(tmp_pat
     expected = run.logits(np.ascontiguousarray(images[held_out, :, ::-1]))
     np.testing.assert_allclose(predictions.flipped[held_out], expected, atol=1e-5)
     assert not np.allclose(expected, predictions.logits[held_out], atol=1e-3)
+
+
+@pytest.mark.parametrize("text", ['{"model_type": "bert"}', "[]", "not JSON", '{"system": "cnn", "seed": -1}'])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_config_of_another_program_is_refused_and_stays(tmp_path, text, resume):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"not a btjax run \(.*config\.json.*expected a new folder"):
+        RunFolder(tmp_path).check(Config.default("cnn"), resume)
+    assert (tmp_path / "config.json").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["report.json", "predictions.npz", "outlines.npz", "fitted.skops"])
+def test_results_without_checkpoints_are_not_begun_anew(tmp_path, name):
+    run = RunFolder(tmp_path)
+    run.start(Config.default("cnn"), blob_split(make_blobs()), "slices")
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match="holds a run already"):
+        run.check(Config.default("cnn"), False)
+
+
+def test_a_run_that_another_command_holds_is_refused_before_anything_is_read(tmp_path):
+    config = Config.default("linear").replace("data.data_dir", "no/such/folder")
+    with RunFolder(tmp_path / "run").held():
+        for call in (
+            lambda: btjax.train(config, tmp_path / "run"),
+            lambda: btjax.train_several({"run": config}, tmp_path),
+        ):
+            with pytest.raises(InputError, match=r"run: held by process \d+ on "):
+                call()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [0, -1, "8", None, 1.5, True])
+def test_a_batch_size_that_is_none_is_a_value_error(size):
+    for call in (
+        lambda: next(padded_batches(size, np.zeros(3))),
+        lambda: in_batches(lambda rows: rows, size, np.zeros(3)),
+    ):
+        with pytest.raises(ValueError, match=r"batch_size is .*, expected a whole number of at least 1"):
+            call()
+
+
+def test_predictions_of_labels_that_are_no_classes_are_a_value_error():
+    ids, sides, logits = np.array(["a", "b"]), np.array(["test", "test"]), np.zeros((2, 3), np.float32)
+    for labels in ([0, 9], [-1, 0], [0.0, 1.0]):
+        with pytest.raises(ValueError, match="labels must be integers from 0 to 2"):
+            btjax.Predictions(ids, np.array(labels), sides, logits, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"epoch": 3}, {"epoch": "3", "history": []}, {"epoch": 1, "history": [], "x": 1}]
+)
+def test_progress_that_does_not_say_how_far_a_run_had_come_is_damage(tmp_path, values):
+    with pytest.raises(InputError, match="does not say how far the run had come"):
+        Progress.of(values, tmp_path)
