@@ -14,7 +14,7 @@ from btjax.base.progress import Observer, told
 from btjax.reports.regions import regions_page
 from btjax.runs.folder import RunFolder
 from btjax.studies.data import load_slices
-from btjax.studies.regions import SCHEMA, STAGES, RegionsReport, measure_cells
+from btjax.studies.regions import SCHEMA, STAGES, RegionsReport, measure_cells, table_cells
 from btjax.systems.system import Place
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run_regions(
     Args:
       config: of the system `cheng2015`; what the table does not set is the config's.
       folder: of the table, a new one or its own.
-      stages: of `btjax.studies.regions.STAGES`.
+      stages: of `btjax.studies.regions.STAGES`, or names of its cells, such as rings_bow_level1.
       observer: is told of the cells.
       cache_dir: where slices and features are kept.
 
@@ -50,9 +50,9 @@ def run_regions(
     require_devices()
     if config.system != "cheng2015":
         raise InputError(f"--system={config.system}: this table is of cheng2015, expected that")
-    unknown = [name for name in stages if name not in STAGES]
+    unknown = [name for name in stages if not table_cells([name])]
     if unknown or not stages:
-        raise InputError(f"--stages={','.join(stages)}: expected some of {', '.join(STAGES)}")
+        raise InputError(f"--stages={','.join(stages)}: expected some of {', '.join(STAGES)}, or names of cells")
     place = expanded(folder)
     own = ("cells", REGIONS, "regions.html") if (place / "cells").is_dir() else ()
     with told(observer) as watching, claimed(place, "regions", asked(config), own=own, observer=watching):

@@ -86,7 +86,7 @@ def run_retrieval(
         slices, config = loaded.slices, config.with_classes(loaded.slices.classes)
         make_folder(place / "folds", "--workdir=")
         work = _Work(config, slices, place / "folds", Place(cache_folder(cache_dir), watching.on_data), watching)
-        found = [(one, work.region(one)) for one in VARIANTS if one.name in variants]
+        found = [(one, work.region(one)) for one in VARIANTS if one.name in variants or work.done(one.name)]
         found += [work.network(text) for text in networks]
         results = tuple(variant_result(variant, folds, slices) for variant, folds in found)
         report = RetrievalReport(
@@ -108,6 +108,10 @@ class _Work:
         """Each fold's config and split."""
         configs = [self.config.replace("data.fold", fold) for fold in range(self.config.data.folds)]
         return [(config, split_of(self.slices, config)) for config in configs]
+
+    def done(self, name: str) -> bool:
+        """Whether every fold of a variant was ranked before."""
+        return all((self.folder / f"{name}_{fold}.npz").exists() for fold in range(self.config.data.folds))
 
     def region(self, variant: Variant) -> list[FoldRanks]:
         """Every fold's ranks by regions' vectors."""

@@ -14,7 +14,7 @@ from btjax.readers.raw import in_order
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from btjax.base.progress import ProgressCallback
     from btjax.readers.slices import Slices
@@ -48,25 +48,38 @@ def digest_of(array: np.ndarray) -> str:
     return hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()[:32]
 
 
-def of_every_slice(
-    slices: Slices, measure: Callable[[np.ndarray, np.ndarray], Any], progress: ProgressCallback | None, what: str
-) -> list[Any]:
-    """What a function gives for every slice and its mask, on all cores, in order.
+def of_slices(
+    slices: Slices,
+    measure: Callable[[np.ndarray, np.ndarray], Any],
+    progress: ProgressCallback | None,
+    rows: np.ndarray | None = None,
+) -> Iterator[Any]:
+    """Yields what a function gives for each slice and its mask, computed on all cores, in order.
 
     Args:
       slices: with masks.
       measure: called with an image, uint8 [S, S], and its mask, bool [S, S].
-      progress: called as `progress(what, done, N)`.
-      what: for the progress bar.
+      progress: called as `progress("regions", done, N)`.
+      rows: int [N], the slices; None for all.
     """
-    images, masks, found = slices.images, slices.masks, []
+    images, masks = slices.images, slices.masks
     if masks is None:
         raise ValueError("expected slices with masks")
-    for one in in_order(lambda row: measure(images[row], masks[row]), range(len(slices))):
-        found.append(one)
+    chosen = np.arange(len(slices)) if rows is None else rows
+    for done, one in enumerate(in_order(lambda row: measure(images[row], masks[row]), chosen), 1):
+        yield one
         if progress is not None:
-            progress(what, len(found), len(slices))
-    return found
+            progress("regions", done, len(chosen))
+
+
+def stacked(count: int, found: Iterator[np.ndarray]) -> np.ndarray:
+    """So many arrays of one shape as one array, without holding them twice."""
+    first = next(found)
+    whole = np.empty((count, *first.shape), first.dtype)
+    whole[0] = first
+    for row, one in enumerate(found, 1):
+        whole[row] = one
+    return whole
 
 
 def _save(array: np.ndarray, path: pathlib.Path) -> None:

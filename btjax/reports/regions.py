@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from btjax.evaluation.cheng import BEST_CONFUSION
 from btjax.reports.numbers import duration, interval, signed
 from btjax.reports.page import Cell, Headline, Section, Table, flattened, render
+from btjax.studies.regions import BEST, told_cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,20 +23,22 @@ TITLES = {
 
 def regions_page(report: RegionsReport) -> str:
     """Renders the page, which needs no other file and no network."""
-    best = max(report.cells, key=lambda one: one.mean)
+    shown = told_cell(report.cells)
     data = report.config["data"]
     sections = [
         Section(title, [cell_table(group)])
         for stage, title in TITLES.items()
         if (group := [one for one in report.cells if one.cell.stage == stage])
     ]
-    confusion = [one for one in report.cells if one.cell.name == "rings_bow_level1"]
-    sections += [Section("The best cell's slices", [confusion_table(one, report.classes)]) for one in confusion]
+    confusion = [one for one in report.cells if one.cell.name == BEST]
+    sections += [
+        Section("Slices of the paper's best cell", [confusion_table(one, report.classes)]) for one in confusion
+    ]
     sections.append(Section("Configuration", pairs=flattened(report.config)))
     headline = Headline(
-        f"{100 * best.mean:.2f}%",
-        "mean accuracy of the best cell's folds",
-        [f"95% interval {interval(best.scores.accuracy_ci95)}%, all slices together"],
+        f"{100 * shown.mean:.2f}%",
+        f"mean accuracy of the folds, {shown.cell.name.replace('_', ' ')}",
+        [f"95% interval {interval(shown.scores.accuracy_ci95)}%, all slices together"],
         [
             outlines_sentence(report.config),
             f"Data: {report.data}.",

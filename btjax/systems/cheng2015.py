@@ -11,10 +11,10 @@ from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.features import texture
 from btjax.features.histogram_heads import CLASSIFIERS, HistogramHead, fit_histogram_head
-from btjax.features.kept import digest_of, kept_array, of_every_slice
+from btjax.features.kept import digest_of, kept_array, of_slices, stacked
 from btjax.features.regions import FINEST, region_of
 from btjax.readers.slices import families_of
-from btjax.systems.outlined import OutlineConfig, about_slices, labels_of, masks_of, sampled_patches
+from btjax.systems.outlined import OutlineConfig, about_rows, about_slices, labels_of, masks_of, sampled_patches
 from btjax.systems.system import Kept, System
 
 if TYPE_CHECKING:
@@ -112,10 +112,10 @@ class RegionClassifier:
         Raises:
           InputError: fewer different patches than words.
         """
-        about = [*about_slices(self, slices, "radius", "patch", "words", "sampled_patches"), digest_of(train), seed]
+        about = [*about_rows(self, slices, train, "radius", "patch", "words", "sampled_patches"), seed]
 
         def learn() -> np.ndarray:
-            sample = sampled_patches(slices.take(train), self, seed, place.progress)
+            sample = sampled_patches(slices, train, self, seed, place.progress)
             return texture.learned_words(sample, self.words, seed)
 
         return kept_array(place.cache / "regions", "words", about, learn)
@@ -140,13 +140,10 @@ class RegionClassifier:
         about += [settings if words is None else digest_of(words)]
 
         def count() -> np.ndarray:
-            each = of_every_slice(
-                slices,
-                lambda image, mask: measure(image, region_of(mask, self.radius), **settings),
-                place.progress,
-                "regions",
-            )
-            return np.stack(each)
+            def one(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+                return measure(image, region_of(mask, self.radius), **settings)
+
+            return stacked(len(slices), of_slices(slices, one, place.progress))
 
         return kept_array(place.cache / "regions", self.texture, about, count)
 

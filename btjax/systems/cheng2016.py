@@ -10,11 +10,11 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.features.fisher import Mixture, fisher_vector, fit_mixture
-from btjax.features.kept import digest_of, kept_array, of_every_slice
+from btjax.features.kept import digest_of, kept_array, of_slices, stacked
 from btjax.features.metric import closed_form_metric
 from btjax.features.regions import brightness_parts, patches, region_of
 from btjax.features.texture import learned_words, nearest_words
-from btjax.systems.outlined import OutlineConfig, about_slices, labels_of, masks_of, sampled_patches
+from btjax.systems.outlined import OutlineConfig, about_rows, about_slices, labels_of, masks_of, sampled_patches
 from btjax.systems.system import Kept, System
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ class RegionRetrieval:
     def dictionary(self, slices: Slices, train: np.ndarray, seed: int, place: Place) -> dict[str, np.ndarray]:
         """The arrays of a `Mixture`, or {"words": float32 [gaussians, patch**2]}; of the training rows' patches."""
         names = ("description", "radius", "patch", "sampled_patches", "explained", "gaussians")
-        about = [*about_slices(self, slices, *names), digest_of(train), seed]
+        about = [*about_rows(self, slices, train, *names), seed]
 
         def sample() -> np.ndarray:
-            return sampled_patches(slices.take(train), self, seed, place.progress)
+            return sampled_patches(slices, train, self, seed, place.progress)
 
         if self.description == "bow":
             folder = place.cache / "regions"
@@ -130,7 +130,7 @@ class RegionRetrieval:
                 found = patches(image, region, self.patch)
                 return describe(dictionary, found, brightness_parts(image, region, self.parts))
 
-            return np.stack(of_every_slice(slices, one, place.progress, "regions"))
+            return stacked(len(slices), of_slices(slices, one, place.progress))
 
         masks_of(slices)
         return kept_array(place.cache / "regions", f"{self.description}_vectors", about, compute)

@@ -9,10 +9,12 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.options import option, to_dict
-from btjax.features.kept import of_every_slice
+from btjax.features.kept import digest_of, of_slices
 from btjax.features.regions import Region, patches, region_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from btjax.base.progress import ProgressCallback
     from btjax.readers.slices import Slices
 
@@ -50,8 +52,18 @@ class PatchOptions(Protocol):
 def about_slices(options: Any, slices: Slices, *names: str) -> list[Any]:
     """What kept features depend on: some of a dataclass's options, the slices and their masks."""
     masks_of(slices)
+    return [_chosen(options, names), slices.fingerprint, slices.masks_fingerprint]
+
+
+def about_rows(options: Any, slices: Slices, rows: np.ndarray, *names: str) -> list[Any]:
+    """What is learned of some rows depends on: options, the slices, which rows, and their masks but no others."""
+    masks = digest_of(np.packbits(masks_of(slices)[rows]))
+    return [_chosen(options, names), slices.fingerprint, digest_of(rows), masks]
+
+
+def _chosen(options: Any, names: Sequence[str]) -> dict[str, Any]:
     settings = to_dict(options)
-    return [{name: settings[name] for name in names}, slices.fingerprint, slices.masks_fingerprint]
+    return {name: settings[name] for name in names}
 
 
 def masks_of(slices: Slices) -> np.ndarray:
@@ -65,12 +77,13 @@ def masks_of(slices: Slices) -> np.ndarray:
 
 
 def sampled_patches(
-    slices: Slices, options: PatchOptions, seed: int, progress: ProgressCallback | None = None
+    slices: Slices, rows: np.ndarray, options: PatchOptions, seed: int, progress: ProgressCallback | None = None
 ) -> np.ndarray:
-    """Patches of slices' regions, drawn at random: as many of each slice's as its share of all pixels.
+    """Patches of some slices' regions, drawn at random: as many of each slice's as its share of all pixels.
 
     Args:
       slices: with masks.
+      rows: int [n], the slices.
       options: the regions' radius, the patches' side, and how many are drawn: all there are, where these are fewer.
       seed: of the drawing.
       progress: see `of_every_slice`.
@@ -78,14 +91,14 @@ def sampled_patches(
     Returns:
       float32 [n, side * side] in [0, 1].
     """
-    regions = of_every_slice(slices, lambda _, mask: region_of(mask, options.radius), progress, "regions")
+    regions = list(of_slices(slices, lambda _, mask: region_of(mask, options.radius), progress, rows))
     ends = np.cumsum([len(region) for region in regions])
     drawn = np.random.default_rng(seed)
     places = np.sort(drawn.choice(ends[-1], min(options.sampled_patches, ends[-1]), replace=False))
     owners = np.searchsorted(ends, places, side="right")
     found = []
-    for row, region in enumerate(regions):
-        chosen = places[owners == row] - (ends[row] - len(region))
+    for place, (row, region) in enumerate(zip(rows, regions, strict=True)):
+        chosen = places[owners == place] - (ends[place] - len(region))
         part = Region(region.rows[chosen], region.columns[chosen], region.depth[chosen])
         found.append(patches(slices.images[row], part, options.patch))
     return np.concatenate(found)

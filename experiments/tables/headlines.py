@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from btjax.reports.numbers import interval, percent
+from btjax.studies.regions import BEST
 from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
 from experiments.tables.ladders import ladder_headlines, leak_lines, source_lines
@@ -105,7 +106,7 @@ def _cheng_line(name: str, results: Results) -> str:
 
 def _cell(result: dict[str, Any]) -> dict[str, Any]:
     """The cell that the paper calls its best: words in two rings."""
-    return next(one for one in result["cells"] if one["cell"]["name"] == "rings_bow_level1")
+    return next(one for one in result["cells"] if one["cell"]["name"] == BEST)
 
 
 def _told(estimate: dict[str, Any]) -> str:

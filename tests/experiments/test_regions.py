@@ -42,7 +42,7 @@ def ranked(tmp_path_factory):
 def test_the_table_is_written_and_its_best_cell_told(table):
     folder, done = table
     assert done.returncode == 0, done.stderr
-    assert "\n21 cells; the best is rings_" in done.stdout
+    assert "\n21 cells; rings_bow_level1: " in done.stdout
     page = (folder / "regions.html").read_text(encoding="utf-8")
     assert "91.28" in page and "also when it is tested" in page
 
