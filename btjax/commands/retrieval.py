@@ -148,10 +148,10 @@ class _Work:
         own = run.config.replace("data.data_dir", self.config.data.data_dir).replace("data.protocol", "slice")
         images = load_slices(own, None, self.place.cache).slices.images
         run.require_classifier()
-        stage = stage or run.model.layers[-2]
-        if stage not in run.model.layers:
-            raise InputError(f"--networks: {stage!r} is no stage of {run.folder}: {', '.join(run.model.layers)}")
-        part = FrozenPart(run.model, run.variables, stage)  # what several folds share is computed once
+        layer: str = stage or run.model.layers[-2]
+        if layer not in run.model.layers:
+            raise InputError(f"--networks: {layer!r} is no stage of {run.folder}: {', '.join(run.model.layers)}")
+        part = FrozenPart(run.model, run.variables, layer)  # what several folds share is computed once
         folder = self.place.cache / "features"
         return compute_features(part, run.config.preprocessing, images, folder, progress=self.place.progress)
 

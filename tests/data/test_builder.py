@@ -266,3 +266,18 @@ def test_the_real_slices_are_what_the_dataset_says(real_slices_dir, tmp_path):
     assert (slices.sizes == 256).all(axis=1).sum() == 15
     assert slices.masks.any(axis=(1, 2)).all()
     assert slices.ids.tolist() == [str(number) for number in range(1, 3065)]
+
+
+@pytest.mark.parametrize("name", prepared.DESCRIPTIONS)
+def test_a_damaged_description_of_a_copy_is_one_line_and_the_whole_one_is_read_again(folder, cache, name):
+    first = load(folder, 8, cache)
+    (copy,) = copies(cache)
+    whole = (copy / name).read_bytes()
+    for content in (None, b"", whole[: len(whole) // 2], b"[]", b"{}", whole.replace(b"a", b"b", 1)):
+        (copy / name).unlink() if content is None else (copy / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name} is damaged.*delete that folder") as caught:
+            load(folder, 8, cache)
+        assert "\n" not in str(caught.value)
+        (copy / name).write_bytes(whole)
+    (copy / prepared.CHECKSUMS).unlink()  # as of an earlier version
+    assert_equal_slices(load(folder, 8, cache), first)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import btjax
+from btjax.base.errors import InputError
 from btjax.commands.compare import compare_runs
 from btjax.runs.predictions import Predictions
 from btjax.runs.run import Run
@@ -93,3 +94,16 @@ def test_what_cannot_be_compared_is_one_line_and_writes_nothing(runs, tmp_path, 
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_comparison_and_a_runs_own_folder_are_not_written_over(runs, tmp_path, standard_promotion):
+    out = tmp_path / "out"
+    compare_runs([runs / "first", runs / "second"], out)
+    compare_runs([runs / "first", runs / "second"], out)
+    before = (out / "compare.json").read_bytes()
+    with pytest.raises(InputError, match="holds results of compare with runs="):
+        compare_runs([runs / "second", runs / "first"], out)
+    with pytest.raises(InputError, match="not marked as a folder of compare"):
+        compare_runs([runs / "first", runs / "second"], runs / "first")
+    assert (out / "compare.json").read_bytes() == before
+    assert not (runs / "first" / "compare.json").exists()

@@ -67,6 +67,15 @@ def test_slices_of_another_data_set_are_counted_by_class(done, folders):
     assert any(row["kind"] == "near" for row in rows_of(folders["out"] / "against.csv"))
 
 
+def test_what_was_found_is_not_replaced_by_the_answer_to_another_question(done, folders):
+    assert done.returncode == 0
+    before = (folders["out"] / "links.json").read_bytes()
+    other = run(folders["cache"], "links", f"--data_dir={folders['data']}", f"--workdir={folders['out']}")
+    assert other.returncode == 2
+    assert "holds results of links with against=" in other.stderr.strip().splitlines()[-1]
+    assert (folders["out"] / "links.json").read_bytes() == before
+
+
 @pytest.fixture(scope="module")
 def known(tmp_path_factory) -> pathlib.Path:
     """Slices with patients, numbered in the order in which they were taken."""
