@@ -339,7 +339,7 @@ def test_what_needs_validation_rows_is_refused_without_them(options, found):
 
 @pytest.mark.parametrize("size", [0, -1, "8", None])
 def test_a_batch_size_that_is_none_is_a_value_error(size):
-    with pytest.raises(ValueError, match="batch_size is .*, expected a whole number of at least 1"):
+    with pytest.raises(ValueError, match=r"batch_size is .*, expected a whole number of at least 1"):
         make_trainer(batch_size=size)
 
 
