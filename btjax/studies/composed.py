@@ -35,7 +35,7 @@ def compose(folder: pathlib.Path, stages: StageConfig, seed: int) -> dict[str, d
 
     Returns:
       model -> path of each leaf -> autoencoder, classifier or fresh; also in composed/origins.json. What they are made
-      from stands in composed/made_of.json.
+      from stands in composed/.made_of.json.
 
     Raises:
       InputError: a missing run, or parts that do not fit.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from btjax.studies.data import Divided
     from btjax.systems.config import Config
 
-MADE_OF = "made_of.json"
+MADE_OF = ".made_of.json"
+"""Hidden: a folder that holds it alone, of a run stopped before its first file, still counts as new."""
 
 
 def require_finished(folder: pathlib.Path, stage: str) -> None:
