@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -216,7 +217,7 @@ def several_configs(config: Config) -> dict[str, Config]:
 
 def whole_numbers(flag: str, texts: Sequence[str]) -> list[int]:
     """The numbers of a flag; InputError where they are not different ones from 0 to 2**32 - 1."""
-    numbers = [int(text) if text.strip().isascii() and text.strip().isdecimal() else -1 for text in texts]
+    numbers = [int(text) if re.fullmatch(r"\s*[0-9]{1,10}\s*", text, re.ASCII) else -1 for text in texts]
     if len(set(numbers)) < len(numbers) or not all(0 <= number < 2**32 for number in numbers):
         raise InputError(f"--{flag}={','.join(texts)}: expected distinct non-negative integers, comma-separated")
     return numbers

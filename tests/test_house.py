@@ -141,3 +141,21 @@ def test_no_function_takes_more_than_five_positional_arguments():
                     many.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}({', '.join(names)})")
     allowed = {"conv_general_dilated"}  # jax.lax's own signature, which flax calls
     assert not [one for one in many if one.split(": ")[1].split("(")[0] not in allowed], "\n".join(many)
+
+
+def calls(path: pathlib.Path) -> set[str]:
+    """The dotted names of everything that a file calls."""
+    return {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+
+
+@pytest.mark.parametrize(
+    ("call", "place"),
+    [
+        ("Image.open", "readers/pictures.py"),
+        ("h5py.File", "base/hdf5.py"),
+        ("zipfile.ZipFile", None),
+    ],
+)
+def test_pictures_hdf5_files_and_zips_are_opened_in_one_place_each(call, place):
+    found = [path.relative_to(ROOT / "btjax").as_posix() for path in FILES if call in calls(path)]
+    assert found == ([place] if place else [])

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError, foreign, reason_of
+from btjax.base.opening import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,7 +165,7 @@ def read_json(path: str | os.PathLike, expected: str = "a run's folder") -> Any:
       InputError: the file is missing, cannot be read, or is not JSON.
     """
     try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_regular(path, "json").decode())
     except FileNotFoundError:
         raise InputError(f"{path}: not found, expected {expected}") from None
     except OSError as error:

@@ -10,6 +10,8 @@ from typing import Any
 
 from btjax.base.errors import InputError
 
+_MOST_WHOLE = 2**31 - 1
+
 
 def option(
     default: Any,
@@ -109,6 +111,19 @@ def check_option(group: type, name: str, value: Any, where: str) -> None:
 def _check_range(number: float, minimum: float | None, maximum: float | None, where: str) -> None:
     low = -math.inf if minimum is None else minimum
     high = math.inf if maximum is None else maximum
-    if not math.isfinite(number) or not low <= number <= high:
+    if isinstance(number, int):
+        # JAX and NumPy count in 32 bits; Python's own integers have no end and turn into no float.
+        low, high = max(low, -_MOST_WHOLE), min(high, _MOST_WHOLE if maximum is None else maximum)
+        if maximum is None and number > high:
+            maximum = _MOST_WHOLE
+    if not low <= number <= high or not math.isfinite(number):
         bounds = [f"at least {minimum}"] * (minimum is not None) + [f"at most {maximum}"] * (maximum is not None)
-        raise InputError(f"{where} is {number}, expected {' and '.join(bounds) or 'a finite number'}")
+        raise InputError(f"{where} is {_short(number)}, expected {' and '.join(bounds) or 'a finite number'}")
+
+
+def _short(number: float) -> str:
+    """A number as text; of a whole one of many digits its first."""
+    text = f"{number:.6e}" if isinstance(number, float) and abs(number) > 1e16 else ""
+    if isinstance(number, int) and abs(number) >= 10**16:
+        return f"a whole number of {int(math.log10(abs(number))) + 1} digits"
+    return text or str(number)

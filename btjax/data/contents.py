@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 from btjax.base.files import only_process, write_whole
+from btjax.base.opening import open_regular
 from btjax.readers.classes import CLASSES
 from btjax.readers.raw import in_order
 
@@ -65,7 +66,7 @@ def _fingerprint(source: Source, progress: ProgressCallback | None) -> str:
 
 def _hash(path: pathlib.Path) -> str:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path, "zip_file") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file") from error

@@ -46,8 +46,8 @@ class DataConfig:
         choices=PROTOCOLS,
     )
     fold: int = option(0, "the fold that is held out, 0 to folds - 1", minimum=0)
-    folds: int = option(5, "number of folds", minimum=2)
-    split_seed: int = option(-1, "seed of the split; -1 takes the run's seed", minimum=-1)
+    folds: int = option(5, "number of folds", minimum=2, maximum=10_000)
+    split_seed: int = option(-1, "seed of the split; -1 takes the run's seed", minimum=-1, maximum=2**32 - 1)
     train_slices: int = option(
         0, "train on so many of the training slices, the classes in their shares; 0 takes all", minimum=0
     )
@@ -60,9 +60,11 @@ class DataConfig:
         "pixels of DICOM files: stored (as they are), or file (clipped to the window that each file names)",
         choices=WINDOWS,
     )
-    phantom_patients: int = option(40, "synthetic patients of each class, where data_dir is `phantom`", minimum=1)
-    phantom_slices: int = option(6, "slices of each synthetic patient", minimum=1)
-    phantom_seed: int = option(0, "seed of the synthetic heads", minimum=0)
+    phantom_patients: int = option(
+        40, "synthetic patients of each class, where data_dir is `phantom`", minimum=1, maximum=100_000
+    )
+    phantom_slices: int = option(6, "slices of each synthetic patient", minimum=1, maximum=1000)
+    phantom_seed: int = option(0, "seed of the synthetic heads", minimum=0, maximum=2**32 - 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,16 @@ import hashlib
 import http.client
 import pathlib
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
-from btjax.base.files import write_whole
+from btjax.base.files import expanded, write_whole
+from btjax.base.limits import check_limit, limit_of
+from btjax.base.opening import open_regular, read_regular
 from btjax.readers import figshare
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ class RemoteFile:
 
 
 def _check_folds(path: pathlib.Path) -> None:
-    folds = figshare.read_folds(path.read_bytes(), str(path))
+    folds = figshare.read_folds(read_regular(path, "array"), str(path))
     if len(folds) != 3064:
         raise InputError(f"{path}: found the folds of {len(folds)} slices, expected 3064")
 
@@ -110,7 +113,7 @@ def fetch_all(
     trust_present: bool = False,
 ) -> list[pathlib.Path]:
     """Fetches several files into one folder, see `fetch`."""
-    folder = pathlib.Path(folder).expanduser()
+    folder = expanded(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -145,11 +148,14 @@ def fetch(remote: RemoteFile, folder: pathlib.Path, progress: ProgressCallback |
         if wrong:
             raise InputError(f"{path}: {wrong}; delete it to download it again")
         return path
-    failure = None
+    failure, began = None, time.monotonic()
     for _ in range(_ATTEMPTS):
         before = _length(part)
         try:
-            failure = _continue(remote, part, progress)
+            failure = _continue(remote, part, began, progress)
+        except InputError:
+            part.unlink(missing_ok=True)
+            raise
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             failure = " ".join(str(error).split())
         if failure is None or _length(part) == before:
@@ -165,7 +171,7 @@ def fetch(remote: RemoteFile, folder: pathlib.Path, progress: ProgressCallback |
     return path
 
 
-def _continue(remote: RemoteFile, part: pathlib.Path, progress: ProgressCallback | None) -> str | None:
+def _continue(remote: RemoteFile, part: pathlib.Path, began: float, progress: ProgressCallback | None) -> str | None:
     """Downloads what is missing in `part`. Returns None when it is whole, else why it is not."""
     start = _length(part)
     if remote.size is not None and start >= remote.size:
@@ -191,12 +197,24 @@ def _continue(remote: RemoteFile, part: pathlib.Path, progress: ProgressCallback
         length = response.headers.get("Content-Length")
         total = remote.size or (done + int(length) if length else 0)
         with open(part, "ab" if resumed else "wb") as file:
-            while block := response.read(_CHUNK):
-                file.write(block)
+            while block := response.read1(_CHUNK):
                 done += len(block)
+                _check_bounds(remote, done, began)
+                file.write(block)
                 if progress is not None:
                     progress(remote.name, done, total)
     return f"broke off after {done} of {total} bytes" if total and done < total else None
+
+
+def _check_bounds(remote: RemoteFile, done: int, began: float) -> None:
+    """Ends a download that is longer than its file, or takes longer than the limit allows."""
+    if remote.size is not None and done > remote.size:
+        found = f"found more than {remote.size} bytes, expected {remote.size}"
+        raise InputError(f"{remote.url}: {found}; the download was removed")
+    check_limit("download", done, f"{remote.url}: the download, which was removed,")
+    if time.monotonic() - began > limit_of("download_seconds"):
+        most = f"{limit_of('download_seconds')} seconds, the most that $BTJAX_LIMIT_DOWNLOAD_SECONDS allows"
+        raise TimeoutError(f"it took more than {most}")
 
 
 def _length(path: pathlib.Path) -> int:
@@ -211,7 +229,7 @@ def _wrong(path: pathlib.Path, remote: RemoteFile) -> str | None:
     for algorithm in ("sha256", "md5"):
         expected = getattr(remote, algorithm)
         if expected is not None:
-            with open(path, "rb") as file:
+            with open_regular(path, "download") as file:
                 found = hashlib.file_digest(file, algorithm).hexdigest()
             if found != expected:
                 return f"found {algorithm} {found}, expected {expected}"

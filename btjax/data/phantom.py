@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 
 from btjax.base.errors import InputError
+from btjax.base.limits import check_limit
 from btjax.data.phantom_head import SELLA, Head, brain_distance, draw_head, falx_extent, make_head, smooth_noise
 from btjax.readers.slices import CLASSES, Slices
 
@@ -324,6 +325,8 @@ def make_phantom(
     ):
         if value < least:
             raise InputError(f"{name}: found {value}, expected at least {least}")
+    count = len(CLASSES) * patients_per_class * slices_per_patient
+    check_limit("data_set", count * image_size**2, f"{count} slices of {image_size} x {image_size}")
     numbers = np.arange(len(CLASSES) * patients_per_class)
     images, masks, planes = [], [], []
     for number in numbers:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import pathlib
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError, foreign
+from btjax.base.files import expanded
 from btjax.readers import figshare, folders, manifest, medical
 from btjax.readers.account import account_for
 from btjax.readers.classes import ACCEPTED_CLASSES
@@ -14,6 +14,7 @@ from btjax.readers.walk import walk
 
 if TYPE_CHECKING:
     import os
+    import pathlib
 
     from btjax.readers.raw import Source
 
@@ -48,7 +49,7 @@ def find_source(
       InputError: the folder is missing, empty, incomplete or in no known form.
     """
     with foreign(f"{data_dir}", "a data folder that can be read"):
-        return _find_source(pathlib.Path(data_dir).expanduser(), labelled, options)
+        return _find_source(expanded(data_dir), labelled, options)
 
 
 def _find_source(folder: pathlib.Path, labelled: bool, options: medical.MedicalOptions | None) -> Source:

@@ -321,7 +321,13 @@ def _official_fold(slices: Slices, fold: int, folds: int) -> np.ndarray:
     known = np.unique(slices.folds)
     if folds != len(known):
         raise InputError(f"--folds={folds}: the data set's authors made {len(known)} folds")
-    return np.flatnonzero(slices.folds == known[fold])
+    held_out = slices.folds == known[fold]
+    if slices.patients is not None:
+        divided = np.intersect1d(slices.patients[held_out], slices.patients[~held_out])
+        if len(divided):
+            found = f"patient {divided[0]} has slices in fold {known[fold]} and in another"
+            raise InputError(f"--protocol=official: {found}, expected each patient in one of the authors' folds")
+    return np.flatnonzero(held_out)
 
 
 def _given_sides(groups: _Groups, slices: Slices, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

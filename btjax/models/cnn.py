@@ -24,8 +24,10 @@ class CNN(nn.Module):
     Keras's Glorot uniform, biases at zero.
     """
 
-    widths: tuple[int, ...] = option((64, 256, 512, 1024, 1024, 1024), "filters of each convolution", minimum=1)
-    kernel_size: int = option(3, "side of the convolutions' kernels, in pixels", minimum=1)
+    widths: tuple[int, ...] = option(
+        (64, 256, 512, 1024, 1024, 1024), "filters of each convolution", minimum=1, maximum=65_536
+    )
+    kernel_size: int = option(3, "side of the convolutions' kernels, in pixels", minimum=1, maximum=63)
     padding: str = option("same", "convolutions' padding: same, or valid (Keras's default)", choices=("same", "valid"))
     pools: int = option(6, "how many of the convolutions, from the first on, a 2x2 max pool follows", minimum=0)
     dense: int = option(1024, "units of the first dense layer", minimum=1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import pathlib
-import zipfile
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError, foreign
+from btjax.base.zips import open_zip
 from btjax.readers.figshare import FOLDS_FILE
 from btjax.readers.folders import is_note
 from btjax.readers.images import IMAGE_SUFFIXES
@@ -63,7 +63,7 @@ def account_for(source: Source, found: Walk) -> Source:
 
 def _why_ignored(path: pathlib.Path, source: Source) -> str:
     """Why a zip beside slices is ignored; refuses one that holds files that do not stand unpacked beside it."""
-    with foreign(f"{path}", "a complete zip"), zipfile.ZipFile(path) as archive:
+    with foreign(f"{path}", "a complete zip"), open_zip(path) as archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     beside = collections.defaultdict(list)
     for file in source.files:

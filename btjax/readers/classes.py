@@ -64,7 +64,7 @@ def class_name(text: str, where: str = "") -> str:
       ['glioma', 'glioma', 'no_tumor', 'astrocytoma_t1']
     """
     name = _spelling(text)
-    number = is_number(text) or name.isdecimal()
+    number = is_number(text) or is_number(unicodedata.normalize("NFKC", name)) or name.isnumeric()
     if not name or (number and text.strip() not in NUMBERS):
         raise InputError(f"{where or 'class'}: {text!r} names no class, expected {ACCEPTED_CLASSES}")
     if number:
@@ -105,7 +105,8 @@ def label_of(number: Any, where: str) -> int:
       InputError: another value.
     """
     try:
-        value = float(number)
+        # Python takes the digits of every script for numbers; a table that mixes them says one label in two ways.
+        value = float("nan") if isinstance(number, str) and not is_number(number) else float(number)
     except (TypeError, ValueError):
         value = float("nan")
     if value not in (1.0, 2.0, 3.0):
@@ -137,5 +138,8 @@ def labels_of(texts: Sequence[str], wheres: Sequence[str]) -> tuple[list[int], t
 
 
 def _spelling(text: str) -> str:
-    """Lower case, composed letters, and one underscore for each run of blanks, hyphens and underscores."""
-    return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFC", text).lower()).strip("_")
+    """Lower case, composed letters of usual width, and one underscore for each run of blanks, hyphens, underscores."""
+    composed = unicodedata.normalize("NFC", text)
+    usual = unicodedata.normalize("NFKC", text)
+    text = usual if composed.isalpha() and usual.isascii() else composed
+    return re.sub(r"[\s_-]+", "_", text.lower()).strip("_")

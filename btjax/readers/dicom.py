@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from btjax.base.errors import InputError, foreign
-from btjax.readers.dicom_header import Frame, Passed, read_frames
+from btjax.base.opening import open_regular
+from btjax.readers.dicom_header import Frame, Passed, open_dicom, read_frames
 from btjax.readers.orientation import RESAMPLED, TURNED, are_square, square_pixels
 from btjax.readers.parts import Found, Part, recent
 from btjax.readers.pseudonyms import pseudonym, without_names
@@ -46,9 +47,9 @@ def is_dicom(path: pathlib.Path) -> bool:
     if suffix.strip(".0123456789") and suffix != ".":
         return False
     try:
-        with open(path, "rb") as file:
+        with open_regular(path, "dicom_file") as file:
             return file.read(132)[128:] == b"DICM"
-    except OSError:
+    except (OSError, InputError):
         return False
 
 
@@ -164,7 +165,8 @@ def _load(path: pathlib.Path) -> Dataset:
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     with foreign(str(path), "a DICOM file"):
-        dataset = pydicom.dcmread(path, force=True)
+        with open_dicom(path) as file:
+            dataset = pydicom.dcmread(file, force=True)
         if not dataset.file_meta.get("TransferSyntaxUID"):
             implicit, little = dataset.original_encoding
             explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian

@@ -5,18 +5,23 @@ No pixels are read here. pydicom is imported by the functions that need it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import operator
 import pathlib
 import re
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError, foreign
+from btjax.base.limits import check_limit
+from btjax.base.opening import open_regular
 from btjax.readers.orientation import Turn, check_spacing, turn_of
 from btjax.readers.pseudonyms import NO_PATIENT, NO_PATIENT_NUMBER
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Sequence
 
     from pydicom import Dataset
@@ -31,6 +36,9 @@ _ORDERS = ("TemporalPositionIdentifier", "EchoNumbers", "AcquisitionNumber", "In
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _IMAGES = re.compile(r"\bImage Storage\b")
 _LOCALIZER = re.compile(r"locali[sz]er|topogram|(?<![a-z])(scouts?|survey|loc)(?![a-z])", re.IGNORECASE)
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_META, _START = 144, 4096
+"""Where the group of file information begins behind its length, and how much of a file surely holds it."""
 _SPECTRUM = re.compile(r"Spectroscopy")
 
 
@@ -96,15 +104,45 @@ def read_frames(path: pathlib.Path) -> list[Frame] | Passed:
     with foreign(str(path), "a DICOM file"):
         import pydicom
 
-        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
+        with open_dicom(path) as file:
+            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
         kind, reason = _kind(dataset, path)
         if reason:
             return Passed(reason, _names(dataset))
         count = int(dataset.get("NumberOfFrames") or 1)
+        check_limit("frames", count, path)
+        check_limit("image_side", max(int(dataset.Rows), int(dataset.Columns)), path)
         groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
         if groups and len(groups) != count:
             raise ValueError(f"{len(groups)} descriptions of {count} frames")
         return [_frame(dataset, path, kind, number if count > 1 else None) for number in range(count)]
+
+
+def open_dicom(path: pathlib.Path) -> io.BufferedReader:
+    """Opens a DICOM file; a dataset that is deflated as a whole is checked to keep to the limit of a file.
+
+    Raises:
+      InputError: no regular file, or a larger one.
+      OSError: it cannot be read.
+    """
+    file = open_regular(path, "dicom_file")
+    with contextlib.ExitStack() as stack:
+        stack.callback(file.close)
+        start = file.read(_START)
+        if _DEFLATED in start and start[128:132] == b"DICM":
+            _check_inflated(file, path, _META + int.from_bytes(start[_META - 4 : _META], "little"))
+        file.seek(0)
+        stack.pop_all()
+    return file
+
+
+def _check_inflated(file: io.BufferedReader, path: pathlib.Path, offset: int) -> None:
+    """Inflates what follows an offset, in pieces that are not kept, and counts its bytes."""
+    file.seek(offset)
+    unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while not unpacker.eof and (piece := unpacker.unconsumed_tail or file.read(1 << 16)):
+        total += len(unpacker.decompress(piece, 1 << 20))
+        check_limit("slice_file", total, f"{path}: its dataset, unpacked")
 
 
 def _kind(dataset: Dataset, path: pathlib.Path) -> tuple[str, str]:

@@ -10,19 +10,21 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import io
 import pathlib
 import re
 import zipfile
-import zlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
+from btjax.base.hdf5 import child, open_hdf5, read_numbers
+from btjax.base.limits import check_limit
+from btjax.base.opening import read_regular
+from btjax.base.zips import open_zip, read_member
 from btjax.readers.classes import label_of
-from btjax.readers.raw import RawSlice, Source
+from btjax.readers.pseudonyms import NO_PATIENT
+from btjax.readers.raw import RawSlice, Source, check_folds
 from btjax.readers.walk import Walk, listed
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ PUBLISHED_ZIPS = {
 """Names of the published zips, with the first and the last N of the `N.mat` in each."""
 
 FOLDS_FILE = "cvind.mat"
-_SLICE_FILE = re.compile(r"[0-9]+\.mat", re.IGNORECASE)
+_SLICE_FILE = re.compile(r"[0-9]{1,9}\.mat", re.IGNORECASE)
 
 
 def read_slice(data: bytes, where: str, name: str, folds: np.ndarray | None = None) -> RawSlice:
@@ -68,7 +70,7 @@ def read_slice(data: bytes, where: str, name: str, folds: np.ndarray | None = No
         id=name,
         where=where,
         patient=_text(fields["PID"], where),
-        mask=mask != 0,
+        mask=_outline(mask, where),
         fold=None if folds is None else _fold(folds, int(name), where),
     )
 
@@ -82,6 +84,7 @@ def read_folds(data: bytes, where: str) -> np.ndarray:
     folds = _read_fields(data, where, None, ("cvind",))["cvind"].ravel()
     if folds.dtype.kind not in "uif" or not np.all((folds >= 1) & (folds == np.floor(folds))):
         raise InputError(f"{where}: found cvind of {folds.dtype} {folds.shape}, expected folds 1 to 5")
+    check_folds(np.unique(folds).tolist(), f"{where}: cvind")
     return folds.astype(np.int32)
 
 
@@ -140,12 +143,7 @@ class _Member:
 
     def read(self) -> bytes:
         """The file's bytes."""
-        try:
-            return self.archive.read(self.entry)
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
-            raise InputError(
-                f"{self.zip}: cannot read {self.entry} in it ({error}), expected the zip as published"
-            ) from error
+        return read_member(self.archive, self.entry, str(self.zip), "slice_file")
 
 
 @dataclasses.dataclass
@@ -169,7 +167,8 @@ class _Zips:
         """Opens the zips among the files."""
         zips = cls()
         for path in (path for path in files if path.suffix.lower() == ".zip"):
-            archive = _open_zip(path)
+            archive = open_zip(path)
+            _check_whole(archive, path)
             names = _safe_names(archive, path)
             if _holds_zips(path, names):
                 zips.outer.append(path)
@@ -240,26 +239,41 @@ def find_loose(folder: pathlib.Path, found: Walk) -> Source | None:
 
 def _read_fields(data: bytes, where: str, group: str | None, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The named datasets of an HDF5 file as arrays, as h5py shows them."""
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            parent = file if group is None else file.get(group)
-            if not isinstance(parent, h5py.Group):
-                raise InputError(f"{where}: found no group {group}, expected one as in the figshare files")
-            for name in names:
-                if not isinstance(parent.get(name), h5py.Dataset):
-                    place = name if group is None else f"{group}/{name}"
-                    raise InputError(f"{where}: found no {place}, expected it as in the figshare files")
-            return {name: np.asarray(cast("h5py.Dataset", parent[name])[()]) for name in names}
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{where}: expected a readable MATLAB v7.3 (HDF5) file, found: {reason}") from error
+    with open_hdf5(data, where, "a readable MATLAB v7.3 (HDF5) file") as file:
+        parent = file if group is None else child(file, group, where)
+        if parent is None or not hasattr(parent, "keys"):
+            raise InputError(f"{where}: found no group {group}, expected one as in the figshare files")
+        fields = {}
+        for name in names:
+            field = child(parent, name, where)
+            if field is None or not hasattr(field, "dtype"):
+                place = name if group is None else f"{group}/{name}"
+                raise InputError(f"{where}: found no {place}, expected it as in the figshare files")
+            pixels = name in ("image", "tumorMask")
+            for side in field.shape or () if pixels else ():
+                check_limit("image_side", side, f"{where}: {group}/{name}")
+            fields[name] = read_numbers(field, where, "slice_file" if pixels else "array")
+        return fields
+
+
+def _outline(mask: np.ndarray, where: str) -> np.ndarray:
+    """Where the numbers of a mask are not 0, bool [H, W]."""
+    if mask.dtype.kind != "b" and mask.size:
+        whole = mask.dtype.kind in "ui" or bool((np.isfinite(mask) & (mask == np.floor(mask))).all())
+        if not whole or mask.min() < 0:
+            found = "negative numbers" if whole else "NaN, infinity or fractions"
+            raise InputError(f"{where}: found {found} in cjdata/tumorMask, expected 1 in the tumour and 0 outside")
+    return mask != 0
 
 
 def _text(codes: np.ndarray, where: str) -> str:
     """MATLAB character codes as text."""
-    if codes.dtype.kind not in "uif" or codes.size == 0 or not np.all((codes > 31) & (codes < 127)):
+    if codes.dtype.kind not in "uif" or codes.size == 0 or not np.all((codes > 31) & (codes < 127) & (codes % 1 == 0)):
         raise InputError(f"{where}: found cjdata/PID of {codes.dtype} {codes.shape}, expected character codes")
-    return "".join(chr(int(code)) for code in codes.ravel()).strip()
+    text = "".join(chr(int(code)) for code in codes.ravel()).strip()
+    if not text or NO_PATIENT.fullmatch(text):
+        raise InputError(f"{where}: found cjdata/PID {text!r}, which names no patient, expected an id")
+    return text
 
 
 def _fold(folds: np.ndarray, number: int, where: str) -> int:
@@ -273,29 +287,22 @@ def _read_loose(path: pathlib.Path, folds: np.ndarray | None) -> RawSlice:
 
 
 def _read_bytes(path: pathlib.Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    with foreign(f"{path}: cannot be read"):
+        return read_regular(path, "slice_file")
 
 
 def _read_zipped(member: _Member, folds: np.ndarray | None) -> RawSlice:
     return read_slice(member.read(), member.where, member.name, folds)
 
 
-def _open_zip(path: pathlib.Path) -> zipfile.ZipFile:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        size = path.stat().st_size if path.exists() else 0
-        raise InputError(f"{path}: is not a complete zip ({error}; {size} bytes), download it again") from error
+def _check_whole(archive: zipfile.ZipFile, path: pathlib.Path) -> None:
+    """Refuses a zip behind other bytes, such as several that were joined."""
     first = min((entry.header_offset for entry in archive.infolist()), default=0)
     if first > 0:
         raise InputError(
             f"{path}: found {first} bytes before the first file that it lists, expected one zip; where several were "
             "joined, the list is of the last alone: give them as they were downloaded"
         )
-    return archive
 
 
 def _safe_names(archive: zipfile.ZipFile, path: pathlib.Path) -> list[str]:

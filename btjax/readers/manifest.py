@@ -6,6 +6,7 @@ import collections
 import csv
 import dataclasses
 import functools
+import io
 import pathlib
 import re
 import unicodedata
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from btjax.base.errors import InputError
+from btjax.base.opening import open_regular
 from btjax.readers.classes import ACCEPTED_CLASSES, CLASSES, NO_TUMOR, known_class, labels_of
 from btjax.readers.images import IMAGE_SUFFIXES, read_image, read_mask
 from btjax.readers.orientation import PLANES
 from btjax.readers.pseudonyms import NO_PATIENT, NO_PATIENT_NUMBER
-from btjax.readers.raw import OPTIONAL_FIELDS, RawSlice, Source
+from btjax.readers.raw import OPTIONAL_FIELDS, RawSlice, Source, check_folds
 from btjax.readers.walk import Walk, listed
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ MANIFEST = "manifest.csv"
 
 _COLUMNS = {"patient": "pid", "fold": "author_fold", "plane": "plane_derived", "side": "split"}
 _COLUMN_NAMES = {name: name for name in ("id", "label", *_COLUMNS.values())}
-_COLUMN_NAMES |= dict.fromkeys(("patient", "patient_id", "patientid", "patient id"), "pid")
-"""Names of columns in lower case -> those that btjax knows them by."""
+_COLUMN_NAMES |= dict.fromkeys(("patient", "patient_id", "patientid"), "pid")
+"""Names of columns in lower case, with underscores for blanks -> those that btjax knows them by."""
+_SEEN = ("id", "label", *_COLUMNS.values())
 _CLASS_COLUMN = re.compile(r"class|diagnos|tumou?r|type|categor|patholog|label|target", re.IGNORECASE)
 _NAME_COLUMN = re.compile(
     r"(class|label|category|diagnosis|tumou?r)([ _-]?(names?|types?|class))?|classes|pathology", re.IGNORECASE
@@ -80,6 +83,7 @@ def find_manifest(folder: pathlib.Path, found: Walk, labelled: bool = True) -> S
     known |= {"label"} if None not in labels else set()
     rows = _with_whole_patients(rows)
     _check_patients(rows, labels, path)
+    _check_folds(rows, path)
     entries = []
     for cells, label in zip(rows, labels, strict=True):
         healthy = label is not None and classes[label] == NO_TUMOR
@@ -132,6 +136,16 @@ def _check_patients(rows: Sequence[dict[str, str]], labels: Sequence[int | None]
             )
 
 
+def _check_folds(rows: Sequence[dict[str, str]], path: pathlib.Path) -> None:
+    """Refuses folds that are no whole numbers from 1, or lie far above the others."""
+    column = _COLUMNS["fold"]
+    told = {row[column]: row["id"] for row in rows if row.get(column)}
+    for fold, name in told.items():
+        if not re.fullmatch(r"[1-9][0-9]{0,3}", fold):
+            raise InputError(f"{path} (row {name}): found {column} {fold!r}, expected a fold from 1 to 5")
+    check_folds(map(int, told), f"{path}: {column}")
+
+
 def _labels(
     rows: Sequence[dict[str, str]], path: pathlib.Path, labelled: bool
 ) -> tuple[Sequence[int | None], tuple[str, ...]]:
@@ -178,9 +192,9 @@ def _check_own_names(
 def _read_manifest(path: pathlib.Path, needed: Sequence[str]) -> list[dict[str, str]]:
     """The rows of the manifest, as text without surrounding blanks."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with open_regular(path, "table") as opened, io.TextIOWrapper(opened, "utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True, strict=True)
-            columns = [_COLUMN_NAMES.get(name.strip().lower(), name.strip()) for name in reader.fieldnames or ()]
+            columns = [_column(name, path) for name in reader.fieldnames or ()]
             repeated = [name for name, count in collections.Counter(columns).items() if count > 1]
             if repeated:
                 raise InputError(f"{path}: has the column {repeated[0]} more than once, expected each once")
@@ -194,7 +208,8 @@ def _read_manifest(path: pathlib.Path, needed: Sequence[str]) -> list[dict[str, 
                 if row.pop(None, None):  # csv keeps cells without a column under None
                     raise InputError(f"{path}, line {reader.line_num}: found more cells than columns ({len(columns)})")
                 rows.append({name: _nfc((row[name] or "").strip()) for name in columns})
-    except (UnicodeDecodeError, csv.Error) as error:
+                _check_seen(rows[-1], f"{path}, line {reader.line_num}")
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}), expected UTF-8 text") from error
     repeated = [name for name, count in collections.Counter(row["id"] for row in rows).items() if count > 1]
     if repeated:
@@ -202,6 +217,21 @@ def _read_manifest(path: pathlib.Path, needed: Sequence[str]) -> list[dict[str, 
     if not rows:
         raise InputError(f"{path}: lists no slices, expected at least one row")
     return rows
+
+
+def _column(name: str, path: pathlib.Path) -> str:
+    """The name that btjax knows a column by, whatever its letters, blanks, hyphens and underscores; else its own."""
+    name = name.strip()
+    if not name.isprintable():
+        raise InputError(f"{path}: found the column {name!r}, expected names without control characters")
+    return _COLUMN_NAMES.get(re.sub(r"[\s_-]+", "_", name.lower()), name)
+
+
+def _check_seen(row: dict[str, str], where: str) -> None:
+    """Refuses characters that nobody sees, such as blanks of no width: they make two patients or labels of one."""
+    for column in _SEEN:
+        if not row.get(column, "").isprintable():
+            raise InputError(f"{where}: found {column} {row[column]!r}, expected text without control characters")
 
 
 def _by_stem(directory: pathlib.Path) -> dict[str, list[pathlib.Path]]:
@@ -234,8 +264,6 @@ def _read_row(row: _Row) -> RawSlice:
     """One row of the manifest with its files; an empty cell of a known column stays None and is refused by `Source`."""
     cells = {field: row.cells[column] or None for field, column in _COLUMNS.items() if field in row.known}
     fold, plane = cells.get("fold"), cells.get("plane")
-    if fold is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", fold):
-        raise InputError(f"{row.where}: found {_COLUMNS['fold']} {fold!r}, expected a fold from 1 to 5")
     if plane is not None and plane not in PLANES:
         raise InputError(f"{row.where}: found {_COLUMNS['plane']} {plane!r}, expected one of {', '.join(PLANES)}")
     picture = read_image(row.image)

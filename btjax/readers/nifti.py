@@ -9,10 +9,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import gzip
 import hashlib
 import json
+import math
 import pathlib
 import re
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,8 @@ import numpy as np
 
 from btjax.base.errors import InputError, foreign
 from btjax.base.files import CACHE_EXPECTED, cache_folder, make_cache, write_json
+from btjax.base.limits import check_limit
+from btjax.base.opening import check_regular, open_regular
 from btjax.readers.mask_names import MASK_WORDS
 from btjax.readers.orientation import AXES, RESAMPLED, are_square, check_spacing, square_pixels
 from btjax.readers.parts import Found, Part, recent
@@ -45,6 +50,7 @@ _HOLES = "NaN read as the volume's lowest value"
 _LOOK_VERSION = 1
 _HEAD_LEVEL, _HEAD_SHARE = 0.1, 0.01
 _FEW_VALUES = 8
+_HEADER = 540
 _TILTED = np.deg2rad(20)
 
 
@@ -148,6 +154,8 @@ def read_volume(path: pathlib.Path, plane: str = "axial") -> Volume:
         import nibabel
         from nibabel import affines, orientations
 
+        check_regular(path, "volume_file")
+        _check_header(path)
         # nibabel gives the union of its formats; all that hold volumes have these attributes.
         image: Any = nibabel.load(path, mmap=False)  # a mapped file that is changed under it would change, or crash
         shape = list(image.shape)
@@ -158,6 +166,8 @@ def read_volume(path: pathlib.Path, plane: str = "axial") -> Volume:
             raise InputError(
                 f"{path}: found {found} voxels, expected one volume (nibabel.four_to_three splits several)"
             )
+        check_limit("volume", math.prod(shape), path)
+        check_limit("image_side", max(shape, default=0), path)
         affine = np.asarray(image.affine, np.float64)
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise InputError(f"{path}: found an affine that spans no space, expected one of rank 3")
@@ -177,6 +187,21 @@ def read_volume(path: pathlib.Path, plane: str = "axial") -> Volume:
         found = f"{plane} slices of {voxels.shape[1]} x {voxels.shape[2]} voxels"
         raise InputError(f"{path}: found {found}, expected another --plane or a volume that has this one")
     return Volume(voxels, spacing, turned, known)
+
+
+def _check_header(path: pathlib.Path) -> None:
+    """Checks where the voxels begin: nibabel reads all that stands before them, unpacked, at once."""
+    with open_regular(path, "volume_file") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        start = (gzip.GzipFile(fileobj=file) if packed else file).read(_HEADER)
+    for order in "<>":
+        for size, place, kind in ((348, 108, "f"), (540, 168, "q")):
+            if len(start) >= size and struct.unpack_from(f"{order}i", start)[0] == size:
+                offset = struct.unpack_from(order + kind, start, place)[0]
+                if not math.isfinite(offset) or offset < 0:
+                    raise InputError(f"{path}: found voxels that begin at byte {offset}, expected a place in the file")
+                check_limit("volume_header", math.ceil(offset), f"{path}: its header")
 
 
 def _with_masks(
@@ -295,8 +320,9 @@ def _fitting(load: Callable[[pathlib.Path], Volume], pair: tuple[pathlib.Path, p
     shift = np.abs(outline.affine - volume.affine)
     if shift[:3, :3].max() > 0.01 or shift[:3, 3].max() > 0.5 * min(volume.spacing):
         raise InputError(f"{mask}: the mask lies elsewhere than {path.name} by its affine, expected the same place")
-    if outline.voxels.dtype.kind == "f" and (outline.voxels != np.rint(outline.voxels)).any():
-        raise InputError(f"{mask}: the mask holds fractions, expected whole numbers, 0 outside the tumour")
+    values = outline.voxels
+    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.rint(values))).all():
+        raise InputError(f"{mask}: the mask holds fractions or NaN, expected whole numbers, 0 outside the tumour")
     return outline.voxels != 0
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from btjax.base.errors import InputError
+from btjax.base.limits import limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,12 +124,17 @@ def square_pixels(image: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     Returns:
       The same image where the pixels are square to 1%. Else float32 [H', W'], linear between the pixels; for a mask
       bool [H', W'], the nearest pixel.
+
+    Raises:
+      ValueError: more pixels a side than the limit `image_side`.
     """
     if are_square(spacing):
         return image
     height, width = image.shape
     ratio = spacing[0] / spacing[1]
     size = (width, round(height * ratio)) if ratio > 1 else (round(width / ratio), height)
+    if max(size) > limit_of("image_side"):
+        raise ValueError(f"{size[0]} x {size[1]} pixels once they are square, expected {limit_of('image_side')} a side")
     if image.dtype == bool:
         return np.asarray(Image.fromarray(image.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)) > 0
     return np.asarray(Image.fromarray(image.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))

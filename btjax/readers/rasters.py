@@ -14,6 +14,9 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from btjax.base.errors import InputError, foreign
+from btjax.base.limits import check_limit
+from btjax.base.opening import open_regular, read_regular
+from btjax.readers.pictures import open_picture
 
 if TYPE_CHECKING:
     import pathlib
@@ -32,7 +35,6 @@ COPIES = "smaller copies in the same file left out"
 _ORIENTATION = 274
 _EXIF_KEYS = ("exif", "Raw profile type exif", "Raw profile type APP1", "xmp", "XML:com.adobe.xmp")
 """Where Pillow's `getexif` looks; it takes as long as decoding a small picture."""
-_MOST_PIXELS = 8192 * 8192
 _MOST_COPIES = 16
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -40,6 +42,7 @@ _STARTS = (
     (0, b"version https://git-lfs", "a pointer of Git LFS (`git lfs pull` fetches the file itself)"),
     (0, b"/annex/objects/", "a pointer of git-annex (`git annex get` fetches the file itself)"),
     (0, b"%PDF", "a PDF"),
+    (0, b"%!PS", "a PostScript file, which only a program can draw"),
     (0, b"PK\3\4", "a zip"),
     (0, b"\x1f\x8b", "a gzip file"),
     (0, b"\x89HDF", "an HDF5 file"),
@@ -83,7 +86,7 @@ def open_raster(path: pathlib.Path) -> Raster:
 
     Raises:
       InputError: the file is missing, empty, damaged, no picture, holds several pictures that are not smaller copies
-        of the first, or more than 8192 x 8192 pixels.
+        of the first, or more pixels a side than the limit `image_side` (`btjax.base.limits`).
     """
     try:
         with foreign(str(path), "an image"):
@@ -103,17 +106,17 @@ def open_raster(path: pathlib.Path) -> Raster:
 def _open(path: pathlib.Path) -> Raster:
     # From memory: given a path, Pillow maps an uncompressed TIFF, and garbles it if its orientation is 5 to 8; and a
     # JPEG takes some thirty calls of the system to read.
-    data = path.read_bytes()
+    data = read_regular(path, "slice_file")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = open_picture(data)
     except UnidentifiedImageError:
         if not data.startswith(_TIFF_STARTS):
             raise
-        return _with_tifffile(path)
+        return _with_tifffile(path, data)
     _check_size(path, *image.size)
     remarks = _check_alone(path, image, data)
     if _is_lost_on_pillow(image):
-        return _with_tifffile(path, remarks)
+        return _with_tifffile(path, data, remarks)
     if image.format == "PNG" and image.mode != "I;16" and "16B" in str(image.tile[0][3]):
         raster = _deep_png(path, image, data)
     elif image.format == "PPM" and image.mode == "RGB" and _most(image) > 255:
@@ -180,8 +183,8 @@ def _turn(raster: Raster, orientation: Any, remarks: tuple[str, ...]) -> Raster:
 
 
 def _check_size(path: pathlib.Path, width: int, height: int) -> None:
-    if width * height > _MOST_PIXELS:
-        raise InputError(f"{path}: found {width} x {height} pixels, expected a slice of at most 8192 x 8192")
+    # Each side alone: a slice is padded to a square before it is resized.
+    check_limit("image_side", max(width, height), f"{path}: {width} x {height} pixels")
 
 
 def _check_alone(path: pathlib.Path, image: Image.Image, data: bytes) -> tuple[str, ...]:
@@ -205,13 +208,15 @@ def _check_planes(path: pathlib.Path, data: bytes) -> None:
         page = file.pages.first
         planes = max(math.prod(series.shape[:-2]) for series in file.series) if page.samplesperpixel == 1 else 1
         depth = getattr(page, "imagedepth", 1)
+        if page.is_tiled:
+            _check_size(path, page.tilewidth, page.tilelength)
     if len(file.pages) == 1 and max(planes, depth) > 1:
         raise InputError(f"{path}: holds {max(planes, depth)} pages, expected one picture")
 
 
 def _are_copies(data: bytes, count: int) -> bool:
     """Whether the pictures 1 to count - 1 of a file are smaller copies of picture 0."""
-    with Image.open(io.BytesIO(data)) as image:
+    with open_picture(data) as image:
         first = image.convert("F")
         for page in range(1, count):
             image.seek(page)
@@ -235,7 +240,7 @@ def _deep_png(path: pathlib.Path, image: ImageFile.ImageFile, data: bytes) -> Ra
         raise InputError(f"{path}: found 16-bit grey levels with transparency, expected them without, or 8 bits")
     image.load()
     upper = np.asarray(image)
-    with Image.open(io.BytesIO(data)) as again:
+    with open_picture(data) as again:
         again.tile = [type(tile)(*tile[:3], order.replace("16B", "16L"))]
         lower = np.asarray(again)
     bands = upper.astype(np.uint16) << 8 | lower
@@ -288,15 +293,16 @@ def _inverted(values: np.ndarray, bits: int) -> np.ndarray:
     return ~values if values.dtype.kind == "i" else -values
 
 
-def _with_tifffile(path: pathlib.Path, remarks: tuple[str, ...] = ()) -> Raster:
+def _with_tifffile(path: pathlib.Path, data: bytes, remarks: tuple[str, ...] = ()) -> Raster:
     """A TIFF as tifffile reads it: grey or RGB of any depth, with or without alpha."""
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
         if len(file.pages) != 1 and not remarks:
             raise InputError(f"{path}: holds {len(file.pages)} pages, expected one picture")
         page = file.pages.first
         _check_size(path, page.imagewidth, page.imagelength)
+        check_limit("slice_file", page.nbytes, f"{path}: its pixels")
         values, photometric, bits = page.asarray(), int(page.photometric), page.bitspersample
         values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
         extra = [int(kind) for kind in page.extrasamples]
@@ -314,7 +320,7 @@ def _with_tifffile(path: pathlib.Path, remarks: tuple[str, ...] = ()) -> Raster:
 
 
 def _start(path: pathlib.Path) -> bytes:
-    with open(path, "rb") as file:
+    with open_regular(path, "slice_file") as file:
         return file.read(512)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from btjax.base.errors import InputError, foreign
+from btjax.base.limits import check_limit
 from btjax.readers import head
 from btjax.readers.classes import CLASSES
 from btjax.readers.slices import Slices
@@ -37,6 +38,10 @@ OPTIONAL_FIELDS = {
 
 INTENSITY_RANGES = ("minmax", "percentile")
 """What a slice's own grey levels are scaled from; see `scale_to_uint8`."""
+
+_AUTHORS_FOLDS = 5
+_MOST_LEVEL = 1e20
+"""Scanners and pipelines write levels below 1e10; beyond 1e20 stand words for "nothing", such as 1.7e308."""
 
 PERCENTILES = (1, 99)
 """The ends of the range `percentile`."""
@@ -152,6 +157,22 @@ def check_slice(raw: RawSlice) -> None:
         raise InputError(f"{raw.where}: its mask covers all four corners and looks inverted, expected the tumour's")
 
 
+def check_folds(folds: Iterable[float], where: str) -> None:
+    """Refuses folds above the authors' five that leave others out: a fold 9999 beside 1 to 5 is a slip.
+
+    Args:
+      folds: the different folds of a data set, whole numbers from 1.
+      where: the file and its column, for errors.
+
+    Raises:
+      InputError: the largest fold is above 5 and above how many there are.
+    """
+    known = sorted(set(folds))
+    most = max(_AUTHORS_FOLDS, len(known))
+    if known and not known[-1] <= most:
+        raise InputError(f"{where}: found a fold {known[-1]:g}, expected folds from 1 to {most}")
+
+
 def in_order(function: Callable[[Any], Any], items: Iterable[Any], threads: int | None = None) -> Iterator[Any]:
     """Yields function(item) for each item, in order, computed on several threads, a few items ahead.
 
@@ -200,8 +221,7 @@ def scale_to_uint8(image: np.ndarray, where: str = "image", intensity_range: str
     """
     if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "uif":
         raise InputError(f"{where}: found an image of {image.dtype} {image.shape}, expected numbers in two dimensions")
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise InputError(f"{where}: the image holds NaN or infinity, expected finite pixels")
+    _check_finite(image, where)
     low, high = _levels(image, intensity_range)
     if low == high:
         return np.zeros(image.shape, np.uint8)
@@ -214,6 +234,18 @@ def scale_to_uint8(image: np.ndarray, where: str = "image", intensity_range: str
     scaled /= high - low
     scaled *= 255
     return np.rint(scaled, out=scaled).astype(np.uint8)
+
+
+def _check_finite(image: np.ndarray, where: str) -> None:
+    """Refuses floating pixels that are no grey levels."""
+    if image.dtype.kind != "f":
+        return
+    low, high = float(image.min()), float(image.max())  # NaN where a pixel is NaN
+    if not -np.inf < low <= high < np.inf:
+        raise InputError(f"{where}: the image holds NaN or infinity, expected finite pixels")
+    if max(-low, high) > _MOST_LEVEL:
+        found = f"{high if high >= -low else low:g}"
+        raise InputError(f"{where}: the image holds the level {found}, expected levels up to {_MOST_LEVEL:g}")
 
 
 def _levels(image: np.ndarray, intensity_range: str) -> tuple[float, float]:
@@ -301,6 +333,7 @@ class SlicesBuffer:
     """
 
     def __init__(self, rows: int, image_size: int, known: Iterable[str], classes: tuple[str, ...] = CLASSES) -> None:
+        check_limit("data_set", rows * image_size**2, f"{rows} slices of {image_size} x {image_size}")
         self.known, self.classes = frozenset(known), classes
         self.images = np.empty((rows, image_size, image_size), np.uint8)
         self.masks = np.empty(self.images.shape, bool) if "mask" in self.known else None

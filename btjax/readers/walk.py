@@ -7,11 +7,11 @@ import dataclasses
 import os
 import pathlib
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError, one_line
+from btjax.base.opening import odd_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ def walk(folder: pathlib.Path) -> Walk:
     are passed over and counted.
 
     Raises:
-      InputError: a folder below cannot be read.
+      InputError: a folder below cannot be read, or a pipe, a socket or a device stands among the files.
     """
     files: list[pathlib.Path] = []
     folders: list[pathlib.Path] = []
@@ -80,10 +80,10 @@ def walk(folder: pathlib.Path) -> Walk:
         if place != folder:
             folders.append(place)
         for name in (*directories, *names):
-            if why := _why_passed(name) or _why_odd(place / name):
+            if why := _why_passed(name):
                 passed[why].append((place / name).relative_to(folder).as_posix())
         directories[:] = sorted(name for name in directories if not _why_passed(name))
-        files += [place / name for name in names if not (_why_passed(name) or _why_odd(place / name))]
+        files += [_checked(place / name) for name in names if not _why_passed(name)]
     return Walk(tuple(sorted(files)), tuple(sorted(folders)), dict(passed))
 
 
@@ -99,13 +99,15 @@ def _goes_through_link(place: pathlib.Path, folder: pathlib.Path) -> bool:
     return os.path.realpath(place) != os.path.join(os.path.realpath(folder), place.relative_to(folder))
 
 
-def _why_odd(path: pathlib.Path) -> str | None:
-    """Why something is neither a file nor a folder, such as a pipe, which would be waited for; None for others."""
+def _checked(path: pathlib.Path) -> pathlib.Path:
+    """The path; refuses what is neither a file nor a folder, such as a pipe, which would be waited for."""
     try:
-        kind = path.stat().st_mode
+        kind = odd_kind(path.stat().st_mode)
     except OSError:
-        return None  # a broken link is a file that cannot be read, and is refused
-    return None if stat.S_ISREG(kind) or stat.S_ISDIR(kind) else "pipe(s), sockets or devices"
+        return path  # a broken link is a file that cannot be read, and is refused
+    if kind:
+        raise InputError(f"{path}: found {kind}, expected files and folders alone")
+    return path
 
 
 def listed(what: str, names: Sequence[str], shown: Callable[[str], str] = str) -> str:

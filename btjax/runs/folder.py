@@ -10,6 +10,7 @@ from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
 from btjax.base.files import check_writable, expanded, make_folder, read_json, strangers, write_json, write_whole
 from btjax.base.folders import held
+from btjax.base.opening import read_regular
 from btjax.runs.extension import check_epochs
 from btjax.systems.config import Config
 from btjax.training.hosts import leads
@@ -165,8 +166,8 @@ class RunFolder:
         if not path.exists():
             return []
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except ValueError as error:
+            return [json.loads(line) for line in read_regular(path, "json").decode().splitlines()]
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not JSON lines: {error}") from None
 
     def write_json(self, name: str, values: Any) -> None:

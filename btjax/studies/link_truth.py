@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from btjax.links.views import head_box, rough_head, small
+from btjax.readers.pictures import open_picture
 from btjax.readers.raw import resize_image, scale_to_uint8
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _recoloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _jpeg(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=int(rng.integers(30, 91)))
-    return np.asarray(Image.open(file))
+    return np.asarray(open_picture(file))
 
 
 def _all(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -86,7 +86,7 @@ def _config(system: str, texts: dict[str, str], path: pathlib.Path) -> Config:
         if name.startswith("no") and name[2:] in places and text == "true":
             name, text = name[2:], "false"
         if name == "seed":
-            seed = int(text) if text.isdecimal() else text
+            seed = int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else text
         elif name not in places:
             raise InputError(f"{path}: --{name} is no option of {system}")
         else:

@@ -14,18 +14,20 @@ CLASS_WEIGHTS = ("none", "balanced")
 class TrainingConfig:
     """How a model is trained. The defaults are the paper's, or Keras's where the paper is silent."""
 
-    epochs: int = option(20, "passes over the training rows", minimum=1)
-    batch_size: int = option(32, "slices per step", minimum=1)
+    epochs: int = option(20, "passes over the training rows", minimum=1, maximum=1_000_000)
+    batch_size: int = option(32, "slices per step", minimum=1, maximum=65_536)
     optimizer: str = option("adam", "adam, or adamw with decoupled weight decay", choices=("adam", "adamw"))
-    learning_rate: float = option(0.001, "highest learning rate of the schedule", minimum=0)
+    learning_rate: float = option(0.001, "highest learning rate of the schedule", minimum=0, maximum=1e6)
     schedule: str = option(
         "constant",
         "learning rate over time: constant, cosine (to zero at the last step) or plateau (halved when the validation "
         "loss has not fallen for 3 epochs)",
         choices=("constant", "cosine", "plateau"),
     )
-    warmup_epochs: float = option(0.0, "epochs over which the learning rate rises from zero, linearly", minimum=0)
-    weight_decay: float = option(0.0, "decoupled weight decay of adamw, on kernels only", minimum=0)
+    warmup_epochs: float = option(
+        0.0, "epochs over which the learning rate rises from zero, linearly", minimum=0, maximum=1_000_000
+    )
+    weight_decay: float = option(0.0, "decoupled weight decay of adamw, on kernels only", minimum=0, maximum=1e6)
     layer_rates: tuple[str, ...] = option(
         ("*=1",),
         "learning rate by parameter, PATTERN=FACTOR or PATTERN=FACTOR@EPOCH: the first pattern that matches a path "

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import io
 import json
 import re
 import zipfile
@@ -22,14 +21,18 @@ import h5py
 import numpy as np
 
 from btjax.base.errors import InputError, foreign
+from btjax.base.hdf5 import child, open_hdf5, read_numbers, texts
+from btjax.base.opening import open_regular
+from btjax.base.zips import open_zip, read_member
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 Layers = dict[str, dict[str, np.ndarray]]
 """Layer -> variable -> array, in Keras's layouts: kernels [rows, columns, in, out] or [in, out]."""
 
+_DEEPEST = 32
 _ARCHIVED = "model.weights.h5"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _NORMALISED = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -95,31 +98,38 @@ def read_keras(path: pathlib.Path, flag: str = "", expected: str = "Keras's weig
     Raises:
       InputError: another kind of file, a damaged one, or one without weights.
     """
-    with foreign(f"{flag}{path}"), open(path, "rb") as file:
-        page = file.read(64).lstrip()[:1] == b"<"
+    with foreign(f"{flag}{path}"), open_regular(path, "weights_file") as file:
+        page, zipped = file.read(64).lstrip()[:1] == b"<", zipfile.is_zipfile(file)
     if page:
         raise InputError(f"{flag}{path}: found an HTML page, expected {expected} in HDF5 or .keras")
-    with foreign(f"{flag}{path}: found a damaged file or one of another kind", f"{expected} in HDF5 or .keras"):
-        names = None
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                content: Any = io.BytesIO(archive.read(_ARCHIVED))
-                names = _names(json.loads(archive.read("config.json")))
-        else:
-            content = path
-        with h5py.File(content) as file:
-            root: Any = file.get("model_weights", file)  # a whole saved model has a group for its weights
-            found = _legacy(root) if _has(root, "layer_names") else _numbered(root, names)
+    damaged = f"{flag}{path}: found a damaged file or one of another kind"
+    with foreign(damaged, f"{expected} in HDF5 or .keras"):
+        names, content, where = None, path, f"{flag}{path}"
+        if zipped:
+            with open_zip(path) as archive:
+                content = read_member(archive, _ARCHIVED, damaged, "weights_file")
+                names = _names(json.loads(read_member(archive, "config.json", damaged, "json")))
+        with open_hdf5(content, damaged, f"{expected} in HDF5 or .keras") as file:
+            inner = child(file, "model_weights", where)
+            root = file if inner is None else inner  # a whole saved model has a group for its weights
+            if not isinstance(root, h5py.Group):
+                raise InputError(f"{where}: found a dataset at model_weights, expected a group of layers")
+            found = _legacy(root, where) if _has(root, "layer_names") else _numbered(root, names, where)
     if not found.layers:
         raise InputError(f"{flag}{path}: found no layer with weights, expected {expected}")
     return found
 
 
-def _legacy(root: Any) -> KerasWeights:
+def _legacy(root: Any, where: str) -> KerasWeights:
     """The layers of the legacy layout, those of nested models by their own names."""
     layers: Layers = {}
-    for group in _texts(root, "layer_names"):
-        names = _texts(root[group], "weight_names")
+    for group in _texts(root, "layer_names", where):
+        held = child(root, group, where)
+        if not isinstance(held, h5py.Group):
+            raise InputError(
+                f"{where}: found {'nothing' if held is None else 'a dataset'} at {group}, expected a layer"
+            )
+        names = _texts(held, "weight_names", where)
         # Of a nested model's variables the layer stands before the last slash, after the models that it lies in.
         # Keras 1 wrote no slash, and a layer that was built twice may have a number there that its group has not.
         nested = len({name.rpartition("/")[0] for name in names}) > 1
@@ -127,35 +137,38 @@ def _legacy(root: Any) -> KerasWeights:
         for name in names:
             path, _, variable = name.rpartition("/")
             layer = f"/{path}".rpartition(f"/{group}/")[2].lstrip("/") if nested else group
-            _put(own, layer, _variable(variable, layer), root[group][name])
+            _put(own, layer, _variable(variable, layer), child(held, name, where), where)
         layers |= {f"{group}/{layer}" if layer in layers else layer: held for layer, held in own.items()}
     return KerasWeights({layer: _depthwise(held) for layer, held in layers.items()}, True)
 
 
-def _numbered(root: Any, names: Mapping[str, str] | None) -> KerasWeights:
+def _numbered(root: Any, names: Mapping[str, str] | None, where: str) -> KerasWeights:
     """The layers of Keras 3's layout; `names` is the layer's name by the key of its group, where a config tells it."""
-    groups = sorted(_groups(root, ""), key=lambda pair: [_number(part) for part in pair[0].split("/")])
+    groups = sorted(_groups(root, where), key=lambda pair: [_number(part) for part in pair[0].split("/")])
     order = list((names or {}).values())
     names = {key: str(group.attrs["name"]) for key, group in groups if group.attrs.get("name")} or names or {}
     layers: Layers = {}
     for key, group in groups:
         for index, variable in enumerate(_variables(_kind(key), len(group))):
-            _put(layers, names.get(key, key), variable, group[str(index)])
+            _put(layers, names.get(key, key), variable, child(group, str(index), where), where)
     place = {name: number for number, name in enumerate(order)}
     layers = dict(sorted(layers.items(), key=lambda pair: place.get(pair[0], len(place))))
     return KerasWeights(layers, bool(names))
 
 
-def _groups(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _groups(group: Any, where: str, prefix: str = "", seen: frozenset = frozenset()) -> Iterator[tuple[str, Any]]:
     """Every group of variables below one, by its path without the names of containers: conv2d_1, functional/conv2d."""
-    for name, inner in group.items():
+    for name in group:
+        inner = child(group, name, where)
         if not isinstance(inner, h5py.Group) or name in ("optimizer", "vars"):
             continue
+        if inner.id in seen or len(seen) > _DEEPEST:
+            raise InputError(f"{where}: {inner.name} holds itself or lies too deep, expected layers in a few groups")
         key = prefix if name in _CONTAINERS else f"{prefix}/{name}".lstrip("/")
-        variables = inner.get("vars")
+        variables = child(inner, "vars", where)
         if name not in _CONTAINERS and isinstance(variables, h5py.Group) and len(variables):
             yield key, variables
-        yield from _groups(inner, key)
+        yield from _groups(inner, where, key, seen | {inner.id})
 
 
 def _names(config: Any, prefix: str = "") -> dict[str, str]:
@@ -210,11 +223,13 @@ def _depthwise(held: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return held
 
 
-def _put(layers: Layers, layer: str, variable: str, stored: Any) -> None:
+def _put(layers: Layers, layer: str, variable: str, stored: Any, where: str) -> None:
     held = layers.setdefault(layer, {})
+    if stored is None:
+        raise ValueError(f"layer {layer} has no {variable}, which the file names")
     if variable in held:
-        raise InputError(f"{stored.file.filename}: layer {layer} has {variable} twice, expected each variable once")
-    array = np.asarray(stored[()])
+        raise InputError(f"{where}: layer {layer} has {variable} twice, expected each variable once")
+    array = read_numbers(stored, where, "weights_array")
     if array.dtype.kind == "V" and array.dtype.itemsize == 2:  # HDF5 has no bfloat16
         import ml_dtypes
 
@@ -226,11 +241,9 @@ def _has(group: Any, name: str) -> bool:
     return name in group.attrs or f"{name}0" in group.attrs
 
 
-def _texts(group: Any, name: str) -> list[str]:
+def _texts(group: Any, name: str, where: str) -> list[str]:
     """An attribute of texts, which Keras cuts into several, name0, name1, ..., where it is long."""
     if name in group.attrs:
-        values: Iterable[Any] = group.attrs[name]
-    else:
-        parts = [f"{name}{index}" for index in range(len(group.attrs)) if f"{name}{index}" in group.attrs]
-        values = [value for part in parts for value in group.attrs[part]]
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+        return texts(group, name, where)
+    parts = [f"{name}{index}" for index in range(len(group.attrs)) if f"{name}{index}" in group.attrs]
+    return [text for part in parts for text in texts(group, part, where)]

@@ -155,5 +155,17 @@ def _params(leaves: dict[str, np.ndarray], where: str) -> dict[str, dict[str, np
         found = tuple(np.shape(leaves[name])) if name in leaves else "absent"
         if found != wanted:
             raise InputError(f"{where}: not VGG16's weights: {name} is {found}, expected {wanted}")
+    for name in expected:
+        _check_values(np.asarray(leaves[name]), f"{where}: {name}")
     params = {tuple(name.split("/")): np.asarray(leaves[name], np.float32) for name in expected}
     return traverse_util.unflatten_dict(params)
+
+
+def _check_values(leaf: np.ndarray, where: str) -> None:
+    """Refuses a leaf that is no floating point, or not finite (in float32, in which it is used)."""
+    if leaf.dtype.kind != "f" and leaf.dtype.name != "bfloat16":
+        raise InputError(f"{where} is of {leaf.dtype}, expected floating-point numbers")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(leaf.astype(np.float32))
+    if not finite.all():
+        raise InputError(f"{where} holds {leaf.size - int(finite.sum())} NaN or infinite numbers, expected finite ones")

@@ -28,6 +28,13 @@ def test_tuples_become_lists_and_come_back():
         ({"colour": "grey"}, "here: colour is 'grey', expected one of red, blue"),
         ({"size": 0}, "here: size is 0, expected at least 1 and at most 9"),
         ({"size": 10}, "here: size is 10, expected at least 1 and at most 9"),
+        ({"size": 10**400}, "here: size is a whole number of 401 digits, expected at least 1 and at most 9"),
+        (
+            {"shape": (10**20,)},
+            "shape is a whole number of 21 digits, expected at least 1 and at most 2147483647",
+        ),
+        ({"share": float("inf")}, "here: share is inf, expected a finite number"),
+        ({"share": 10**400}, "here: share is a whole number of 401 digits, expected at most 2147483647"),
         ({"size": "3"}, "here: size is '3', expected int"),
         ({"size": True}, "here: size is True, expected int"),
         ({"share": float("nan")}, "here: share is nan, expected a finite number"),

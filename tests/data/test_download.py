@@ -12,7 +12,7 @@ import pytest
 
 from btjax.base.errors import InputError
 from btjax.data import download
-from btjax.data.download import RemoteFile, fetch
+from btjax.data.download import RemoteFile, fetch, fetch_all
 from tests.readers import forms
 
 CONTENT = bytes(range(256)) * 5000
@@ -183,3 +183,26 @@ def test_the_script_explains_itself_and_reports_mistakes(tmp_path):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("download: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_never_ends_is_cut_off(server, tmp_path):
+    server.content = CONTENT * 200
+    found = refusal(remote(server, size=len(CONTENT)), tmp_path)
+    assert f"found more than {len(CONTENT)} bytes" in found
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_unknown_size_keeps_to_the_limits(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("BTJAX_LIMIT_DOWNLOAD", "10")
+    assert "expected at most 10 ($BTJAX_LIMIT_DOWNLOAD raises it)" in refusal(remote(server, size=None), tmp_path)
+
+
+def test_a_download_ends_in_time(server, tmp_path, monkeypatch):
+    times = iter([0.0, *[1e9] * 100])
+    monkeypatch.setattr("btjax.data.download.time.monotonic", lambda: next(times))
+    assert "seconds" in refusal(remote(server), tmp_path)
+
+
+def test_an_unknown_home_folder_is_one_line():
+    with pytest.raises(InputError, match="~nosuchuser"):
+        fetch_all([], "~nosuchuser/x")

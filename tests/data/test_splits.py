@@ -272,3 +272,9 @@ def test_a_smaller_training_side_keeps_the_shares_of_the_classes_and_the_other_s
 def test_more_training_slices_than_there_are_are_refused(cohort):
     with pytest.raises(InputError, match=r"--train_slices=600: the training side has \d+ slices"):
         make_split(cohort, "patient", train_slices=600)
+
+
+def test_authors_folds_that_divide_a_patient_are_refused():
+    slices = fake_slices([0, 1, 2] * 20, np.arange(60) // 2, np.arange(60) % 5 + 1)
+    with pytest.raises(InputError, match="--protocol=official: patient 0 has slices in fold 1 and in another"):
+        make_split(slices, "official")

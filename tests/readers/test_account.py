@@ -105,10 +105,16 @@ def test_a_real_folder_keeps_its_name_beside_a_link_to_it(folder):
     assert [raw.label for raw in source.read()] == [0, 1, 2, 0, 1, 2]
 
 
-def test_a_pipe_is_passed_over_and_never_waited_for(folder):
-    os.mkfifo(folder / "glioma" / "pipe.png")
-    source = find_source(folder)
-    assert source.notes == ("ignored: 1 pipe, sockets or devices (glioma/pipe.png)",)
+@pytest.mark.parametrize("name", ["pipe.png", "pipe"])
+def test_a_pipe_is_refused_and_never_waited_for(folder, name):
+    os.mkfifo(folder / "glioma" / name)
+    with pytest.raises(InputError, match=f"glioma/{name}: found a pipe, expected files and folders alone"):
+        find_source(folder)
+
+
+def test_a_hidden_pipe_is_passed_over(folder):
+    os.mkfifo(folder / ".pipe")
+    assert find_source(folder).notes == ("ignored: 1 hidden (.pipe)",)
 
 
 def test_a_link_to_nothing_is_refused(folder):

@@ -1,12 +1,15 @@
 """Keras's layouts, as Keras writes them (where it is installed) and as its versions did."""
 
+import contextlib
 import json
 import pathlib
 import zipfile
 
 import h5py
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from btjax.base.errors import InputError
 from btjax.models.vgg16 import CONVOLUTIONS, TOP
@@ -209,3 +212,65 @@ def test_what_keras_saves_of_many_kinds_of_layers_is_read(tmp_path, keras, endin
                 continue
             np.testing.assert_array_equal(found[layer.name][variable.name], np.asarray(variable), err_msg=variable.path)
     assert found.keys() == {layer.name for layer in flat if layer.weights}
+
+
+def set_names(value):
+    return lambda file: file.attrs.__setitem__("layer_names", value)
+
+
+def declare(file):
+    file.create_dataset("dense/w:0", (1500, 1000, 1000), np.float32, chunks=(1, 1000, 1000), compression="gzip")
+    file["dense"].attrs["weight_names"] = ["w:0"]
+    file.attrs["layer_names"] = ["dense"]
+
+
+def hold_itself(file):
+    group = file.create_group("layers/dense")
+    group["dense"] = group
+
+
+def link_out(file):
+    file["layers/dense/vars/0"] = h5py.ExternalLink("other.h5", "/x")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (set_names(5), "found an attribute of shape .* layer_names, expected a list of texts"),
+        (set_names(np.array([b"\xff"])), "found layer_names of .* that is no text"),
+        (set_names(["dense"]), "found nothing at dense, expected a layer"),
+        (lambda file: file.__setitem__("model_weights", 3), "found a dataset at model_weights, expected a group"),
+        (declare, "found 6000000000 bytes, expected at most"),
+        (hold_itself, "holds itself or lies too deep"),
+        (link_out, "found an external link at 0"),
+    ],
+)
+def test_odd_layouts_are_refused_in_one_line(tmp_path, make, words):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        make(file)
+    with pytest.raises(InputError, match=rf"--weights=.*w\.h5: .*{words}"):
+        read_keras(tmp_path / "w.h5", "--weights=")
+
+
+def test_a_dataset_in_the_place_of_a_layer_is_refused(tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["dense"] = np.zeros(3)
+        file.attrs["layer_names"] = ["dense"]
+    with pytest.raises(InputError, match="found a dataset at dense, expected a layer"):
+        read_keras(tmp_path / "w.h5")
+
+
+@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.given(
+    places=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=4),
+    cut=st.none() | st.integers(0, 1 << 20),
+)
+def test_damaged_files_give_weights_or_one_line(tmp_path_factory, places, cut):
+    path = tmp_path_factory.mktemp("damaged") / "w.h5"
+    write_numbered(path, True)
+    data = bytearray(path.read_bytes())
+    for place, value in places:
+        data[place % len(data)] ^= value
+    path.write_bytes(data if cut is None else data[: cut % len(data)])
+    with contextlib.suppress(InputError):
+        assert read_keras(path).layers

@@ -147,3 +147,20 @@ def test_files_that_are_no_weights_are_called_what_they_are(tmp_path, leaves):
         vgg16.load(tmp_path / "vgg16.pth")
     with pytest.raises(InputError, match="no converted weights there"):
         vgg16.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda kernel: kernel * np.nan, "block1_conv1/kernel holds 1728 NaN or infinite numbers"),
+        (lambda kernel: kernel + np.inf, "block1_conv1/kernel holds 1728 NaN or infinite numbers"),
+        (lambda kernel: kernel.astype(np.float64) + 1e300, "block1_conv1/kernel holds 1728 NaN or infinite numbers"),
+        (lambda kernel: kernel.astype(np.int32), "block1_conv1/kernel is of int32, expected floating-point"),
+        (lambda kernel: kernel * 1j, "block1_conv1/kernel is of complex64, expected floating-point"),
+        (lambda kernel: np.full(kernel.shape, b"abc"), "is of texts or references, expected numbers"),
+    ],
+)
+def test_leaves_that_are_no_weights_are_refused(tmp_path, leaves, change, words):
+    path = write_legacy(tmp_path / "w.h5", leaves | {"block1_conv1/kernel": change(leaves["block1_conv1/kernel"])})
+    with pytest.raises(InputError, match=rf"w\.h5: .*{words}"):
+        vgg16.load(path)
