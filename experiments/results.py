@@ -135,11 +135,11 @@ def external_summary(folder: pathlib.Path) -> dict[str, Any]:
     return values | scores | {"baselines": {name: _kept(one) for name, one in report.baselines.items()}}
 
 
-def is_external(folder: pathlib.Path) -> bool:
-    """Whether a folder holds the report of a test on other data."""
+def task_of(folder: pathlib.Path) -> str | None:
+    """The task of the report that a folder holds, such as "external" for a test on other data; None without one."""
     path = folder / REPORT
     values = read_json(path) if path.exists() else None
-    return isinstance(values, dict) and values.get("task") == "external"
+    return values.get("task") if isinstance(values, dict) else None
 
 
 def unet_variants(folders: list[pathlib.Path]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     read = saliency_summary if (folders[0] / "saliency.json").exists() else None
     read = ladder_summary if (folders[0] / LADDER).exists() else read
     read = audit_summary if (folders[0] / AUDIT).exists() else read
-    read = external_summary if is_external(folders[0]) else read
+    read = external_summary if task_of(folders[0]) == "external" else read
     read = regions_summary if (folders[0] / REGIONS).exists() else read
     read = retrieval_summary if (folders[0] / RETRIEVAL).exists() else read
     if read is not None:
@@ -178,7 +178,7 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
             raise InputError(f"{folders[1]}: expected one folder for this results file")
         return read(folders[0])
 
-    if isinstance(Run(folders[0]).report, SegmentationReport):
+    if task_of(folders[0]) == "segmentation":
         return {"outlined": [segmenter_summary(folder) for folder in folders]}
 
     def place(run: dict[str, Any]) -> tuple[str, int, int, int]:

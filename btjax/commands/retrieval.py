@@ -21,7 +21,7 @@ from btjax.reports.retrieval import retrieval_page
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import Run
 from btjax.studies.data import load_slices, split_of
-from btjax.studies.outlines import with_outlines
+from btjax.studies.outlines import masks_key, with_outlines
 from btjax.studies.retrieval import (
     SCHEMA,
     VARIANTS,
@@ -148,7 +148,7 @@ class _Work:
         own = run.config.replace("data.data_dir", self.config.data.data_dir).replace("data.protocol", "slice")
         images = load_slices(own, None, self.place.cache).slices.images
         run.require_classifier()
-        layer: str = stage or run.model.layers[-2]
+        layer: str = run.model.layers[-2] if stage is None else stage
         if layer not in run.model.layers:
             raise InputError(f"--networks: {layer!r} is no stage of {run.folder}: {', '.join(run.model.layers)}")
         part = FrozenPart(run.model, run.variables, layer)  # what several folds share is computed once
@@ -162,7 +162,10 @@ class _Work:
         found = []
         for config, split in self.splits():
             path = self.folder / f"{name}_{config.data.fold}.npz"
-            key = json.dumps([config.to_json(), about, self.slices.fingerprint, split.fingerprint], sort_keys=True)
+            key = json.dumps(
+                [config.to_json(), about, self.slices.fingerprint, split.fingerprint, masks_key(config, self.slices)],
+                sort_keys=True,
+            )
             ranks = _read(path, key) if path.exists() else None
             if ranks is None:
                 ranks = measure(config, split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,8 +33,7 @@ def with_outlines(config: Config, slices: Slices, split: Split) -> Slices:
     """
     if not isinstance(config.extra, OutlineConfig) or not config.extra.outlines:
         return slices
-    data = config.data
-    text = config.extra.outlines.replace("{protocol}", data.protocol).replace("{fold}", str(data.fold))
+    data, text = config.data, _run_of(config)
     outlines = Run(text).outlines
     if not np.array_equal(outlines.ids, slices.ids):
         raise InputError(f"--outlines={text}: a run on other slices, expected those of --data_dir={data.data_dir}")
@@ -47,6 +47,18 @@ def with_outlines(config: Config, slices: Slices, split: Split) -> Slices:
     masks = np.zeros(slices.images.shape, bool) if slices.masks is None else slices.masks.copy()
     masks[rows] = enlarged(outlines.masks[rows], slices.images.shape[1])
     return dataclasses.replace(slices, masks=masks)
+
+
+def masks_key(config: Config, slices: Slices) -> str:
+    """What tells a fold's masks from others: those of the data set, and of the segmenter if one is named."""
+    predicted = Run(_run_of(config)).outlines.bits.tobytes() if config.extra.outlines else b""
+    return f"{slices.masks_fingerprint} {hashlib.sha256(predicted).hexdigest()[:16]}"
+
+
+def _run_of(config: Config) -> str:
+    """The folder of a fold's segmenter."""
+    data = config.data
+    return config.extra.outlines.replace("{protocol}", data.protocol).replace("{fold}", str(data.fold))
 
 
 def outlines_notes(config: Config) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from btjax.base.progress import Observer
 from btjax.evaluation.cheng import OTHER_CLASSIFIERS, RADII, RINGS
 from btjax.evaluation.classification import Scores, classification_report
 from btjax.studies.data import split_of
-from btjax.studies.outlines import with_outlines
+from btjax.studies.outlines import masks_key, with_outlines
 from btjax.systems.cheng2015 import TEXTURES, labels_of
 
 if TYPE_CHECKING:
@@ -153,11 +153,13 @@ def measure_cells(
     wanted = [cell.name for cell in table_cells(stages)]
     cells = [cell for cell in table_cells() if cell.name in wanted or (folder / f"{cell.name}.json").exists()]
     found, observer = [], observer or Observer()
+    folds = [config.replace("data.fold", fold) for fold in range(config.data.folds)]
+    masks = [masks_key(one, slices) for one in folds]
     for number, cell in enumerate(cells):
         observer.on_data("cells", number, len(cells))
         path = folder / f"{cell.name}.json"
         own = _config_of(config, cell)
-        key = {"config": own.to_json(), "slices": slices.fingerprint}
+        key = {"config": own.to_json(), "slices": slices.fingerprint, "masks": masks}
         result = _read(path, key) if path.exists() else None
         if result is None:
             result = _measure(own, cell, slices, place)

@@ -179,7 +179,11 @@ def region_ranks(variant: Variant, config: Config, slices: Slices, split: Split,
     """Ranks one fold's queries by the regions' vectors."""
     model: RegionRetrieval = config.model.clone(**variant.options)
     dictionary = model.dictionary(slices, split.train, config.seed, place)
-    vectors = model.vectors(dictionary, slices, place)
+    # Side by side: where the outlines of the test rows are predicted, the vectors of the others are those kept before.
+    known, tested = database_of(split), split.test
+    first = model.vectors(dictionary, slices, place, known)
+    vectors = np.zeros((len(slices), first.shape[1]), np.float32)
+    vectors[known], vectors[tested] = first, model.vectors(dictionary, slices, place, tested)
     if model.metric == "euclidean":
         return _ranks(vectors, slices, split, np.full(len(DIMENSIONS), np.nan))
     labels = labels_of(slices)

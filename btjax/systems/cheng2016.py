@@ -14,7 +14,7 @@ from btjax.features.kept import digest_of, kept_array, of_slices, stacked
 from btjax.features.metric import closed_form_metric
 from btjax.features.regions import brightness_parts, patches, region_of
 from btjax.features.texture import learned_words, nearest_words
-from btjax.systems.outlined import OutlineConfig, about_rows, about_slices, labels_of, masks_of, sampled_patches
+from btjax.systems.outlined import OutlineConfig, about_rows, labels_of, masks_of, sampled_patches
 from btjax.systems.system import Kept, System
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class RegionRetrieval:
         content = self.dictionary(slices, split.train, seed, place)
         directions = None
         if self.metric == "cfml":
-            vectors = self.vectors(content, slices, place)[split.train]
+            vectors = self.vectors(content, slices, place, split.train)
             directions = self.directions(vectors, labels_of(slices)[split.train])
         return Kept(content | {"directions": directions}, self.metric, self.dimensions)
 
@@ -118,10 +118,13 @@ class RegionRetrieval:
         )
         return dataclasses.asdict(_mixture(flat, self.patch**2, self.gaussians))
 
-    def vectors(self, dictionary: dict[str, np.ndarray], slices: Slices, place: Place) -> np.ndarray:
-        """float32 [N, D]: every slice's parts, one after the other, each of length 1."""
+    def vectors(
+        self, dictionary: dict[str, np.ndarray], slices: Slices, place: Place, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """float32 [n, D]: the parts of every slice, or of those in `rows`, one after the other, each of length 1."""
+        chosen = np.arange(len(slices)) if rows is None else rows
         digests = [digest_of(array) for array in dictionary.values()]
-        about = [*about_slices(self, slices, "radius", "patch", "parts"), *digests]
+        about = [*about_rows(self, slices, chosen, "radius", "patch", "parts"), *digests]
         describe = self._words if self.description == "bow" else self._fisher
 
         def compute() -> np.ndarray:
@@ -130,7 +133,7 @@ class RegionRetrieval:
                 found = patches(image, region, self.patch)
                 return describe(dictionary, found, brightness_parts(image, region, self.parts))
 
-            return stacked(len(slices), of_slices(slices, one, place.progress))
+            return stacked(len(chosen), of_slices(slices, one, place.progress, chosen))
 
         masks_of(slices)
         return kept_array(place.cache / "regions", f"{self.description}_vectors", about, compute)

@@ -8,19 +8,26 @@ from typing import Any
 from btjax.reports.numbers import duration
 from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import run_name
+from experiments.tables.segmenter import estimate
 
 MARK = "#|"
 """Begins the lines that are written here."""
 
 
 def measured(name: str, result: dict[str, Any]) -> list[str]:
-    """The lines of a preset whose results file holds classifiers' runs or a U-Net; none for others."""
+    """The lines of a preset whose results file holds classifiers' runs, segmenters or a U-Net; none for others."""
     if isinstance(result.get("runs"), list):  # an audit counts them
         lines = [f"{run_name(run)}, seed {run['config']['seed']}: {_accuracy(run)}" for run in result["runs"]]
     elif "by_epoch" in result:
         error = number_cell(result["reconstruction"], "mae", 4)
         where = f"{result['protocol']}, seed {result['config']['seed']}"
         lines = [f"{where}: test MAE {error}; the encoder's classifier {_accuracy(result['classifier'])}"]
+    elif "outlined" in result:
+        lines = [
+            f"{run_name(run)}, seed {run['config']['seed']}: test Dice {estimate(run['test']['dice'])} of "
+            f"{run['test']['slices']} slices, trained in {duration(run['training']['seconds'])}"
+            for run in result["outlined"]
+        ]
     else:
         return []
     source = f"experiments/results/{name}.json, written by python -m experiments.results; 95% intervals or {NONE}"

@@ -101,7 +101,8 @@ def retrieval_tables(result: dict[str, Any]) -> str:
     lead = (
         f"Protocol `{result['protocol']}`; {_outlines(result)} Queries are the test slices, the database is the other "
         f"slices; intervals by family. Chance is {percent(first['scores']['chance'])}. Slices of the query's own "
-        f"family make up {signed(100 * gain, 2)} points of the first row's mean average precision."
+        f"family make up {signed(100 * gain, 2)} points of the first row's mean average precision. Features of "
+        "networks see the whole slice and no outline."
     )
     return f"{lead}\n\n{table(head, rows)}"
 

@@ -18,10 +18,10 @@ def segmenter_table(result: dict[str, Any]) -> str:
             [
                 f"`{run['protocol']}`, fold {run['split']['fold']}, seed {run['config']['seed']}",
                 test["slices"],
-                f"**{_told(test['dice'])}**",
-                *(_told(scores["dice"]) for scores in test["by_class"].values()),
-                _told(test["pointing"]),
-                _told(test["empty"]),
+                f"**{estimate(test['dice'])}**",
+                *(estimate(scores["dice"]) for scores in test["by_class"].values()),
+                estimate(test["pointing"]),
+                estimate(test["empty"]),
                 duration(run["training"]["seconds"]),
             ]
         )
@@ -36,8 +36,9 @@ def segmenter_table(result: dict[str, Any]) -> str:
     return f"{lead}\n\n{table(head, rows)}"
 
 
-def _told(estimate: dict[str, Any]) -> str:
-    if estimate["value"] is None:
+def estimate(found: dict[str, Any]) -> str:
+    """A number with its interval, in three digits; empty where it is not defined."""
+    if found["value"] is None:
         return ""
-    bounds = estimate["ci95"]
-    return f"{estimate['value']:.3f} " + (NONE if bounds is None else f"({bounds[0]:.3f} to {bounds[1]:.3f})")
+    bounds = found["ci95"]
+    return f"{found['value']:.3f} " + (NONE if bounds is None else f"({bounds[0]:.3f} to {bounds[1]:.3f})")
