@@ -295,7 +295,7 @@ def main() -> None:
         path = RESULTS / f"{arguments.name}.json"
         result = collect(arguments.runs, _results(path) if path.exists() else None)
         RESULTS.mkdir(exist_ok=True)
-        write_json(path, result, indent=1)
+        write_json(path, result, indent=1, seal=False)
     write_tables()
 
 

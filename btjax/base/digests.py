@@ -47,6 +47,13 @@ def leaf_digests(tree: Any) -> dict[str, str]:
     return digests
 
 
+def bytes_digest(data: memoryview) -> bytes:
+    """SHA-256 of the digests of the parts of some bytes, several hashed at once."""
+    parts = [data[first : first + _PART] for first in range(0, len(data), _PART)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+        return hashlib.sha256(b"".join(threads.map(_digest, parts))).digest()
+
+
 def content_digest(tree: Any) -> str:
     """64 hexadecimal digits of a tree's leaves: their names, types, shapes and bytes."""
     return hashlib.sha256(repr(sorted(leaf_digests(tree).items())).encode()).hexdigest()

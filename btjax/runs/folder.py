@@ -161,14 +161,26 @@ class RunFolder:
         return Config.from_json(read_json(path), str(path))
 
     def history(self) -> list[dict[str, float]]:
-        """The rows of metrics.jsonl, one for each completed epoch; none for a run without epochs."""
+        """The rows of metrics.jsonl, one for each completed epoch; none for a run without epochs.
+
+        Raises:
+          InputError: they are not those that the last checkpoint holds too.
+        """
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
         try:
-            return [json.loads(line) for line in read_regular(path, "json").decode().splitlines()]
+            rows = [json.loads(line) for line in read_regular(path, "json").decode().splitlines()]
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not JSON lines: {error}") from None
+        held = self.checkpoints.progress("last").get("history", []) if self.checkpoints.exists("last") else []
+        for number, (row, own) in enumerate(zip(rows, held, strict=False), 1):
+            if row != own:
+                raise InputError(
+                    f"{path}: damaged: row {number} is not what the checkpoint holds; remove the file, and --resume "
+                    "writes it again"
+                )
+        return rows
 
     def write_json(self, name: str, values: Any) -> None:
         """Writes a JSON file, complete or not at all."""

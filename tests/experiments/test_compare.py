@@ -1,6 +1,5 @@
 """python -m experiments.compare: runs and ladders on one page."""
 
-import json
 import shutil
 
 import jax
@@ -9,6 +8,7 @@ import pytest
 
 import btjax
 from btjax.base.errors import InputError
+from btjax.base.files import read_json
 from btjax.commands.compare import compare_runs
 from btjax.runs.predictions import Predictions
 from btjax.runs.run import Run
@@ -40,7 +40,7 @@ def test_two_runs_stand_on_one_page_with_their_difference(runs, tmp_path):
     page = Page((tmp_path / "out" / "compare.html").read_text())
     for expected in ("first", "second", "second less first", "Sensitivity", "Parameters (millions)"):
         assert expected in page.words()
-    found = json.loads((tmp_path / "out" / "compare.json").read_text())
+    found = read_json(tmp_path / "out" / "compare.json")
     (pair,) = found["pairs"]
     one, two = (Run(runs / name).predictions.side("test") for name in ("first", "second"))
     assert pair["slices"] == len(one)

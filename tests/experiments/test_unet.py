@@ -1,6 +1,5 @@
 """The U-Net's experiment as its users run it: all stages on the phantom data set."""
 
-import json
 import os
 import pathlib
 import shutil
@@ -12,6 +11,7 @@ import pytest
 from flax import traverse_util
 
 import btjax
+from btjax.base.files import read_json, write_json
 from btjax.base.keys import random_key
 from btjax.studies.composed import load_composed
 from tests.experiments import commands
@@ -45,7 +45,7 @@ def test_both_trained_models_come_back(finished):
     images = np.zeros((2, 32, 32), np.uint8)
     assert btjax.restore(finished / "autoencoder").outputs(images).shape == (2, 32, 32, 3)
     assert btjax.restore(finished / "classifier").probabilities(images).shape == (2, 3)
-    assert json.loads((finished / "classifier" / "report.json").read_text())["test"]["slices"] > 0
+    assert read_json(finished / "classifier" / "report.json")["test"]["slices"] > 0
 
 
 def test_location_has_the_bytes_that_it_began_with(finished):
@@ -58,7 +58,7 @@ def test_location_has_the_bytes_that_it_began_with(finished):
 
 
 def test_composed_leaves_are_bit_equal_to_their_sources(finished):
-    origins = json.loads((finished / "composed" / "origins.json").read_text())
+    origins = read_json(finished / "composed" / "origins.json")
     autoencoder, classifier = (btjax.restore(finished / name).variables for name in ("autoencoder", "classifier"))
     sources = {
         "autoencoder": traverse_util.flatten_dict(autoencoder, sep="/"),
@@ -81,11 +81,11 @@ def test_composed_leaves_are_bit_equal_to_their_sources(finished):
 def test_the_figures_are_drawn_anew_from_a_finished_folder(environment, finished):
     for path in (finished / "figures").iterdir():
         path.unlink()
-    before = json.loads((finished / "unet.json").read_text())
+    before = read_json(finished / "unet.json")
     done = run(environment, finished, "--stage=figures")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (finished / "figures").iterdir()} == {f"figure_{n:02d}.png" for n in range(7, 15)}
-    assert json.loads((finished / "unet.json").read_text()) == before
+    assert read_json(finished / "unet.json") == before
     assert set(before["by_epoch"]) == {"full", "left", "right"}
     assert set(before["by_epoch"]["full"]) == {"1", "2"}
     assert before["latent"]["full"]["effect"] == 0
@@ -166,8 +166,8 @@ def test_a_stage_of_another_seed_split_or_data_set_is_refused(environment, finis
 def test_other_slices_under_the_same_options_are_refused(environment, finished, tmp_path):
     folder = copy_of(finished, tmp_path)
     for name in ("autoencoder", "classifier"):
-        values = json.loads((folder / name / "config.json").read_text())
-        (folder / name / "config.json").write_text(json.dumps(values | {"slices": "0" * 16}))
+        path = folder / name / "config.json"
+        write_json(path, read_json(path) | {"slices": "0" * 16})
     done = run(environment, folder, "--stage=figures")
     assert done.returncode == 2 and "the fingerprint of its slices is" in done.stderr.splitlines()[-1]
 
@@ -212,9 +212,9 @@ def test_a_classifier_that_began_with_another_autoencoder_is_refused(environment
 def test_nothing_is_made_from_an_unfinished_autoencoder(environment, finished, tmp_path, flags):
     folder = copy_of(finished, tmp_path)
     path = folder / "autoencoder" / "config.json"
-    values = json.loads(path.read_text())
+    values = read_json(path)
     values["training"]["epochs"] = 9
-    path.write_text(json.dumps(values))
+    write_json(path, values)
     done = run(environment, folder, *flags)
     assert done.returncode == 2
     assert "autoencoder is unfinished, at epoch 2 of 9; expected a finished one" in done.stderr.splitlines()[-1]

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -7,6 +6,7 @@ import pytest
 import btjax
 from btjax.base.batches import in_batches, padded_batches
 from btjax.base.errors import InputError
+from btjax.base.files import read_json, write_json
 from btjax.data.dataset import load_data
 from btjax.data.phantom import make_phantom
 from btjax.readers.raw import scale_slice
@@ -48,9 +48,9 @@ def test_a_config_that_is_none_is_one_clear_line(started, text):
 
 
 def test_a_config_of_an_earlier_version_takes_defaults_for_newer_options(started):
-    values = json.loads((started.path / "config.json").read_text())
+    values = read_json(started.path / "config.json")
     del values["training"]["prng"]
-    (started.path / "config.json").write_text(json.dumps(values))
+    write_json(started.path / "config.json", values)
     assert started.config().training.prng == "threefry2x32"
     started.check(Config.default("cnn"), True)
 
@@ -90,7 +90,7 @@ def test_a_write_that_fails_leaves_the_previous_file_and_nothing_beside_it(start
         started.write_json("report.json", {"accuracy": np.nan})
     with pytest.raises(InputError, match=r"report\.json: cannot be written: no room"):
         started.write("report.json", half)
-    assert json.loads((started.path / "report.json").read_text()) == {"accuracy": 0.5}
+    assert read_json(started.path / "report.json") == {"accuracy": 0.5}
     assert not list(started.path.glob("*.part"))
 
 
