@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint.experimental.v1 as ocp
+from jax.experimental import multihost_utils
 
 from btjax.base.digests import leaf_digests, leaf_name
 from btjax.base.errors import InputError, foreign
-from btjax.base.files import expanded
+from btjax.base.files import expanded, sync_tree
 
 if TYPE_CHECKING:
     import pathlib
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
 _SUMS = "checksums"
 """Beside the progress in a checkpoint's own metadata: SHA-256 of every leaf, and of the progress."""
 
+_GONE = ".gone-"
+"""Begins the name of a checkpoint that is being removed."""
+
 
 class Checkpoints:
     """Checkpoints by name: `<folder>/<name>/<number>`, one of each; a run has `last` to resume from and `best` to use.
 
-    A new checkpoint is written beside the old one and takes its place when it is complete, so that a run killed at
-    any moment, or a full disk, leaves the previous one readable. Numbers count the saves, not the steps: Orbax keeps
+    A new checkpoint is written beside the old one and takes its place when it is complete and on the disk, so that a run
+    killed at any moment, a full disk, or a power cut leaves one of them readable. Numbers count the saves, not the steps: Orbax keeps
     the highest number, and a resumed run may save a lower step than the one that it was resumed after.
 
     Each checkpoint keeps the SHA-256 of its leaves, which are compared when it is loaded; those of earlier versions of
@@ -58,6 +63,10 @@ class Checkpoints:
                 sums = {"leaves": leaf_digests(tree), "progress": _progress_digest(progress)}
                 if not checkpointer.save(number, tree, custom_metadata=progress | {_SUMS: sums}):
                     raise RuntimeError(f"Orbax did not save checkpoint {number}")
+            if jax.process_index() == 0:
+                _replace_others(folder, number)
+            if jax.process_count() > 1:  # nobody lists the folder meanwhile
+                multihost_utils.sync_global_devices(f"{folder}/{number}")
 
     def load(self, which: str, tree: Any) -> tuple[Any, dict[str, Any]]:
         """Loads what `save` saved.
@@ -93,8 +102,8 @@ class Checkpoints:
 
     def progress(self, which: str) -> dict[str, Any]:
         """What was given as progress to the newest checkpoint; InputError where there is none, or it is damaged."""
-        with self._reading(which):
-            return _checked_progress(self.folder / which, self._kept(which))[0]
+        self._require(which)
+        return _checked_progress(self.folder / which, self._kept(which))[0]
 
     def _kept(self, which: str) -> Any:
         """What `save` gave Orbax to keep beside the arrays, from its file: Orbax gives {} where that is damaged."""
@@ -110,14 +119,29 @@ class Checkpoints:
             return None
         return max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=None)
 
+    def _require(self, which: str) -> pathlib.Path:
+        """The folder of a checkpoint; InputError where there is none."""
+        if not self.exists(which):
+            raise InputError(
+                f"{self.folder / which}: no checkpoint found, expected <number>/ written by a run of btjax"
+            )
+        return self.folder / which
+
     @contextlib.contextmanager
     def _reading(self, which: str) -> Iterator[ocp.training.Checkpointer]:
         """A checkpointer on a folder that holds a checkpoint; what Orbax cannot read becomes an InputError."""
-        folder = self.folder / which
-        if not self.exists(which):
-            raise InputError(f"{folder}: no checkpoint found, expected <number>/ written by a run of btjax")
+        folder = self._require(which)
         with foreign(f"{folder}: the checkpoint is damaged or not one of btjax"), _checkpointer(folder) as checkpointer:
             yield checkpointer
+
+
+def _replace_others(folder: pathlib.Path, number: int) -> None:
+    """Removes the checkpoints before the one of this number, once that is on the disk."""
+    sync_tree(folder / str(number))
+    for path in list(folder.iterdir()):
+        if path.name != str(number):
+            gone = path if path.name.startswith(_GONE) else path.rename(folder / f"{_GONE}{path.name}")
+            shutil.rmtree(gone)  # a checkpoint whose removal was stopped half-way is not taken for one
 
 
 def _progress_digest(progress: dict[str, Any]) -> str:
@@ -156,7 +180,7 @@ def _check_sums(folder: pathlib.Path, loaded: Any, sums: dict[str, str]) -> None
 def _checkpointer(folder: pathlib.Path, **options: Any) -> ocp.training.Checkpointer:
     # Orbax's annotations name narrower types than it takes.
     place: Any = folder.absolute()
-    policy: Any = ocp.training.preservation_policies.LatestN(1)
+    policy: Any = ocp.training.preservation_policies.PreserveAll()
     return ocp.training.Checkpointer(place, preservation_policy=policy, **options)
 
 

@@ -144,9 +144,34 @@ def write_whole(path: str | os.PathLike, write: Callable[[pathlib.Path], Any]) -
             with open(beside, "rb") as file:
                 os.fsync(file.fileno())
             beside.replace(path)
+            sync_folder(path.parent)
         finally:
             with contextlib.suppress(OSError):  # where nothing can be written, nothing can be removed either
                 beside.unlink(missing_ok=True)
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """Waits until what a folder lists is on the disk, where the file system does that for folders."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def sync_tree(folder: pathlib.Path) -> None:
+    """Waits until everything in a folder is on the disk, whoever wrote it.
+
+    Raises:
+      OSError: the disk does not take it.
+    """
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with open(os.path.join(place, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(pathlib.Path(place))
+    sync_folder(folder.parent)
 
 
 def write_json(path: str | os.PathLike, values: Any, indent: int = 2, *, seal: bool = True) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from btjax.base.errors import foreign
-from btjax.base.files import CACHE_EXPECTED, nameless_owners, only_process, read_json, write_json
+from btjax.base.files import CACHE_EXPECTED, nameless_owners, only_process, read_json, sync_tree, write_json
 from btjax.data.contents import contents_fingerprint
 from btjax.readers.raw import RawSlice, SlicesBuffer, Source, check_image_size, plain_fields, prepare
 
@@ -39,6 +39,11 @@ CHECKSUMS = "checksums.json"
 """Beside them: their SHA-256. Copies of earlier versions have none."""
 
 _SHARD_BYTES = 64 << 20
+
+
+class _Info(tfds.core.DatasetInfo):
+    def initialize_from_bucket(self) -> None:
+        """Looks for nothing on Google's servers, for which TFDS would leave an empty folder in $TMPDIR each time."""
 
 
 class BrainTumours(tfds.core.ShardBasedBuilder):
@@ -90,7 +95,7 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
             "remarks": features.Text(),
         }
         always = ("image", "id", "size", "remarks")
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             description=f"MRI slices of the brain, from {self.source.description}.",
             homepage="https://doi.org/10.6084/m9.figshare.1512427",
@@ -201,6 +206,7 @@ def _prepare(builder: BrainTumours) -> None:
         if not builder.is_prepared():
             # TFDS writes into a folder "incomplete.*" and renames it at the end.
             builder.download_and_prepare()
+            sync_tree(place)
             sums = {name: _sha256((place / name).read_bytes()) for name in DESCRIPTIONS}
             write_json(place / CHECKSUMS, sums)
 

@@ -23,7 +23,7 @@ from btjax.base import options
 from btjax.base.arrays import load_array, save_array
 from btjax.base.batches import padded_batches
 from btjax.base.errors import InputError, foreign
-from btjax.base.files import make_cache, only_process
+from btjax.base.files import make_cache, only_process, sync_folder
 from btjax.nn.network import Network, Variables
 
 if TYPE_CHECKING:
@@ -230,6 +230,7 @@ def _compute(
             outputs = []
     with foreign(f"{folder}: cannot be written"):
         beside.replace(folder)
+        sync_folder(folder.parent)
 
 
 def _keep_whole(folder: pathlib.Path, beside: pathlib.Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -173,3 +174,27 @@ def test_a_checkpoint_of_before_there_were_checksums_is_loaded_as_it_is(tmp_path
     path.write_text(json.dumps(values))
     tree, progress = checkpoints.load("last", {"a": jnp.zeros(4)})
     assert tree["a"].tolist() == [0, 1, 2, 3] and progress == {"epoch": 3}
+
+
+def test_a_checkpoint_takes_the_place_of_the_one_before_and_of_what_a_killed_process_left(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("last", {"a": jnp.arange(4.0)}, 1, {"epoch": 1})
+    for left_over in ("0", ".gone-0"):  # stopped before and while the older one was removed
+        (tmp_path / "last" / left_over / "state").mkdir(parents=True)
+    checkpoints.save("last", {"a": jnp.arange(4.0) + 1}, 2, {"epoch": 2})
+    assert [path.name for path in (tmp_path / "last").iterdir()] == ["2"]
+    tree, progress = checkpoints.load("last", {"a": jnp.zeros(4)})
+    assert tree["a"].tolist() == [1, 2, 3, 4] and progress == {"epoch": 2}
+
+
+def test_the_one_before_is_removed_after_the_new_one_is_on_the_disk(tmp_path, monkeypatch):
+    def power_cut(folder):
+        raise OSError("no power")
+
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("last", {"a": jnp.arange(4.0)}, 1, {"epoch": 1})
+    monkeypatch.setattr("btjax.base.checkpoints.sync_tree", power_cut)
+    with pytest.raises(InputError, match="could not be written, the previous one is kept: no power"):
+        checkpoints.save("last", {"a": jnp.arange(4.0) + 1}, 2, {"epoch": 2})
+    shutil.rmtree(tmp_path / "last" / "2")  # what the disk did not take
+    assert checkpoints.progress("last") == {"epoch": 1}

@@ -219,3 +219,16 @@ def test_predictions_of_labels_that_are_no_classes_are_a_value_error():
 def test_progress_that_does_not_say_how_far_a_run_had_come_is_damage(tmp_path, values):
     with pytest.raises(InputError, match="does not say how far the run had come"):
         Progress.of(values, tmp_path)
+
+
+def test_a_row_of_metrics_that_the_checkpoint_does_not_hold_is_named(tmp_path):
+    run = RunFolder(tmp_path)
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+    run.checkpoints.save("last", {"a": np.zeros(2)}, 2, {"history": rows})
+    run.write_metrics(rows)
+    assert run.history() == rows
+    run.write_metrics([*rows, {"epoch": 3, "loss": 0.125}])  # killed before the checkpoint of that epoch
+    assert len(run.history()) == 3
+    run.write_metrics([rows[0], {"epoch": 2, "loss": 0.75}])
+    with pytest.raises(InputError, match=r"metrics\.jsonl: damaged: row 2 is not what the checkpoint holds"):
+        run.history()
