@@ -32,9 +32,9 @@ _GONE = ".gone-"
 class Checkpoints:
     """Checkpoints by name: `<folder>/<name>/<number>`, one of each; a run has `last` to resume from and `best` to use.
 
-    A new checkpoint is written beside the old one and takes its place when it is complete and on the disk, so that a run
-    killed at any moment, a full disk, or a power cut leaves one of them readable. Numbers count the saves, not the steps: Orbax keeps
-    the highest number, and a resumed run may save a lower step than the one that it was resumed after.
+    A new checkpoint is written beside the old one and takes its place when it is complete and on the disk, so that a
+    run killed at any moment, a full disk, or a power cut leaves the previous one readable. Numbers count the saves, not
+    the steps: the highest is used, and a resumed run may save a lower step than the one that it was resumed after.
 
     Each checkpoint keeps the SHA-256 of its leaves, which are compared when it is loaded; those of earlier versions of
     btjax have none and are loaded as they are.
