@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from btjax.studies.saliency_rows import SaliencyReport
 
 
-SETTINGS = "settings.json"
+SETTINGS, _MAPS = "settings.json", "maps"
 
 
 def saliency(
@@ -78,7 +78,7 @@ def saliency(
             watching.on_message(line)
         maps = {}
         for done, method in enumerate(methods, 1):
-            maps[method.name] = compute_maps(config, subject, method, out / "maps")
+            maps[method.name] = compute_maps(config, subject, method, out / _MAPS)
             watching.on_data("maps", done, len(methods))
         explained = Explained(config, subject, methods, maps, permuted)
         report, values = saliency_report(explained, left_out, watching.on_data)
@@ -126,7 +126,10 @@ def open_run(
 def check_new(folder: pathlib.Path) -> None:
     """Checks that a folder can be written, and is empty unless it has settings of maps; see `claim`."""
     check_writable(folder, "--workdir=")
-    if not (folder / SETTINGS).exists() and (others := strangers(folder)):
+    if (folder / SETTINGS).exists():
+        return
+    others = [path for path in strangers(folder) if path.name != _MAPS or not path.is_dir() or any(path.iterdir())]
+    if others:  # an empty folder of maps is left by a command that was killed at its beginning
         raise InputError(f"--workdir={folder}: not empty (found {others[0].name}); expected a new folder")
 
 
@@ -143,5 +146,6 @@ def claim(folder: pathlib.Path, about: dict[str, Any]) -> None:
     if path.exists() and with_newer_options(read_json(path)) != kept:
         raise InputError(f"--workdir={folder}: holds maps of another run or of other settings; name another folder")
     check_new(folder)
-    make_folder(folder / "maps", "--workdir=")
+    make_folder(folder, "--workdir=")
     write_json(path, kept)
+    make_folder(folder / _MAPS, "--workdir=")
