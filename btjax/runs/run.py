@@ -37,7 +37,8 @@ PREDICTIONS, OUTLINES, REPORT, HEAD = "predictions.npz", "outlines.npz", "report
 def save_kept(path: pathlib.Path, kept: Kept, seconds: float) -> None:
     """Writes what a fitted system keeps, and how long it took; see `btjax.base.objects`."""
     content = {name: value for name, value in kept.content.items() if value is not None}
-    save_objects(path, {"content": content, "head": kept.head, "setting": kept.setting, "seconds": seconds})
+    about = {"head": kept.head, "setting": kept.setting, "chosen": kept.chosen, "seconds": seconds}
+    save_objects(path, {"content": content, **about})
 
 
 class Run:
@@ -109,7 +110,8 @@ class Run:
         path = self.folder / KEPT
         held = load_objects(path, "what a run was fitted to")
         with foreign(f"{path}: damaged, or not written by btjax"):
-            return Kept(held["content"], held["head"], float(held["setting"]), float(held["seconds"]))
+            setting, seconds = float(held["setting"]), float(held["seconds"])
+            return Kept(held["content"], held["head"], setting, held["chosen"], seconds)
 
     @property
     def predictions(self) -> Predictions:

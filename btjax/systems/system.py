@@ -83,12 +83,14 @@ class Kept:
       content: arrays, and scikit-learn's objects, by name; None for what it does without.
       head: what classifies, in a word.
       setting: of the head.
+      chosen: how the setting was chosen, in words.
       seconds: that fitting took; set where it is saved.
     """
 
     content: dict[str, Any]
     head: str
     setting: float
+    chosen: str = ""
     seconds: float = 0.0
 
 
