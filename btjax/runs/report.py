@@ -214,7 +214,7 @@ def read_report(path: pathlib.Path) -> Report:
       InputError: there is none, or it is damaged or of another version.
     """
     task = _values(path).get("task")
-    if task not in _KINDS:
+    if not isinstance(task, str) or task not in _KINDS:
         raise InputError(f"{path}: task is {task!r}, expected one of {', '.join(_KINDS)}")
     return read_typed(path, _KINDS[task])
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from btjax.base.batches import in_batches
+from btjax.base.batches import in_batches, whole_number
 from btjax.base.devices import require_devices
 from btjax.base.errors import InputError, foreign
 from btjax.base.files import expanded
@@ -158,14 +158,17 @@ class Run:
           background first.
 
         Raises:
-          ValueError: images of another type or shape.
+          ValueError: images of another type or shape, or a batch size below 1.
         """
         self.check_images(images)
+        whole_number(batch_size, "batch_size")
         return self._predict(self.variables, images, min(batch_size, len(images)))
 
     def check_images(self, images: np.ndarray) -> None:
         """Raises ValueError where images are not uint8 [N, S, S] of the run's size."""
         size = self.config.data.image_size
+        if not isinstance(images, np.ndarray):
+            raise ValueError(f"expected uint8 [N, {size}, {size}], found {type(images).__name__}")
         if images.dtype != np.uint8 or images.shape[1:] != (size, size) or len(images) == 0:
             raise ValueError(f"expected uint8 [N, {size}, {size}], found {images.dtype} {list(images.shape)}")
 
@@ -199,6 +202,7 @@ class Run:
           ValueError: images of another type or shape, or no such stage.
         """
         self.check_images(images)
+        whole_number(batch_size, "batch_size")
         model, preprocessing = self.model, self.config.preprocessing
         below = model.layers[-2] if self.head is None else self.checkpoints.progress("best")["features"]
         stop = stage or below
