@@ -147,7 +147,7 @@ def _list_path(given: str | os.PathLike, options: ReadOptions) -> Listing:
                 raise InputError(f"--images={text}: found an empty folder, expected {ACCEPTED}")
             return _list_folder(path, found, options)
         if path.exists():
-            return _list_files(path.parent, [path], options, ())
+            return _list_files(path.parent, [path], options, None)
         if glob.has_magic(text):
             matches = [pathlib.Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
             files = [file for match in matches for file in (walk(match).files if match.is_dir() else [match])]
@@ -175,12 +175,12 @@ def _list_folder(folder: pathlib.Path, found: Walk, options: ReadOptions) -> Lis
 
 
 def _list_files(
-    root: pathlib.Path, files: Sequence[pathlib.Path], options: ReadOptions, inner: Sequence[pathlib.Path]
+    root: pathlib.Path, files: Sequence[pathlib.Path], options: ReadOptions, inner: Sequence[pathlib.Path] | None
 ) -> Listing:
-    """Files of any kinds, each by its own reader."""
+    """Files of any kinds, each by its own reader; `inner` are the folders they lie in, None of a file named alone."""
     kinds: dict[str, list[pathlib.Path]] = collections.defaultdict(list)
     for path in files:
-        kinds[_kind(path, alone=len(files) == 1)].append(path)
+        kinds[_kind(path, alone=inner is None)].append(path)
     items, notes = [], []
     if kinds["NIfTI"]:
         items += _volumes(root, kinds["NIfTI"], options)
@@ -192,7 +192,7 @@ def _list_files(
             first, last = options.slices
             raise InputError(f"--slices={first}:{last}: no volume or series here has such slices that show a head")
     items += [_mat(root, path) for path in kinds["mat"] if path.name != figshare.FOLDS_FILE]
-    pictures, said = _pictures(root, kinds["picture"], inner)
+    pictures, said = _pictures(root, kinds["picture"], inner or ())
     notes += said
     if kinds["other"]:
         count = len(kinds["other"])

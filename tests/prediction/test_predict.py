@@ -90,6 +90,7 @@ def test_a_run_whose_data_set_is_gone_says_what_to_do(runs, tmp_path):
     copy = shutil.copytree(runs[0].folder, tmp_path / "copy", ignore=shutil.ignore_patterns("typical.npz"))
     config = json.loads((copy / "config.json").read_text())
     config["data"]["data_dir"] = str(tmp_path / "gone")
+    config.pop("sha256", None)  # changed by hand, as whoever moves a data set may
     (copy / "config.json").write_text(json.dumps(config))
     images = make_phantom(1, 1, SIZE).images
     with pytest.raises(InputError, match="--own_dir, or answer always by --noabstain"):
@@ -115,7 +116,7 @@ def test_an_unreadable_file_is_a_line_and_the_others_go_on(runs, pictures):
     assert set(unread) == {"glioma/broken.png", "glioma/dot.png"}
     assert all("\n" not in reason and str(pictures) not in reason for reason in unread.values())
     assert "blank" in unread["glioma/dot.png"]
-    assert found["glioma/04.png"].label == "glioma"
+    assert all(one.label == name.partition("/")[0] for name, one in found.items())
 
 
 def test_a_picture_of_too_many_pixels_is_a_line(runs, tmp_path, monkeypatch):
@@ -154,6 +155,7 @@ def test_a_path_without_slices_is_refused(runs, tmp_path, given, said):
 def test_runs_of_other_classes_are_no_ensemble(runs, tmp_path):
     copy = shutil.copytree(runs[0].folder, tmp_path / "copy")
     config = json.loads((copy / "config.json").read_text())
+    config.pop("sha256", None)
     (copy / "config.json").write_text(json.dumps(config | {"classes": ["a", "b", "c"]}))
     with pytest.raises(InputError, match="its classes are a, b, c, expected those of"):
         btjax.predict([runs[0].folder, copy], make_phantom(1, 1, SIZE).images, ALWAYS)
