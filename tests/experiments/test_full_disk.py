@@ -1,4 +1,4 @@
-"""A disk that fills up at each point of writing: one line that names the file, and the same results once there is room."""
+"""A disk that fills up at each point of writing: one line names the file; with room, the results are the same."""
 
 import json
 import os
