@@ -22,7 +22,7 @@ from btjax.studies.classifier import classifier_report, run_info
 from btjax.studies.data import divide, load_slices
 from btjax.studies.reconstruction import reconstruction_report
 from btjax.studies.retrieval import ranking_report
-from btjax.studies.segmentation import outlines_of, segmentation_report
+from btjax.studies.segmentation import outline_scores, outlines_of, segmentation_report
 from btjax.studies.training import (
     Job,
     fit,
@@ -253,11 +253,18 @@ def _former_report(folder: RunFolder) -> Report | None:
 
 def _conclude_classifier(job: Job, info: RunInfo) -> Report:
     predictions = predictions_of(job)
-    report = classifier_report(info, job.data, predictions)
+    report, outlines = classifier_report(info, job.data, predictions), None
+    if job.prepared.task.outlines:
+        outlines = outlines_of(job)
+        if job.data.slices.masks is not None:
+            report = dataclasses.replace(report, outlines=outline_scores(job.data, outlines, job.data.split.test))
     if leads():
         predictions.save(job.folder.path / PREDICTIONS)
+        if outlines is not None:
+            outlines.save(job.folder.path / OUTLINES)
         logits, differences = predictions.side("test").logits, deviation_rows(job.config, job.data)
-        write_classifier_report(job.folder, report, job.data.tested, logits, differences)
+        shown = None if outlines is None else outlines.side("test")
+        write_classifier_report(job.folder, report, job.data.tested, logits, differences, outlines=shown)
     return report
 
 

@@ -124,7 +124,7 @@ class Run:
 
     @property
     def outlines(self) -> Outlines:
-        """A segmenter's outlines of every row of the data set that it was trained on.
+        """The outlines of every row of the data set that it was trained on, by a network that outlines tumours.
 
         Raises:
           InputError: there are none, or they are damaged.
@@ -223,7 +223,7 @@ class Run:
             raise InputError(f"{self.folder}: {task.trains}, expected a classifier's run")
 
     def outline(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-        """The tumours that a segmenter finds in slices; masks are not needed.
+        """The tumours that a segmenter or a joint network finds in slices; masks are not needed.
 
         The outline is where the probability of any tumour, brought to S bilinearly, is above one half, and of that the
         largest connected part; see `btjax.runs.outlines.find_outlines`.
@@ -236,13 +236,15 @@ class Run:
           bool [N, S, S]; all False where no tumour is found.
 
         Raises:
-          InputError: a run of anything but a segmenter.
+          InputError: a run whose network outlines nothing.
           ValueError: images of another type or shape.
         """
         task = self.config.task()
-        if task.name != "segmentation":
+        if not task.outlines:
             raise InputError(f"{self.folder}: {task.trains}, which outlines nothing; expected a segmenter's run")
-        return find_outlines(partial(self.outputs, batch_size=batch_size), images).masks
+        self.check_images(images)
+        predict = make_predict(task, pixels=True)
+        return find_outlines(lambda some: predict(self.variables, some, min(batch_size, len(some))), images).masks
 
     def probabilities(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
         """Class probabilities float32 [N, C]: the softmax of `logits`."""

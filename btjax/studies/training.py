@@ -208,9 +208,9 @@ def _check_weights(job: Job, frozen: dict[str, Any]) -> None:
             )
 
 
-def predictor(job: Job) -> Callable[[np.ndarray], np.ndarray]:
-    """From slices (or their features) to the outputs of a run's best checkpoint, float32 [n, ...]."""
-    run, predict = Run(job.folder.path), make_predict(job.prepared.task)
+def predictor(job: Job, *, pixels: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+    """From slices (or their features) to the outputs (or pixel logits) of a run's best checkpoint, float32 [n, ...]."""
+    run, predict = Run(job.folder.path), make_predict(job.prepared.task, pixels=pixels)
     variables = run.variables
     return lambda images: predict(variables, images, BATCH)
 

@@ -43,6 +43,7 @@ class Retrieval:
 
     name: ClassVar[str] = "retrieval"
     trains: ClassVar[str] = "a system that ranks slices"
+    outlines: ClassVar[bool] = False
     needs_masks: ClassVar[bool] = False
 
 
