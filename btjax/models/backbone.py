@@ -219,9 +219,7 @@ class NormalisedConvolution(nn.Module):
     @nn.compact
     def __call__(self, hidden: jax.Array, layers: Layers) -> jax.Array:
         """[B, H / stride, W / stride, features] of [B, H, W, C]."""
-        hidden = layers.convolution(
-            hidden, "conv", self.features, self.size, stride=self.stride, padding=self.padding
-        )
+        hidden = layers.convolution(hidden, "conv", self.features, self.size, stride=self.stride, padding=self.padding)
         return self.activation(layers.normalisation(hidden, "bn"))
 
 

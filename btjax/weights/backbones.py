@@ -1,0 +1,276 @@
+"""Published weights of backbones -> variables of their trunks; every leaf of a file is accounted for.
+
+Sources: Keras's files, with or without the ImageNet top (`.h5`, and `.weights.h5` and `.keras` that keep the layers'
+names), and torchvision's state dicts (`.pth`, `.safetensors`), whose networks differ from Keras's: the model's `form`
+says which it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from btjax.base.errors import InputError
+from btjax.base.files import expanded
+from btjax.models.efficientnet import EfficientNet
+from btjax.models.resnet import ResNet
+from btjax.weights.keras import read_keras
+from btjax.weights.leaves import check_values
+from btjax.weights.torch_files import SUFFIXES, read_torch
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable, Mapping
+
+    from btjax.models.backbone import Backbone
+
+Leaves = dict[str, np.ndarray]
+Path = tuple[str, ...]
+
+IMAGENET_CLASSES = 1000
+_KERAS = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
+_TORCH = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+_MEANS, _DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weights:
+    """A trunk's weights and the scale of the inputs that they were trained on.
+
+    Attributes:
+      base: {"params", "batch_stats"} of the trunk's stages, float32.
+      scale: the `Preprocessing.scale` that they need.
+    """
+
+    base: dict[str, Any]
+    scale: str
+
+    @property
+    def folded(self) -> bool:
+        """Whether normalisation was folded into the kernels: no statistics of training are left."""
+        leaves: dict[Path, np.ndarray] = traverse_util.flatten_dict(self.base["batch_stats"])
+        return all(np.all(leaf == (0 if path[-1] == "mean" else 1)) for path, leaf in leaves.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """How the files of one network name its layers.
+
+    Attributes:
+      title: the network's name for people.
+      keras: from the model to the Keras layer of every layer of ours, by (stage, layer).
+      torch: the same for torchvision's modules.
+      scales: the scale of Keras's weights, where no normalisation in the file tells it, and of torchvision's.
+      top: torchvision's name of the ImageNet classifier; Keras's is `predictions`.
+      extra: torchvision's prefix of modules that serve training alone.
+    """
+
+    title: Callable[[Any], str]
+    keras: Callable[[Any, list[Path]], dict[Path, str]]
+    torch: Callable[[Any, list[Path]], dict[Path, str]]
+    scales: tuple[str, str]
+    top: str
+    extra: str = ""
+
+
+def load(path: str | pathlib.Path, model: Backbone) -> Weights:
+    """Loads the published weights of a backbone's trunk.
+
+    Args:
+      path: Keras's file or torchvision's.
+      model: whose weights they should be; its options say which version and form.
+
+    Returns:
+      The weights; an ImageNet top in the file is left out.
+
+    Raises:
+      InputError: nothing there; another kind of file, network, version, form or top; a leaf that is missing, too many
+        or of another shape; numbers that are none.
+    """
+    path, source = expanded(path), _source(model)
+    where = f"--weights={path}"
+    kind = "torch" if path.suffix in SUFFIXES else "keras"
+    if not path.is_file():
+        raise InputError(f"{where}: not found, expected {source.title(model)}'s weights, Keras's or torchvision's file")
+    if kind != model.form:
+        raise InputError(f"--form={model.form}: the weights in {path} expect --form={kind}")
+    if kind == "torch":
+        return from_torch(read_torch(path, where), model, where)
+    found = read_keras(path, "--weights=", f"Keras's {source.title(model)}")
+    if not found.named:
+        raise InputError(f"{where}: its layers have no names, expected a file that keeps them, such as Keras's .h5")
+    return from_keras(found.layers, model, where)
+
+
+def from_keras(layers: Mapping[str, dict[str, np.ndarray]], model: Backbone, where: str) -> Weights:
+    """Weights of Keras's layers, as `load`.
+
+    Args:
+      layers: layer -> variable -> array, see `btjax.weights.keras`.
+      model: whose they should be.
+      where: names the source in an error.
+    """
+    source, expected = _source(model), expected_leaves(model)
+    names = source.keras(model, sorted({path[1:3] for path in expected}))
+    layers = dict(layers)
+    normalised = [name for name in layers if name.split("_")[0] == "normalization"]
+    scale = _scale(layers.pop(normalised[0]), where) if normalised else source.scales[0]
+    wanted = {path: f"{names[path[1:3]]}/{_keras_variable(path)}" for path in expected}
+    leaves = {f"{layer}/{name}": array for layer, held in layers.items() for name, array in held.items()}
+    top = {"predictions/kernel": (_width(expected), IMAGENET_CLASSES), "predictions/bias": (IMAGENET_CLASSES,)}
+    return Weights(_variables(model, leaves, wanted, top, where, from_torch=False), scale)
+
+
+def from_torch(state: Mapping[str, np.ndarray], model: Backbone, where: str) -> Weights:
+    """Weights of torchvision's state dict, name -> array; as `from_keras`."""
+    source, expected = _source(model), expected_leaves(model)
+    names = source.torch(model, sorted({path[1:3] for path in expected}))
+    wanted = {path: f"{names[path[1:3]]}.{_TORCH.get(path[-1], path[-1])}" for path in expected}
+    leaves = {
+        name: array
+        for name, array in state.items()
+        if not name.endswith(".num_batches_tracked") and not (source.extra and name.startswith(source.extra))
+    }
+    top = {f"{source.top}.weight": (IMAGENET_CLASSES, _width(expected)), f"{source.top}.bias": (IMAGENET_CLASSES,)}
+    return Weights(_variables(model, leaves, wanted, top, where, from_torch=True), source.scales[1])
+
+
+def expected_leaves(model: Backbone) -> dict[Path, tuple[int, ...]]:
+    """The shape of every leaf of the trunk by (collection, stage, layer, leaf)."""
+    inputs = jax.ShapeDtypeStruct((1, model.smallest, model.smallest, 3), np.float32)
+    shapes: Any = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    leaves = traverse_util.flatten_dict({name: shapes[name] for name in ("params", "batch_stats")})
+    return {path: leaf.shape for path, leaf in leaves.items() if path[1] in model.trunk}
+
+
+def _variables(model, leaves, wanted, top, where, *, from_torch) -> dict[str, Any]:
+    """The trunk's variables of leaves by their names in the file, of which none may be missing or left over."""
+    title, found = _source(model).title(model), {}
+    for path, shape in expected_leaves(model).items():
+        if wanted[path] not in leaves:
+            raise InputError(f"{where}: not the weights of {title}: {wanted[path]} is missing")
+        array = np.asarray(leaves[wanted[path]])
+        array = _rearranged(array, path, from_torch)
+        if array.shape != shape:
+            held = np.shape(leaves[wanted[path]])
+            raise InputError(
+                f"{where}: not the weights of {title}: {wanted[path]} is {held}, expected {_there(shape, path, from_torch)}"
+            )
+        check_values(array, f"{where}: {wanted[path]}")
+        found[path] = np.asarray(array, np.float32)
+    for name in sorted(leaves.keys() - set(wanted.values())):
+        if name not in top:
+            raise InputError(f"{where}: not the weights of {title}: {name} is none of its layers'")
+        if np.shape(leaves[name]) != top[name]:
+            raise InputError(
+                f"{where}: {name} is {np.shape(leaves[name])}, expected {title} without its top or with ImageNet's, {top[name]}"
+            )
+    return traverse_util.unflatten_dict(found)
+
+
+def _rearranged(array: np.ndarray, path: Path, from_torch: bool) -> np.ndarray:
+    """A file's array in Flax's layout; a depthwise kernel is [h, w, 1, C] here and [h, w, C, 1] in Keras."""
+    if array.ndim != 4:
+        return array
+    if from_torch:
+        return array.transpose(2, 3, 1, 0)
+    return array.transpose(0, 1, 3, 2) if path[2] == "dwconv" else array
+
+
+def _there(shape: tuple[int, ...], path: Path, from_torch: bool) -> tuple[int, ...]:
+    """A shape of ours as the file has it."""
+    if len(shape) != 4:
+        return shape
+    height, width, channels, features = shape
+    if from_torch:
+        return features, channels, height, width
+    return (height, width, features, channels) if path[2] == "dwconv" else shape
+
+
+def _keras_variable(path: Path) -> str:
+    leaf = path[-1]
+    return _KERAS.get(leaf, "beta" if leaf == "bias" and path[2].endswith("bn") else leaf)
+
+
+def _scale(normalisation: dict[str, np.ndarray], where: str) -> str:
+    """The scale that an EfficientNet's normalisation of its inputs amounts to.
+
+    In the file that Keras publishes the variance is the deviation, not its square, and `weights="imagenet"` divides once
+    more by the deviation's square root; both come to (x - mean) / deviation.
+    """
+    mean, variance = (np.asarray(normalisation.get(name, np.nan), np.float64).ravel() for name in ("mean", "variance"))
+    if np.allclose(mean, 0) and np.allclose(variance, 1):
+        return "unit"
+    squares = np.square(_DEVIATIONS)
+    known = len(mean) == 3 and np.allclose(mean, _MEANS, atol=1e-4)
+    if known and any(len(variance) == 3 and np.allclose(variance, one, rtol=1e-3) for one in (squares, _DEVIATIONS)):
+        return "torch"
+    raise InputError(
+        f"{where}: its inputs are normalised by the means {mean.round(4).tolist()} and variances "
+        f"{variance.round(4).tolist()}, expected ImageNet's or none"
+    )
+
+
+def _width(expected: dict[Path, tuple[int, ...]]) -> int:
+    """Channels of the trunk's output: those of its last normalisation."""
+    return [shape for path, shape in expected.items() if path[0] == "batch_stats"][-1][0]
+
+
+def _joined(model: Backbone, paths: list[Path]) -> dict[Path, str]:
+    """Keras's names where they are stage and layer joined."""
+    del model
+    return {path: "_".join(path) for path in paths}
+
+
+def _efficientnet_torch(model: EfficientNet, paths: list[Path]) -> dict[Path, str]:
+    """Torchvision's modules: features.0 the stem, features.1 to 7 the groups, features.8 the top."""
+    inner = {"conv": "0", "bn": "1"}
+    parts = {"expand_conv": "0.0", "expand_bn": "0.1", "dwconv": "1.0", "bn": "1.1"}
+    parts |= {"se_reduce": "2.fc1", "se_expand": "2.fc2", "project_conv": "3.0", "project_bn": "3.1"}
+    names = {}
+    for stage, layer in paths:
+        if stage in ("stem", "top"):
+            names[stage, layer] = f"features.{0 if stage == 'stem' else len(model.groups) + 1}.{inner[layer]}"
+            continue
+        part = parts[layer]
+        if (stage, "expand_conv") not in paths:  # a block that does not expand begins with what is second elsewhere
+            part = f"{int(part[0]) - 1}{part[1:]}"
+        names[stage, layer] = f"features.{stage[5:-1]}.{ord(stage[-1]) - ord('a')}.block.{part}"
+    return names
+
+
+def _resnet_torch(model: ResNet, paths: list[Path]) -> dict[Path, str]:
+    """Torchvision's modules: conv1, bn1, layer1.0.conv1, layer1.0.downsample.0 and so on."""
+    del model
+    names = {}
+    for stage, layer in paths:
+        if stage == "conv1":
+            names[stage, layer] = f"{layer}1"
+            continue
+        group, block = stage.removeprefix("conv").split("_block")
+        number, kind = layer.split("_")
+        part = f"{kind}{number}" if number != "0" else f"downsample.{0 if kind == 'conv' else 1}"
+        names[stage, layer] = f"layer{int(group) - 1}.{int(block) - 1}.{part}"
+    return names
+
+
+def _efficientnet_title(model: EfficientNet) -> str:
+    return f"EfficientNet-{model.version.upper()}"
+
+
+def _resnet_title(model: ResNet) -> str:
+    return "ResNet50" if model.form == "keras" else "torchvision's ResNet50"
+
+
+_SOURCES: dict[type, Source] = {
+    EfficientNet: Source(_efficientnet_title, _joined, _efficientnet_torch, ("torch", "torch"), "classifier.1"),
+    ResNet: Source(_resnet_title, _joined, _resnet_torch, ("caffe", "torch"), "fc"),
+}
+
+
+def _source(model: Backbone) -> Source:
+    return next(source for kind, source in _SOURCES.items() if isinstance(model, kind))
