@@ -78,6 +78,12 @@ def torch():
 
 
 @pytest.fixture(scope="session")
+def torchvision(torch):
+    """PyTorch's networks."""
+    return _peer("torchvision")
+
+
+@pytest.fixture(scope="session")
 def safetensors():
     """The file format that PyTorch weights are exchanged in."""
     _peer("safetensors.numpy")

@@ -13,5 +13,5 @@ SYSTEM = System(
     extra=TransferConfig,
     adapt=check_statistics,
     prepare=prepare_backbone,
-    claims="B3, fine-tuned at 300 px under the official folds: 95.45% +- 1.71 (3 training folds of a public repository)",
+    claims="B3, fine-tuned at 300 px under the official folds: 95.45% +- 1.71 (a public repository, 3 training folds)",
 )

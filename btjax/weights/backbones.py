@@ -16,15 +16,14 @@ from flax import traverse_util
 
 from btjax.base.errors import InputError
 from btjax.base.files import expanded
-from btjax.models.efficientnet import EfficientNet
-from btjax.models.resnet import ResNet
+from btjax.weights.backbone_names import source_of
 from btjax.weights.keras import read_keras
 from btjax.weights.leaves import check_values
 from btjax.weights.torch_files import SUFFIXES, read_torch
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from btjax.models.backbone import Backbone
 
@@ -56,27 +55,6 @@ class Weights:
         return all(np.all(leaf == (0 if path[-1] == "mean" else 1)) for path, leaf in leaves.items())
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """How the files of one network name its layers.
-
-    Attributes:
-      title: the network's name for people.
-      keras: from the model to the Keras layer of every layer of ours, by (stage, layer).
-      torch: the same for torchvision's modules.
-      scales: the scale of Keras's weights, where no normalisation in the file tells it, and of torchvision's.
-      top: torchvision's name of the ImageNet classifier; Keras's is `predictions`.
-      extra: torchvision's prefix of modules that serve training alone.
-    """
-
-    title: Callable[[Any], str]
-    keras: Callable[[Any, list[Path]], dict[Path, str]]
-    torch: Callable[[Any, list[Path]], dict[Path, str]]
-    scales: tuple[str, str]
-    top: str
-    extra: str = ""
-
-
 def load(path: str | pathlib.Path, model: Backbone) -> Weights:
     """Loads the published weights of a backbone's trunk.
 
@@ -91,7 +69,7 @@ def load(path: str | pathlib.Path, model: Backbone) -> Weights:
       InputError: nothing there; another kind of file, network, version, form or top; a leaf that is missing, too many
         or of another shape; numbers that are none.
     """
-    path, source = expanded(path), _source(model)
+    path, source = expanded(path), source_of(model)
     where = f"--weights={path}"
     kind = "torch" if path.suffix in SUFFIXES else "keras"
     if not path.is_file():
@@ -114,12 +92,12 @@ def from_keras(layers: Mapping[str, dict[str, np.ndarray]], model: Backbone, whe
       model: whose they should be.
       where: names the source in an error.
     """
-    source, expected = _source(model), expected_leaves(model)
-    names = source.keras(model, sorted({path[1:3] for path in expected}))
+    source, expected = source_of(model), expected_leaves(model)
+    names = source.keras(model, _layers(expected), layers)
     layers = dict(layers)
     normalised = [name for name in layers if name.split("_")[0] == "normalization"]
     scale = _scale(layers.pop(normalised[0]), where) if normalised else source.scales[0]
-    wanted = {path: f"{names[path[1:3]]}/{_keras_variable(path)}" for path in expected}
+    wanted = {path: f"{names[path[1], path[2]]}/{_keras_variable(path)}" for path in expected}
     leaves = {f"{layer}/{name}": array for layer, held in layers.items() for name, array in held.items()}
     top = {"predictions/kernel": (_width(expected), IMAGENET_CLASSES), "predictions/bias": (IMAGENET_CLASSES,)}
     return Weights(_variables(model, leaves, wanted, top, where, from_torch=False), scale)
@@ -127,9 +105,9 @@ def from_keras(layers: Mapping[str, dict[str, np.ndarray]], model: Backbone, whe
 
 def from_torch(state: Mapping[str, np.ndarray], model: Backbone, where: str) -> Weights:
     """Weights of torchvision's state dict, name -> array; as `from_keras`."""
-    source, expected = _source(model), expected_leaves(model)
-    names = source.torch(model, sorted({path[1:3] for path in expected}))
-    wanted = {path: f"{names[path[1:3]]}.{_TORCH.get(path[-1], path[-1])}" for path in expected}
+    source, expected = source_of(model), expected_leaves(model)
+    names = source.torch(model, _layers(expected))
+    wanted = {path: f"{names[path[1], path[2]]}.{_TORCH.get(path[-1], path[-1])}" for path in expected}
     leaves = {
         name: array
         for name, array in state.items()
@@ -147,27 +125,39 @@ def expected_leaves(model: Backbone) -> dict[Path, tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in leaves.items() if path[1] in model.trunk}
 
 
-def _variables(model, leaves, wanted, top, where, *, from_torch) -> dict[str, Any]:
+def _layers(expected: dict[Path, Any]) -> list[tuple[str, str]]:
+    return sorted({(path[1], path[2]) for path in expected})
+
+
+def _variables(
+    model: Backbone,
+    leaves: Leaves,
+    wanted: dict[Path, str],
+    top: dict[str, tuple[int, ...]],
+    where: str,
+    *,
+    from_torch: bool,
+) -> dict[str, Any]:
     """The trunk's variables of leaves by their names in the file, of which none may be missing or left over."""
-    title, found = _source(model).title(model), {}
+    title, found = source_of(model).title(model), {}
+    other = f"{where}: not the weights of {title}"
     for path, shape in expected_leaves(model).items():
         if wanted[path] not in leaves:
-            raise InputError(f"{where}: not the weights of {title}: {wanted[path]} is missing")
+            raise InputError(f"{other}: {wanted[path]} is missing")
         array = np.asarray(leaves[wanted[path]])
         array = _rearranged(array, path, from_torch)
         if array.shape != shape:
-            held = np.shape(leaves[wanted[path]])
-            raise InputError(
-                f"{where}: not the weights of {title}: {wanted[path]} is {held}, expected {_there(shape, path, from_torch)}"
-            )
+            held, there = np.shape(leaves[wanted[path]]), _there(shape, path, from_torch)
+            raise InputError(f"{other}: {wanted[path]} is {held}, expected {there}")
         check_values(array, f"{where}: {wanted[path]}")
         found[path] = np.asarray(array, np.float32)
     for name in sorted(leaves.keys() - set(wanted.values())):
         if name not in top:
-            raise InputError(f"{where}: not the weights of {title}: {name} is none of its layers'")
+            raise InputError(f"{other}: {name} is none of its layers'")
         if np.shape(leaves[name]) != top[name]:
             raise InputError(
-                f"{where}: {name} is {np.shape(leaves[name])}, expected {title} without its top or with ImageNet's, {top[name]}"
+                f"{where}: {name} is {np.shape(leaves[name])}, expected {title} without its top, or with ImageNet's: "
+                f"{top[name]}"
             )
     return traverse_util.unflatten_dict(found)
 
@@ -199,8 +189,8 @@ def _keras_variable(path: Path) -> str:
 def _scale(normalisation: dict[str, np.ndarray], where: str) -> str:
     """The scale that an EfficientNet's normalisation of its inputs amounts to.
 
-    In the file that Keras publishes the variance is the deviation, not its square, and `weights="imagenet"` divides once
-    more by the deviation's square root; both come to (x - mean) / deviation.
+    In the file that Keras publishes the variance is the deviation, not its square, and `weights="imagenet"` divides
+    once more by the deviation's square root; both come to (x - mean) / deviation.
     """
     mean, variance = (np.asarray(normalisation.get(name, np.nan), np.float64).ravel() for name in ("mean", "variance"))
     if np.allclose(mean, 0) and np.allclose(variance, 1):
@@ -218,59 +208,3 @@ def _scale(normalisation: dict[str, np.ndarray], where: str) -> str:
 def _width(expected: dict[Path, tuple[int, ...]]) -> int:
     """Channels of the trunk's output: those of its last normalisation."""
     return [shape for path, shape in expected.items() if path[0] == "batch_stats"][-1][0]
-
-
-def _joined(model: Backbone, paths: list[Path]) -> dict[Path, str]:
-    """Keras's names where they are stage and layer joined."""
-    del model
-    return {path: "_".join(path) for path in paths}
-
-
-def _efficientnet_torch(model: EfficientNet, paths: list[Path]) -> dict[Path, str]:
-    """Torchvision's modules: features.0 the stem, features.1 to 7 the groups, features.8 the top."""
-    inner = {"conv": "0", "bn": "1"}
-    parts = {"expand_conv": "0.0", "expand_bn": "0.1", "dwconv": "1.0", "bn": "1.1"}
-    parts |= {"se_reduce": "2.fc1", "se_expand": "2.fc2", "project_conv": "3.0", "project_bn": "3.1"}
-    names = {}
-    for stage, layer in paths:
-        if stage in ("stem", "top"):
-            names[stage, layer] = f"features.{0 if stage == 'stem' else len(model.groups) + 1}.{inner[layer]}"
-            continue
-        part = parts[layer]
-        if (stage, "expand_conv") not in paths:  # a block that does not expand begins with what is second elsewhere
-            part = f"{int(part[0]) - 1}{part[1:]}"
-        names[stage, layer] = f"features.{stage[5:-1]}.{ord(stage[-1]) - ord('a')}.block.{part}"
-    return names
-
-
-def _resnet_torch(model: ResNet, paths: list[Path]) -> dict[Path, str]:
-    """Torchvision's modules: conv1, bn1, layer1.0.conv1, layer1.0.downsample.0 and so on."""
-    del model
-    names = {}
-    for stage, layer in paths:
-        if stage == "conv1":
-            names[stage, layer] = f"{layer}1"
-            continue
-        group, block = stage.removeprefix("conv").split("_block")
-        number, kind = layer.split("_")
-        part = f"{kind}{number}" if number != "0" else f"downsample.{0 if kind == 'conv' else 1}"
-        names[stage, layer] = f"layer{int(group) - 1}.{int(block) - 1}.{part}"
-    return names
-
-
-def _efficientnet_title(model: EfficientNet) -> str:
-    return f"EfficientNet-{model.version.upper()}"
-
-
-def _resnet_title(model: ResNet) -> str:
-    return "ResNet50" if model.form == "keras" else "torchvision's ResNet50"
-
-
-_SOURCES: dict[type, Source] = {
-    EfficientNet: Source(_efficientnet_title, _joined, _efficientnet_torch, ("torch", "torch"), "classifier.1"),
-    ResNet: Source(_resnet_title, _joined, _resnet_torch, ("caffe", "torch"), "fc"),
-}
-
-
-def _source(model: Backbone) -> Source:
-    return next(source for kind, source in _SOURCES.items() if isinstance(model, kind))
