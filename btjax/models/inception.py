@@ -78,8 +78,8 @@ _STEM |= {"conv4": (80, 1, 1, "VALID"), "conv5": (192, 3, 1, "VALID"), "pool2": 
 class Inception(Backbone):
     """Five convolutions and two max pools, eleven blocks of branches; then the head.
 
-    Stages: `conv1`, ..., `pool2`, `mixed0`, ..., `mixed10`, `average`, `logits`. `blocks` and `divisor` (of all filters)
-    are InceptionV3's, or smaller ones in a test.
+    Stages: `conv1`, ..., `pool2`, `mixed0`, ..., `mixed10`, `average`, `logits`. `blocks` and
+    `divisor`, of all filters, are InceptionV3's, or smaller ones in a test.
     """
 
     blocks: tuple[Mixed, ...] = BLOCKS

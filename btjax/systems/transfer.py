@@ -135,7 +135,8 @@ def prepare_transfer(
         return Prepared(dataclasses.replace(task, start=stage), examples, pretrained, stage, head, copies)
     if transfer.head != "dense":
         raise InputError(
-            f"--head={transfer.head}: needs features: --weights, and all below the head frozen, such as --layer_rates=logits/*=1,*=0"
+            f"--head={transfer.head}: needs features: --weights, and all below the head frozen, such as "
+            "--layer_rates=block*=0,*=1 of VGG16 or logits/*=1,*=0 of other networks"
         )
     return Prepared(task, Examples.of(slices, split), pretrained)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from btjax.models.backbone import Backbone
 from btjax.models.efficientnet import EfficientNet
 from btjax.models.inception import Inception
 from btjax.models.resnet import ResNet
+
+if TYPE_CHECKING:
+    from btjax.models.backbone import Backbone
 
 Path = tuple[str, str]
 """Stage and layer."""
