@@ -115,7 +115,7 @@ def test_fine_tuned_stages_move_and_their_statistics_only_where_they_may(family,
 
 
 def test_random_trunks_need_statistics_of_their_own(family):
-    with pytest.raises(InputError, match="--fixed_statistics: --weights=random come with none"):
+    with pytest.raises(InputError, match=r"--fixed_statistics: --weights=random come with none"):
         check_statistics(make_config(family, "random"))
     check_statistics(make_config(family, "random", fixed_statistics=False))
 
@@ -127,14 +127,14 @@ def test_folded_weights_have_no_statistics_to_train_with(tmp_path):
             leaves[name] = np.full_like(leaves[name], name.endswith("variance"))
     path = write_legacy(tmp_path / "folded.h5", leaves)
     assert prepare("efficientnet", path, tmp_path / "cache").features == "average"
-    with pytest.raises(InputError, match="--nofixed_statistics: the normalisation in .*folded"):
+    with pytest.raises(InputError, match=r"--nofixed_statistics: the normalisation in .*folded"):
         prepare("efficientnet", path, tmp_path / "cache", fixed_statistics=False)
 
 
 def test_another_scale_is_refused(weights, family, tmp_path):
     config = make_config(family, weights)
     config = config.replace("preprocessing.scale", "unit")
-    with pytest.raises(InputError, match="--scale=unit: the weights in .* expect --scale="):
+    with pytest.raises(InputError, match=r"--scale=unit: the weights in .* expect --scale="):
         prepare_backbone(config, SLICES, blob_split(SLICES), Place(tmp_path))
 
 

@@ -48,7 +48,7 @@ def test_the_inputs_normalisation_is_the_scale(tmp_path, values, scale):
     held = NORMALISATION | {f"normalization/{name}": leaf for name, leaf in values.items()}
     path = write_legacy(tmp_path / "w.h5", LEAVES | held)
     if scale is None:
-        with pytest.raises(InputError, match="inputs are normalised by the means .*expected ImageNet's or none"):
+        with pytest.raises(InputError, match=r"inputs are normalised by the means .*expected ImageNet's or none"):
             load(path, MODEL)
     else:
         assert load(path, MODEL).scale == scale
@@ -88,7 +88,7 @@ def test_another_form_another_kind_and_no_file_are_refused_in_one_line(tmp_path)
     with pytest.raises(InputError, match=r"none\.h5: not found, expected EfficientNet-B0's weights"):
         load(tmp_path / "none.h5", MODEL)
     (tmp_path / "w.pth").write_bytes(b"no tensors")
-    with pytest.raises(InputError, match="--form=keras: the weights in .* expect --form=torch"):
+    with pytest.raises(InputError, match=r"--form=keras: the weights in .* expect --form=torch"):
         load(tmp_path / "w.pth", MODEL)
     with pytest.raises(InputError, match=r"w\.pth"):
         load(tmp_path / "w.pth", MODEL.clone(form="torch"))
