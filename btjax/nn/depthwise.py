@@ -81,7 +81,7 @@ def native_kernel_gradient(image: jax.Array, cotangent: jax.Array, size: Pair, w
 def shifted(image: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     """The convolution as a sum of shifted images, in float32 at least; as `convolve_depthwise`."""
     dtype, size = image.dtype, (kernel.shape[0], kernel.shape[1])
-    wide = jnp.promote_types(dtype, jnp.float32)
+    wide = dtype if dtype.itemsize >= 4 else jnp.float32
     kernel = kernel.astype(wide)
     parts = (
         part * kernel[row, column].reshape(1, 1, 1, -1)
@@ -93,7 +93,7 @@ def shifted(image: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
 def shifted_kernel_gradient(image: jax.Array, cotangent: jax.Array, size: Pair, window: Window) -> jax.Array:
     """The gradient of `shifted` for a kernel of `size`: [h, w, 1, C], of the image's dtype."""
     dtype = image.dtype
-    wide = jnp.promote_types(dtype, jnp.float32)
+    wide = dtype if dtype.itemsize >= 4 else jnp.float32
     cotangent = cotangent.astype(wide)
     # A product with ones: XLA's own sum over all axes but the last takes several times as long on a CPU.
     ones = jnp.ones(cotangent.size // cotangent.shape[3], wide)

@@ -94,7 +94,8 @@ def from_keras(layers: Mapping[str, dict[str, np.ndarray]], model: Backbone, whe
     """
     source, expected = source_of(model), expected_leaves(model)
     names = source.keras(model, _layers(expected), layers)
-    layers = dict(layers)
+    # Keras 3 keeps the random state of dropout among the layers.
+    layers = {name: held for name, held in layers.items() if "seed_generator" not in name}
     normalised = [name for name in layers if name.split("_")[0] == "normalization"]
     scale = _scale(layers.pop(normalised[0]), where) if normalised else source.scales[0]
     wanted = {path: f"{names[path[1], path[2]]}/{_keras_variable(path)}" for path in expected}
