@@ -109,8 +109,10 @@ class EfficientNet(Backbone):
     groups: tuple[Group, ...] = BASELINE
     activation: Callable[[jax.Array], jax.Array] = nn.swish
 
-    single = ("stem", "top")
-    """The stages of the trunk that are one affine layer and the activation."""
+    @property
+    def single(self) -> tuple[str, ...]:
+        """The stages of the trunk that are one affine layer and the activation."""
+        return ("stem", "top")
 
     @property
     def scaling(self) -> Scaling:

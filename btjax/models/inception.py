@@ -85,8 +85,10 @@ class Inception(Backbone):
     blocks: tuple[Mixed, ...] = BLOCKS
     divisor: int = 1
 
-    single = tuple(_STEM)
-    """The stages of the trunk that are one affine layer and the activation, or none."""
+    @property
+    def single(self) -> tuple[str, ...]:
+        """The stages of the trunk that are one affine layer and the activation, or none."""
+        return tuple(_STEM)
 
     smallest = 75
     """The side of the smallest slices that the trunk takes, in pixels, as in Keras."""

@@ -15,6 +15,9 @@ from flax import linen as nn
 from btjax.models.backbone import Backbone, Layers, NormalisedConvolution, symmetric
 
 
+_PADDED: Any = ((1, 1), (1, 1))  # which Flax takes, though it says that padding is a text
+
+
 class ResNet(Backbone):
     """A stem with max pooling and four groups of bottleneck blocks; then the head.
 
@@ -25,8 +28,10 @@ class ResNet(Backbone):
     counts: tuple[int, ...] = (3, 4, 6, 3)
     width: int = 64
 
-    single = ("conv1", "pool1")
-    """The stages of the trunk that are one affine layer and the activation, or none."""
+    @property
+    def single(self) -> tuple[str, ...]:
+        """The stages of the trunk that are one affine layer and the activation, or none."""
+        return ("conv1", "pool1")
 
     @property
     def trunk(self) -> tuple[str, ...]:
@@ -49,7 +54,7 @@ class ResNet(Backbone):
     def stage(self, name: str, layers: Layers) -> Callable[[Any], Any]:
         """The function of one of the trunk's stages."""
         if name == "pool1":
-            return lambda hidden: nn.max_pool(hidden, (3, 3), (2, 2), ((1, 1), (1, 1)))
+            return lambda hidden: nn.max_pool(hidden, (3, 3), (2, 2), _PADDED)
         if name == "conv1":
             stage: Any = NormalisedConvolution(self.width, 7, self.activation, 2, symmetric(7), name=name)
         else:

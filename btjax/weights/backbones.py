@@ -51,7 +51,7 @@ class Weights:
     @property
     def folded(self) -> bool:
         """Whether normalisation was folded into the kernels: no statistics of training are left."""
-        leaves: dict[Path, np.ndarray] = traverse_util.flatten_dict(self.base["batch_stats"])
+        leaves: dict[Path, Any] = traverse_util.flatten_dict(self.base["batch_stats"])
         return all(np.all(leaf == (0 if path[-1] == "mean" else 1)) for path, leaf in leaves.items())
 
 
@@ -122,7 +122,7 @@ def expected_leaves(model: Backbone) -> dict[Path, tuple[int, ...]]:
     """The shape of every leaf of the trunk by (collection, stage, layer, leaf)."""
     inputs = jax.ShapeDtypeStruct((1, model.smallest, model.smallest, 3), np.float32)
     shapes: Any = jax.eval_shape(model.init, jax.random.key(0), inputs)
-    leaves = traverse_util.flatten_dict({name: shapes[name] for name in ("params", "batch_stats")})
+    leaves: dict[Path, Any] = traverse_util.flatten_dict({name: shapes[name] for name in ("params", "batch_stats")})
     return {path: leaf.shape for path, leaf in leaves.items() if path[1] in model.trunk}
 
 
