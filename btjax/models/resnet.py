@@ -14,7 +14,6 @@ from flax import linen as nn
 
 from btjax.models.backbone import Backbone, Layers, NormalisedConvolution, symmetric
 
-
 _PADDED: Any = ((1, 1), (1, 1))  # which Flax takes, though it says that padding is a text
 
 
