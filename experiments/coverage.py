@@ -121,7 +121,7 @@ def main() -> None:
     results = pathlib.Path(__file__).resolve().parent / "results" / "coverage.json"
     parser.add_argument("--out", type=pathlib.Path, default=results, help="the results file")
     arguments = parser.parse_args()
-    write_json(arguments.out, simulate(arguments.repeats, arguments.metric_repeats))
+    write_json(arguments.out, simulate(arguments.repeats, arguments.metric_repeats), seal=False)
 
 
 if __name__ == "__main__":

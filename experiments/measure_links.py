@@ -47,7 +47,7 @@ def main() -> None:
             values["against"] = msgspec.to_builtins(against_classes(others, slices, links))
     observer.on_end()
     if FLAGS.output:
-        write_json(expanded(FLAGS.output), values, indent=1)
+        write_json(expanded(FLAGS.output), values, indent=1, seal=False)
     else:
         print(json.dumps(values, indent=1))
 

@@ -138,7 +138,8 @@ def external_summary(folder: pathlib.Path) -> dict[str, Any]:
 def task_of(folder: pathlib.Path) -> str | None:
     """The task of the report that a folder holds, such as "external" for a test on other data; None without one."""
     path = folder / REPORT
-    return read_json(path).get("task") if path.exists() else None
+    values = read_json(path) if path.exists() else None
+    return values.get("task") if isinstance(values, dict) else None
 
 
 def unet_variants(folders: list[pathlib.Path]) -> dict[str, Any]:
@@ -249,7 +250,14 @@ def _without_outlines(config: dict[str, Any]) -> dict[str, Any]:
 
 def all_results() -> dict[str, dict[str, Any]]:
     """Every results file by its name."""
-    return {path.stem: read_json(path, "a results file") for path in sorted(RESULTS.glob("*.json"))}
+    return {path.stem: _results(path) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def _results(path: pathlib.Path) -> dict[str, Any]:
+    values = read_json(path, "a results file")
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: found {type(values).__name__}, expected a results file")
+    return values
 
 
 def presets(results: dict[str, dict[str, Any]]) -> dict[pathlib.Path, str]:
@@ -285,9 +293,9 @@ def main() -> None:
         parser.error("--name and at least one run go together")
     if arguments.name:
         path = RESULTS / f"{arguments.name}.json"
-        result = collect(arguments.runs, read_json(path) if path.exists() else None)
+        result = collect(arguments.runs, _results(path) if path.exists() else None)
         RESULTS.mkdir(exist_ok=True)
-        write_json(path, result, indent=1)
+        write_json(path, result, indent=1, seal=False)
     write_tables()
 
 

@@ -11,6 +11,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+def whole_number(value: Any, name: str, minimum: int = 1) -> int:
+    """A whole number that a caller gives; ValueError for text, None, a fraction, a bool, or one below `minimum`.
+
+    Example:
+      >>> whole_number(np.int64(3), "batch_size")
+      3
+      >>> whole_number("8", "batch_size")
+      Traceback (most recent call last):
+      ValueError: batch_size is '8', expected a whole number of at least 1
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < minimum:
+        raise ValueError(f"{name} is {value!r}, expected a whole number of at least {minimum}")
+    return int(value)
+
+
 def padded_batches(batch_size: int, *arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """Cuts arrays of N rows into batches of `batch_size` rows (of N, where that is fewer).
 
@@ -23,15 +38,14 @@ def padded_batches(batch_size: int, *arrays: np.ndarray) -> Iterator[tuple[np.nd
       array.
 
     Raises:
-      ValueError: no rows, arrays of different lengths, or a batch size below 1.
+      ValueError: no rows, arrays of different lengths, or a batch size that is no whole number of at least 1.
 
     Example:
       >>> [rows.tolist() for rows, _ in padded_batches(2, np.zeros((3, 4)))]
       [[0, 1], [2, 2]]
     """
     total = len(arrays[0])
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}, expected at least 1")
+    batch_size = whole_number(batch_size, "batch_size")
     if total == 0 or any(len(array) != total for array in arrays):
         raise ValueError(f"expected arrays of one length of at least 1, found {[len(array) for array in arrays]}")
     size = min(batch_size, total)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError, foreign, reason_of
 from btjax.base.opening import read_regular
+from btjax.base.sealed import sealed, unsealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,29 +144,62 @@ def write_whole(path: str | os.PathLike, write: Callable[[pathlib.Path], Any]) -
             with open(beside, "rb") as file:
                 os.fsync(file.fileno())
             beside.replace(path)
+            sync_folder(path.parent)
         finally:
             with contextlib.suppress(OSError):  # where nothing can be written, nothing can be removed either
                 beside.unlink(missing_ok=True)
 
 
-def write_json(path: str | os.PathLike, values: Any, indent: int = 2) -> None:
-    """Writes JSON values with `write_whole`; ValueError for a number that is not finite."""
+def sync_folder(folder: pathlib.Path) -> None:
+    """Waits until what a folder lists is on the disk, where the file system does that for folders."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def sync_tree(folder: pathlib.Path) -> None:
+    """Waits until everything in a folder is on the disk, whoever wrote it.
+
+    Raises:
+      OSError: the disk does not take it.
+    """
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with open(os.path.join(place, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(pathlib.Path(place))
+    sync_folder(folder.parent)
+
+
+def write_json(path: str | os.PathLike, values: Any, indent: int = 2, *, seal: bool = True) -> None:
+    """Writes JSON values with `write_whole`, an object with the checksum of its content.
+
+    Args:
+      path: the file.
+      values: JSON values; ValueError for a number that is not finite.
+      indent: spaces.
+      seal: False for a file that people also edit; see `btjax.base.sealed`.
+    """
+    values = sealed(values) if seal else values
     text = json.dumps(values, indent=indent, allow_nan=False) + "\n"
     write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: str | os.PathLike, expected: str = "a run's folder") -> Any:
-    """Reads a JSON file.
+    """Reads a JSON file; an object that has a checksum of its content is compared with it.
 
     Args:
       path: the file.
       expected: what its folder should be, for the error.
 
     Raises:
-      InputError: the file is missing, cannot be read, or is not JSON.
+      InputError: the file is missing, cannot be read, is not JSON, or is not what was written.
     """
     try:
-        return json.loads(read_regular(path, "json").decode())
+        return unsealed(json.loads(read_regular(path, "json").decode()), path)
     except FileNotFoundError:
         raise InputError(f"{path}: not found, expected {expected}") from None
     except OSError as error:

@@ -50,6 +50,8 @@ LIMITS = {
     # The largest array of VGG16, the kernel of its first dense layer, has 411 MB, the whole network 553 MB.
     "weights_array": Limit(1024 * _MIB, "bytes"),
     "weights_file": Limit(4096 * _MIB, "bytes"),
+    # Features of VGG16's fourth block, of the 3064 slices and as many changed copies, have 5 GB in files of 256 rows.
+    "kept": Limit(64 * 1024 * _MIB, "bytes"),
     # The largest published file has 232 MB.
     "download": Limit(4096 * _MIB, "bytes"),
     "download_seconds": Limit(6 * 3600, "seconds"),

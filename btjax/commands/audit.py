@@ -10,7 +10,8 @@ import numpy as np
 
 from btjax.base.devices import require_devices
 from btjax.base.errors import InputError
-from btjax.base.files import check_writable, expanded, make_folder, read_json, write_json
+from btjax.base.files import expanded, read_json, write_json
+from btjax.base.folders import claimed
 from btjax.base.progress import Observer, told
 from btjax.evaluation.shortcuts import head_masks
 from btjax.reports.audit import audit_page
@@ -46,7 +47,7 @@ def audit_runs(
 
     Args:
       runs: finished classifiers' runs of one system and one data set, or their folders; folds and seeds are pooled.
-      folder: takes audit.json and audit.html; files of these names in it are replaced.
+      folder: takes audit.json and audit.html; a new one, or that of the same audit, which is made again.
       data_dir: where the data set stands now; by default where the first run found it.
       network: whether the networks are run: on slices that are black outside the head, and for the features that are
         probed for the source. Without it the saved predictions suffice.
@@ -71,11 +72,11 @@ def audit_runs(
     require_devices()
     opened = [run if isinstance(run, Run) else Run(run) for run in runs]
     place = RunFolder(expanded(folder))
-    check_writable(place.path, "--workdir=")
     first = _common_config(opened)
     for run in opened:
         run.require_classifier()
-    with told(observer) as watching:
+    about = {"runs": [str(run.folder.resolve()) for run in opened], "network": network}
+    with told(observer) as watching, claimed(place.path, "audit", about, observer=watching):
         config = first.replace("data.data_dir", data_dir) if data_dir else first
         slices = load_slices(config, watching, cache_dir).slices
         tested = []
@@ -83,7 +84,6 @@ def audit_runs(
             watching.on_message(f"audit: {run.folder}")
             tested.append(_tested(run, slices, f"--data_dir={config.data.data_dir}", network))
         found = audit(slices, tested, title=_title(opened))
-        make_folder(place.path, "--workdir=")
         write_json(place.path / AUDIT, msgspec.to_builtins(found))
         place.write_text("audit.html", audit_page(found))
     return found

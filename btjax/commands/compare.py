@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from btjax.base.errors import InputError
-from btjax.base.files import check_writable, expanded, make_folder, write_json, write_whole
+from btjax.base.files import expanded, write_json, write_whole
+from btjax.base.folders import claimed
 from btjax.base.progress import Observer, told
 from btjax.commands.ladder import CELLS, PLAN, Work
 from btjax.reports.compare import compare_page
@@ -28,7 +29,7 @@ def compare_runs(
 
     Args:
       folders: of runs, and of ladders, of which each protocol is one row.
-      folder: takes the two files.
+      folder: takes the two files; a new one, or that of the same comparison, which is made again.
       observer: is told of the work.
 
     Returns:
@@ -48,11 +49,11 @@ def compare_runs(
       (['Linear model', 'Linear model'], 1)
     """
     out, places = expanded(folder), [expanded(one) for one in folders]
-    check_writable(out, "--workdir=")
     twice = [place for number, place in enumerate(places) if place.resolve() in {p.resolve() for p in places[:number]}]
     if twice:
         raise InputError(f"{twice[0]}: named twice, expected different runs")
-    with told(observer) as watching:
+    about = {"runs": [str(place.resolve()) for place in places]}
+    with told(observer) as watching, claimed(out, "compare", about, observer=watching):
         rows: list[tuple[Entry, Tested]] = []
         for number, place in enumerate(places):
             rows += _rows_of(place)
@@ -61,7 +62,6 @@ def compare_runs(
             raise InputError(f"{len(rows)} run to compare, expected at least two, or a ladder of several protocols")
         report = compare_entries(rows)
         page = compare_page(report, [tested for _, tested in rows])
-        make_folder(out, "--workdir=")
         write_whole(out / "compare.html", lambda beside: beside.write_text(page, encoding="utf-8"))
         write_json(out / "compare.json", msgspec.to_builtins(report))
     return report

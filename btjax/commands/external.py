@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from btjax.base.errors import InputError
-from btjax.base.files import check_writable, expanded, make_folder, strangers, write_json
+from btjax.base.files import check_writable, expanded, strangers, write_json
+from btjax.base.folders import held
 from btjax.base.progress import Observer, told
 from btjax.data.dataset import PHANTOM, DataSet, load_data
 from btjax.reports.external import external_figures, external_page
@@ -18,6 +19,7 @@ from btjax.studies.external import ExternalReport, external_report, open_externa
 
 if TYPE_CHECKING:
     import os
+    import pathlib
 
     from btjax.systems.config import Config
 
@@ -67,10 +69,9 @@ def evaluate_on(
     if not run.report or not len(run.predictions):
         raise InputError(f"{run.folder}: no predictions, expected a finished run")
     place = RunFolder(expanded(folder))
-    check_writable(place.path, "--workdir=")
-    if others := strangers(place.path):
-        raise InputError(f"--workdir={folder}: not empty (found {others[0].name}), expected a new folder")
-    with told(observer) as watching:
+    _check_new(place.path)
+    with told(observer) as watching, held(place.path, watching):
+        _check_new(place.path)  # again: another command may have been there meanwhile
         own_place = own_dir or run.config.data.data_dir
         own = _load_own(run, own_place, watching, cache_dir) if links else None
         config = run.config.replace("data.data_dir", data_dir)
@@ -78,13 +79,18 @@ def evaluate_on(
         external = open_external(run, None if own is None else own.slices, other.slices, watching, cache_dir)
         former = None if own is None else _info(own, own_place)
         report = external_report(run, former, _info(other, data_dir), external)
-        make_folder(place.path, "--workdir=")
         figures = external_figures(report, external)
         for name, figure in figures.items():
             place.write_figure(name, figure)
         place.write_text("report.html", external_page(report, figures))
         write_json(place.path / REPORT, msgspec.to_builtins(report))
     return report
+
+
+def _check_new(folder: pathlib.Path) -> None:
+    check_writable(folder, "--workdir=")
+    if others := strangers(folder):
+        raise InputError(f"--workdir={folder}: not empty (found {others[0].name}), expected a new folder")
 
 
 def _load(config: Config, what: str, observer: Observer, cache_dir: str | os.PathLike | None) -> DataSet:

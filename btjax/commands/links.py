@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 
 from btjax.base.errors import InputError
-from btjax.base.files import expanded, make_folder, write_json, write_whole
+from btjax.base.files import expanded, write_json, write_whole
+from btjax.base.folders import claimed
 from btjax.base.progress import Observer, told
-from btjax.data.dataset import DataConfig, load_data
+from btjax.data.dataset import PHANTOM, DataConfig, load_data
 from btjax.links.links import Links, link_between, load_links
 from btjax.reports.links import links_page
 from btjax.studies.links import LinksReport, against_classes, links_report
@@ -37,7 +38,7 @@ def find_links(
 
     Args:
       data: the data set and its size.
-      folder: is made; files of these names in it are replaced.
+      folder: a new one, or that of the same question, which is answered again.
       against: another data set's folder; links to it are found too (against.csv), or "".
       observer: is told of the work.
       cache_dir: where prepared slices and links are kept.
@@ -46,8 +47,8 @@ def find_links(
       InputError: data that cannot be read, or a folder that cannot be written.
     """
     out = expanded(folder)
-    make_folder(out, "--workdir=")
-    with told(observer) as watching:
+    about = {"against": resolved(against), "data": dataclasses.asdict(data) | {"data_dir": resolved(data.data_dir)}}
+    with told(observer) as watching, claimed(out, "links", about, observer=watching):
         found = load_data(data, cache_dir, watching.on_data)
         slices, form = found.slices, found.form
         _require_slices(slices, data.data_dir, "--data_dir")
@@ -69,6 +70,11 @@ def find_links(
         page = links_page(report, slices, links, between)
         write_whole(out / "report.html", lambda beside: beside.write_text(page, encoding="utf-8"))
         return report
+
+
+def resolved(data_dir: str) -> str:
+    """The whole path of a data set; `phantom` and "" as they are."""
+    return data_dir if data_dir in ("", PHANTOM) else str(expanded(data_dir).resolve())
 
 
 def _other(data: DataConfig, against: str, cache_dir: str | None, observer: Observer) -> tuple[Slices, str] | None:

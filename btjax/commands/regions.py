@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from btjax.base.devices import require_devices
 from btjax.base.errors import InputError
-from btjax.base.files import cache_folder, check_writable, expanded, make_folder, write_json
+from btjax.base.files import cache_folder, expanded, make_folder, write_json
+from btjax.base.folders import claimed
 from btjax.base.progress import Observer, told
 from btjax.reports.regions import regions_page
 from btjax.runs.folder import RunFolder
@@ -53,16 +54,23 @@ def run_regions(
     if unknown or not stages:
         raise InputError(f"--stages={','.join(stages)}: expected some of {', '.join(STAGES)}, or names of cells")
     place = expanded(folder)
-    check_writable(place, "--workdir=")
-    with told(observer) as watching:
+    own = ("cells", REGIONS, "regions.html") if (place / "cells").is_dir() else ()
+    with told(observer) as watching, claimed(place, "regions", asked(config), own=own, observer=watching):
         loaded = load_slices(config, watching, cache_dir)
         config = config.with_classes(loaded.slices.classes)
         make_folder(place / "cells", "--workdir=")
         kept = Place(cache_folder(cache_dir))
         cells = measure_cells(config, loaded.slices, place / "cells", kept, stages=stages, observer=watching)
-    report = RegionsReport(
-        SCHEMA, loaded.slices.classes, loaded.form, config.to_json(), loaded.slices.fingerprint, tuple(cells)
-    )
-    write_json(place / REGIONS, msgspec.to_builtins(report))
-    RunFolder(place).write_text("regions.html", regions_page(report))
+        report = RegionsReport(
+            SCHEMA, loaded.slices.classes, loaded.form, config.to_json(), loaded.slices.fingerprint, tuple(cells)
+        )
+        write_json(place / REGIONS, msgspec.to_builtins(report))
+        RunFolder(place).write_text("regions.html", regions_page(report))
     return report
+
+
+def asked(config: Config) -> dict[str, Any]:
+    """What decides a system's results, for the mark of their folder: its config without the place of the data."""
+    values = config.to_json()
+    del values["classes"]  # the data set's, known once it is loaded
+    return values | {"data": {name: value for name, value in values["data"].items() if name != "data_dir"}}

@@ -10,8 +10,10 @@ import numpy as np
 
 from btjax.base.devices import require_devices
 from btjax.base.errors import InputError, foreign
-from btjax.base.files import cache_folder, check_writable, expanded, make_folder, write_json, write_whole
+from btjax.base.files import cache_folder, expanded, make_folder, write_json, write_whole
+from btjax.base.folders import claimed
 from btjax.base.progress import Observer, told
+from btjax.commands.regions import asked
 from btjax.features.deep import FrozenPart, compute_features
 from btjax.figures.retrieval import query_rows
 from btjax.reports.numbers import percent
@@ -78,20 +80,20 @@ def run_retrieval(
     if unknown or not (variants or networks):
         raise InputError(f"--variants={','.join(variants)}: expected some of {', '.join(VARIANT_NAMES)}")
     place = expanded(folder)
-    check_writable(place, "--workdir=")
-    with told(observer) as watching:
+    own = ("folds", RETRIEVAL, "retrieval.html") if (place / "folds").is_dir() else ()
+    with told(observer) as watching, claimed(place, "retrieval", asked(config), own=own, observer=watching):
         loaded = load_slices(config, watching, cache_dir)
         slices, config = loaded.slices, config.with_classes(loaded.slices.classes)
         make_folder(place / "folds", "--workdir=")
         work = _Work(config, slices, place / "folds", Place(cache_folder(cache_dir), watching.on_data), watching)
         found = [(one, work.region(one)) for one in VARIANTS if one.name in variants or work.done(one.name)]
         found += [work.network(text) for text in networks]
-    results = tuple(variant_result(variant, folds, slices) for variant, folds in found)
-    report = RetrievalReport(
-        SCHEMA, slices.classes, loaded.form, config.data.protocol, config.to_json(), slices.fingerprint, results
-    )
-    write_json(place / RETRIEVAL, msgspec.to_builtins(report, str_keys=True))
-    RunFolder(place).write_text("retrieval.html", retrieval_page(report, _figures(found[0][1], slices)))
+        results = tuple(variant_result(variant, folds, slices) for variant, folds in found)
+        report = RetrievalReport(
+            SCHEMA, slices.classes, loaded.form, config.data.protocol, config.to_json(), slices.fingerprint, results
+        )
+        write_json(place / RETRIEVAL, msgspec.to_builtins(report, str_keys=True))
+        RunFolder(place).write_text("retrieval.html", retrieval_page(report, _figures(found[0][1], slices)))
     return report
 
 

@@ -9,6 +9,7 @@ import msgspec
 from btjax.base.devices import require_devices
 from btjax.base.errors import InputError
 from btjax.base.files import check_writable, expanded, make_folder, read_json, strangers, write_json
+from btjax.base.folders import held
 from btjax.base.progress import Observer, told
 from btjax.reports.saliency import drawn_rows, write_saliency_report
 from btjax.runs.folder import RunFolder
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
     from btjax.studies.maps import Maps
     from btjax.studies.saliency_rows import SaliencyReport
+
+
+SETTINGS, _MAPS = "settings.json", "maps"
 
 
 def saliency(
@@ -62,18 +66,19 @@ def saliency(
       InputError: no run there, no network to explain, other data than it was trained on, or an unknown method.
     """
     require_devices()
-    with told(observer) as watching:
+    out = expanded(folder)
+    check_new(out)
+    with told(observer) as watching, held(out, watching):
         subject = open_run(expanded(checkpoint), config, data_dir, watching, cache_dir)
         permuted = open_permuted(subject, expanded(permuted_checkpoint)) if permuted_checkpoint else None
         methods, left_out = chosen_methods(config, subject)
         rows = drawn_rows(subject, [explained_rows(config, subject, method) for method in methods], slices)
-        out = expanded(folder)
         claim(out, settings(subject, config))
         for line in _announcement(subject, len(methods), left_out):
             watching.on_message(line)
         maps = {}
         for done, method in enumerate(methods, 1):
-            maps[method.name] = compute_maps(config, subject, method, out / "maps")
+            maps[method.name] = compute_maps(config, subject, method, out / _MAPS)
             watching.on_data("maps", done, len(methods))
         explained = Explained(config, subject, methods, maps, permuted)
         report, values = saliency_report(explained, left_out, watching.on_data)
@@ -118,20 +123,29 @@ def open_run(
     return open_subject(run, data, config.arithmetic)
 
 
+def check_new(folder: pathlib.Path) -> None:
+    """Checks that a folder can be written, and is empty unless it has settings of maps; see `claim`."""
+    check_writable(folder, "--workdir=")
+    if (folder / SETTINGS).exists():
+        return
+    others = [path for path in strangers(folder) if path.name != _MAPS or not path.is_dir() or any(path.iterdir())]
+    if others:  # an empty folder of maps is left by a command that was killed at its beginning
+        raise InputError(f"--workdir={folder}: not empty (found {others[0].name}); expected a new folder")
+
+
 def claim(folder: pathlib.Path, about: dict[str, Any]) -> None:
     """Makes the folder for these settings, or goes on in one that was made for the same.
 
     Raises:
       InputError: the folder holds something else.
     """
-    path = folder / "settings.json"
+    path = folder / SETTINGS
     # What changes no map may change: maps that are there stay true.
     free = ("methods", "batch_size", "checked_slices")
     kept = about | {"saliency": {name: value for name, value in about["saliency"].items() if name not in free}}
     if path.exists() and with_newer_options(read_json(path)) != kept:
         raise InputError(f"--workdir={folder}: holds maps of another run or of other settings; name another folder")
-    check_writable(folder, "--workdir=")
-    if not path.exists() and (others := strangers(folder)):
-        raise InputError(f"--workdir={folder}: not empty (found {others[0].name}); expected a new folder")
-    make_folder(folder / "maps", "--workdir=")
+    check_new(folder)
+    make_folder(folder, "--workdir=")
     write_json(path, kept)
+    make_folder(folder / _MAPS, "--workdir=")

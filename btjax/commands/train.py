@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from btjax.studies.classifier import classifier_report, run_info
 from btjax.studies.data import divide, load_slices
 from btjax.studies.reconstruction import reconstruction_report
 from btjax.studies.retrieval import ranking_report
-from btjax.studies.segmentation import outlines_of, segmentation_report
+from btjax.studies.segmentation import outline_scores, outlines_of, segmentation_report
 from btjax.studies.training import (
     Job,
     fit,
@@ -78,7 +79,8 @@ def train(
     require_devices()
     config, place = find_system(config.system).adapt(config), RunFolder(folder)
     place.check(config, resume)
-    with told(observer) as watching:
+    with told(observer) as watching, place.held(watching):
+        place.check(config, resume)  # again: another command may have been there meanwhile
         job = open_job(config, place, observer=watching, cache_dir=cache_dir)
         fit(job, resume=resume, observer=watching)
         conclude(job)
@@ -118,7 +120,7 @@ def evaluate(
     config = folder.config()
     if data_dir:
         config = config.replace("data.data_dir", data_dir)
-    with told(observer) as watching:
+    with told(observer) as watching, folder.held(watching):
         job = open_job(config, folder, prepare=prepare_slices, observer=watching, cache_dir=cache_dir)
         flag = f"--data_dir={config.data.data_dir}"
         folder.check_data(job.config, job.data.split, job.data.slices.fingerprint, flag)
@@ -160,26 +162,35 @@ def train_several(
     """
     require_devices()
     observers = observers or (lambda _: Observer())
-    jobs = _open_several(configs, expanded(folder), resume, observers, cache_dir)
-    fit_several(jobs, resume=resume, observers=observers)
-    for job in jobs.values():
-        conclude(job)
+    places = _check_several(configs, expanded(folder), resume)
+    with contextlib.ExitStack() as stack:
+        for place in places.values():
+            stack.enter_context(place.held(observers(next(iter(configs)))))
+        _check_several(configs, expanded(folder), resume)  # again: another command may have been there meanwhile
+        jobs = _open_several(configs, places, observers, cache_dir)
+        fit_several(jobs, resume=resume, observers=observers)
+        for job in jobs.values():
+            conclude(job)
     return {name: Run(job.folder.path) for name, job in jobs.items()}
+
+
+def _check_several(configs: dict[str, Config], folder: pathlib.Path, resume: bool) -> dict[str, RunFolder]:
+    """The folders of several runs, checked."""
+    if folder.is_file() or (folder / "config.json").exists():
+        raise InputError(f"--workdir={folder}: found a file or a single run, expected a folder for several runs")
+    places = {name: RunFolder(folder / name) for name in configs}
+    begun = {name: (place.path / "config.json").exists() for name, place in places.items()}
+    for name, place in places.items():  # what was begun can be resumed with further seeds beside it
+        place.check(configs[name], resume and (begun[name] or not any(begun.values())))
+    return places
 
 
 def _open_several(
     configs: dict[str, Config],
-    folder: pathlib.Path,
-    resume: bool,
+    places: dict[str, RunFolder],
     observers: Callable[[str], Observer],
     cache_dir: str | os.PathLike | None,
 ) -> dict[str, Job]:
-    if folder.is_file() or (folder / "config.json").exists():
-        raise InputError(f"--workdir={folder}: found a file or a single run, expected a folder for several runs")
-    places = {name: RunFolder(folder / name) for name in configs}
-    begun = any(place.path.exists() for place in places.values())
-    for name, place in places.items():  # what was begun can be resumed with further seeds beside it
-        place.check(configs[name], resume and (place.path.exists() or not begun))
     first_name, first = _first_of(configs)
     with told(observers(first_name)) as observer:
         loaded = load_slices(first, observer, cache_dir)
@@ -242,11 +253,18 @@ def _former_report(folder: RunFolder) -> Report | None:
 
 def _conclude_classifier(job: Job, info: RunInfo) -> Report:
     predictions = predictions_of(job)
-    report = classifier_report(info, job.data, predictions)
+    report, outlines = classifier_report(info, job.data, predictions), None
+    if job.prepared.task.outlines:
+        outlines = outlines_of(job)
+        if job.data.slices.masks is not None:
+            report = dataclasses.replace(report, outlines=outline_scores(job.data, outlines, job.data.split.test))
     if leads():
         predictions.save(job.folder.path / PREDICTIONS)
+        if outlines is not None:
+            outlines.save(job.folder.path / OUTLINES)
         logits, differences = predictions.side("test").logits, deviation_rows(job.config, job.data)
-        write_classifier_report(job.folder, report, job.data.tested, logits, differences)
+        shown = None if outlines is None else outlines.side("test")
+        write_classifier_report(job.folder, report, job.data.tested, logits, differences, outlines=shown)
     return report
 
 

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
-from btjax.base.files import only_process, write_whole
+from btjax.base.files import only_process, read_json, write_json
 from btjax.base.opening import open_regular
 from btjax.readers.classes import CLASSES
 from btjax.readers.raw import in_order
@@ -39,15 +39,25 @@ def contents_fingerprint(source: Source, cache: pathlib.Path, progress: Progress
     Raises:
       InputError: a file cannot be read.
     """
-    known = cache / _FOLDER / _state(source)
-    if known.exists():
-        return known.read_text(encoding="ascii")
+    known = cache / _FOLDER / f"{_state(source)}.json"
+    if (fingerprint := _remembered(known)) is not None:
+        return fingerprint
     known.parent.mkdir(exist_ok=True)
     with only_process(known.parent / "lock"):
-        if not known.exists():  # another process may have hashed the same files meanwhile
+        fingerprint = _remembered(known)  # another process may have hashed the same files meanwhile
+        if fingerprint is None:
             fingerprint = _fingerprint(source, progress)
-            write_whole(known, lambda beside: beside.write_text(fingerprint, encoding="ascii"))
-    return known.read_text(encoding="ascii")
+            write_json(known, {_FOLDER: fingerprint})
+    return fingerprint
+
+
+def _remembered(path: pathlib.Path) -> str | None:
+    """The hash that a file remembers; None where there is none, or it is damaged."""
+    try:
+        values = read_json(path) if path.exists() else None
+    except InputError:
+        return None
+    return values.get(_FOLDER) if isinstance(values, dict) else None
 
 
 def _fingerprint(source: Source, progress: ProgressCallback | None) -> str:

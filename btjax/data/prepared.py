@@ -6,6 +6,8 @@ This module imports TensorFlow Datasets; `btjax.data.builder` imports it when sl
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import shutil
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -14,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from btjax.base.errors import foreign
-from btjax.base.files import CACHE_EXPECTED, nameless_owners, only_process
+from btjax.base.files import CACHE_EXPECTED, nameless_owners, only_process, read_json, sync_tree, write_json
 from btjax.data.contents import contents_fingerprint
 from btjax.readers.raw import RawSlice, SlicesBuffer, Source, check_image_size, plain_fields, prepare
 
@@ -30,7 +32,18 @@ READER_VERSION = "1.1.0"
 """Part of the cache's path: raise it when a reader or `btjax.readers.raw` gives other bytes than before."""
 
 SPLIT = "slices"
+DESCRIPTIONS = ("dataset_info.json", "features.json")
+"""The files that say what a copy's records are; the records have checksums of their own."""
+
+CHECKSUMS = "checksums.json"
+"""Beside them: their SHA-256. Copies of earlier versions have none."""
+
 _SHARD_BYTES = 64 << 20
+
+
+class _Info(tfds.core.DatasetInfo):
+    def initialize_from_bucket(self) -> None:
+        """Looks for nothing on Google's servers, for which TFDS would leave an empty folder in $TMPDIR each time."""
 
 
 class BrainTumours(tfds.core.ShardBasedBuilder):
@@ -62,9 +75,7 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
         self.image_size = check_image_size(image_size)
         self.progress = progress
         self.intensity_range, self.head_mask = intensity_range, head_mask
-        # Slices that are prepared by the defaults keep the names that they had before there were options.
-        options = f"_{intensity_range}" * (intensity_range != "minmax") + "_head" * head_mask
-        self.config_name = f"{image_size}px_{fingerprint}{options}"
+        self.config_name = copy_name(fingerprint, image_size, intensity_range, head_mask)
         config = tfds.core.BuilderConfig(name=self.config_name)
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
 
@@ -84,7 +95,7 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
             "remarks": features.Text(),
         }
         always = ("image", "id", "size", "remarks")
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             description=f"MRI slices of the brain, from {self.source.description}.",
             homepage="https://doi.org/10.6084/m9.figshare.1512427",
@@ -122,6 +133,36 @@ class BrainTumours(tfds.core.ShardBasedBuilder):
         """Silences what TFDS prints after preparing."""
 
 
+def copy_name(fingerprint: str, image_size: int, intensity_range: str = "minmax", head_mask: bool = False) -> str:
+    """The name of a copy in the cache."""
+    # Slices that are prepared by the defaults keep the names that they had before there were options.
+    options = f"_{intensity_range}" * (intensity_range != "minmax") + "_head" * head_mask
+    return f"{image_size}px_{fingerprint}{options}"
+
+
+def check_copy(folder: pathlib.Path) -> None:
+    """Checks the files that describe a prepared copy, where there is one.
+
+    Raises:
+      InputError: one is missing, is no JSON, or is not what was written.
+    """
+    if not folder.is_dir():
+        return
+    expected = "a whole prepared copy; delete that folder, and it is prepared again"
+    sums = read_json(folder / CHECKSUMS) if (folder / CHECKSUMS).exists() else {}
+    for name in DESCRIPTIONS:
+        with foreign(f"{folder}: {name} is damaged", expected):
+            content = (folder / name).read_bytes()
+            if not isinstance(json.loads(content), dict) or not isinstance(sums, dict):
+                raise ValueError("not a JSON object")
+            if sums.get(name, _sha256(content)) != _sha256(content):
+                raise ValueError("its SHA-256 is not that of what was written")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def read_prepared(
     source: Source, image_size: int, cache: pathlib.Path, progress: ProgressCallback | None = None, **options: Any
 ) -> Slices:
@@ -139,6 +180,7 @@ def read_prepared(
     """
     with _quiet_absl(), nameless_owners():
         fingerprint = contents_fingerprint(source, cache, progress)
+        check_copy(cache / BrainTumours.name / copy_name(fingerprint, image_size, **options) / READER_VERSION)
         with foreign(f"{cache}: slices cannot be prepared there", CACHE_EXPECTED):
             builder = BrainTumours(
                 source=source,
@@ -164,6 +206,9 @@ def _prepare(builder: BrainTumours) -> None:
         if not builder.is_prepared():
             # TFDS writes into a folder "incomplete.*" and renames it at the end.
             builder.download_and_prepare()
+            sync_tree(place)
+            sums = {name: _sha256((place / name).read_bytes()) for name in DESCRIPTIONS}
+            write_json(place / CHECKSUMS, sums)
 
 
 def _read_back(builder: BrainTumours, progress: ProgressCallback | None) -> Slices:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import shutil
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,10 @@ import numpy as np
 from flax import traverse_util
 
 from btjax.base import options
+from btjax.base.arrays import load_array, save_array
 from btjax.base.batches import padded_batches
-from btjax.base.errors import foreign
-from btjax.base.files import make_cache, only_process, write_whole
+from btjax.base.errors import InputError, foreign
+from btjax.base.files import make_cache, only_process, sync_folder
 from btjax.nn.network import Network, Variables
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ def compute_features(
     """The output of a frozen part for every slice, from the kept copy where there is one.
 
     Where the output of a lower stage is kept, the computation continues from it. An interrupted computation continues
-    with the files that it had finished.
+    with the files that it had finished. Files that are missing or damaged are made again.
 
     Args:
       part: the network up to a stage.
@@ -139,16 +141,27 @@ def compute_features(
     if part.layer not in names:
         raise ValueError(f"the output of {part.layer} is a tuple, expected a stage with a single array: {list(names)}")
     folder = cache_dir / names[part.layer]
-    if folder.is_dir():  # of a cache that is shared and may not be written, too
-        return _read(folder)
+    kept = _read(folder, len(images))  # of a cache that is shared and may not be written, too
+    if kept is not None:
+        return kept
     make_cache(cache_dir)
     with only_process(cache_dir / f"{folder.name}.lock"):
-        if not folder.is_dir():
-            start = next((name for name in reversed(names) if (cache_dir / names[name]).is_dir()), None)
-            source = images if start is None else _read(cache_dir / names[start])
-            run = _program(part, preprocessing, changes, start)
-            _compute(folder, run, source, progress)
-    return _read(folder)
+        kept = _read(folder, len(images))
+        if kept is None:
+            start, source = _highest_kept(names, cache_dir, images)
+            _compute(folder, _program(part, preprocessing, changes, start), source, progress)
+            kept = _read(folder, len(images))
+    if kept is None:
+        raise InputError(f"{folder}: holds other features than were just written there, expected a whole disk")
+    return kept
+
+
+def _highest_kept(names: dict[str, str], cache_dir: pathlib.Path, images: np.ndarray) -> tuple[str | None, np.ndarray]:
+    """The highest stage whose features are kept, and these; None and the images where there is none."""
+    for name in reversed(names):
+        if (found := _read(cache_dir / names[name], len(images))) is not None:
+            return name, found
+    return None, images
 
 
 def _names(part: FrozenPart, preprocessing: Preprocessing, images: np.ndarray, changes: Changes) -> dict[str, str]:
@@ -203,7 +216,7 @@ def _compute(
 ) -> None:
     """Writes files of `_SHARD_ROWS` rows into a folder beside `folder`, which gets its name when all are there."""
     beside, outputs = folder.with_name(folder.name + ".part"), []
-    make_cache(beside)
+    _keep_whole(folder, beside)
     for rows, batch in padded_batches(_BATCH_ROWS, source):
         first, done = int(rows[0]), min(int(rows[0]) + _BATCH_ROWS, len(source))
         path = beside / f"{first - first % _SHARD_ROWS:08d}.npy"
@@ -213,17 +226,39 @@ def _compute(
         if progress is not None:
             progress("features", done, len(source))
         if done % _SHARD_ROWS == 0 or done == len(source):
-            write_whole(path, partial(_save, np.concatenate(outputs)))
+            save_array(path, np.concatenate(outputs), _about(folder, path))
             outputs = []
     with foreign(f"{folder}: cannot be written"):
         beside.replace(folder)
+        sync_folder(folder.parent)
 
 
-def _save(array: np.ndarray, path: pathlib.Path) -> None:
-    with open(path, "wb") as file:  # of a path NumPy would change the name
-        np.save(file, array)
+def _keep_whole(folder: pathlib.Path, beside: pathlib.Path) -> None:
+    """Makes the folder to write files in, with those of a damaged copy, or of a killed process, that are whole."""
+    with foreign(f"{folder}: damaged, and cannot be made anew"):
+        if folder.is_dir() and beside.is_dir():
+            shutil.rmtree(folder)
+        elif folder.is_dir():
+            folder.replace(beside)
+    make_cache(beside)
+    for path in beside.iterdir():
+        try:
+            load_array(path, _about(folder, path))
+        except InputError:
+            path.unlink()
 
 
-def _read(folder: pathlib.Path) -> np.ndarray:
-    with foreign(f"{folder}: these kept features are damaged", "whole files; delete the folder"):
-        return np.concatenate([np.load(path) for path in sorted(folder.glob("*.npy"))])
+def _about(folder: pathlib.Path, path: pathlib.Path) -> str:
+    """What a file holds: another of the same folder, or of other features, is not taken for it."""
+    return f"{folder.name}/{path.name}"
+
+
+def _read(folder: pathlib.Path, rows: int) -> np.ndarray | None:
+    """The features of all rows; None where they are not kept, or a file is missing or damaged."""
+    if not folder.is_dir():
+        return None
+    paths = [folder / f"{first:08d}.npy" for first in range(0, rows, _SHARD_ROWS)]
+    try:
+        return np.concatenate([load_array(path, _about(folder, path)) for path in paths])
+    except InputError:
+        return None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from btjax.base.errors import foreign
-from btjax.base.files import make_cache, only_process, write_whole
+from btjax.base.arrays import load_array, save_array
+from btjax.base.errors import InputError
+from btjax.base.files import make_cache, only_process
 from btjax.readers.raw import in_order
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def kept_array(folder: pathlib.Path, name: str, about: Any, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """An array from the folder, computed and written there where it is not yet.
+    """An array from the folder, computed and written there where it is not yet, or is damaged.
 
     Args:
       folder: of kept arrays.
@@ -30,17 +31,27 @@ def kept_array(folder: pathlib.Path, name: str, about: Any, compute: Callable[[]
       compute: makes the array.
 
     Raises:
-      InputError: the folder cannot be written, or the file is damaged.
+      InputError: the folder cannot be written.
     """
     path = folder / f"{name}_{hashlib.sha256(json.dumps([name, about]).encode()).hexdigest()[:32]}.npy"
-    if not path.exists():
-        make_cache(folder)
-        with only_process(path.with_suffix(".lock")):
-            if not path.exists():
-                array = compute()
-                write_whole(path, lambda beside: _save(array, beside))
-    with foreign(f"{path}: this kept array is damaged", "a whole file; delete it"):
-        return np.load(path, allow_pickle=False)
+    kept = _whole(path)
+    if kept is not None:
+        return kept
+    make_cache(folder)
+    with only_process(path.with_suffix(".lock")):
+        kept = _whole(path)
+        if kept is None:
+            kept = compute()
+            save_array(path, kept, path.name)
+    return kept
+
+
+def _whole(path: pathlib.Path) -> np.ndarray | None:
+    """The array in a file; None where there is none, or it is not what was written there."""
+    try:
+        return load_array(path, path.name) if path.exists() else None
+    except InputError:
+        return None
 
 
 def digest_of(array: np.ndarray) -> str:
@@ -80,8 +91,3 @@ def stacked(count: int, found: Iterator[np.ndarray]) -> np.ndarray:
     for row, one in enumerate(found, 1):
         whole[row] = one
     return whole
-
-
-def _save(array: np.ndarray, path: pathlib.Path) -> None:
-    with open(path, "wb") as file:  # of a path NumPy would change the name
-        np.save(file, array, allow_pickle=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from btjax.base.errors import InputError, foreign
 from btjax.base.files import cache_folder, make_cache, write_whole
 from btjax.links.candidates import Sides, copy_pairs, near_pairs, neighbour_candidates
 from btjax.links.rule import NEAR, NEIGHBOUR, join, neighbour_probabilities
@@ -190,12 +191,9 @@ def _write(path: pathlib.Path, links: Links) -> None:
 def _read(path: pathlib.Path, rows: int) -> Links | None:
     """What was kept; None where there is nothing, or it is damaged and has to be found again."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+        # Each array has a checksum in the zip, which is compared when it is read.
+        with foreign(str(path)), open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
             links = Links(kept["pairs"], kept["scores"], kept["kinds"], kept["groups"])
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
-    except Exception as error:  # zipfile.BadZipFile and zlib.error have no common base
-        if type(error).__module__ not in ("zipfile", "zlib"):
-            raise
+    except InputError:
         return None
     return links if len(links.groups) == rows else None

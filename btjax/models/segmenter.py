@@ -54,12 +54,20 @@ class Segmenter(nn.Module):
     frozen = ()
     """Names of the sub-trees of `params` that training must not move."""
 
+    keeps_smallest = False
+    """Whether the encoder's smallest map travels on beside the decoder's, which ends with (map, (smallest map,))."""
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The names of the encoder's and the decoder's stages, in order."""
+        encoder = (f"encode_{place}" for place in range(1, self.halvings + 2))
+        decoder = (f"decode_{place}" for place in range(self.halvings - 1, 0, -1))
+        return (*encoder, *decoder)
+
     @property
     def layers(self) -> tuple[str, ...]:
         """The stages' names, in order."""
-        encoder = (f"encode_{place}" for place in range(1, self.halvings + 2))
-        decoder = (f"decode_{place}" for place in range(self.halvings - 1, 0, -1))
-        return (*encoder, *decoder, "logits")
+        return (*self.levels, "logits")
 
     @property
     def composite(self) -> tuple[str, ...]:
@@ -97,11 +105,20 @@ class Segmenter(nn.Module):
             self.check(inputs.shape[1])
             inputs = inputs.astype(self.dtype)
 
+        return run_chain([*self.stages(train, counted), ("logits", self.pixels("logits"))], inputs, start, stop)
+
+    def stages(self, train: bool, counted: jax.Array | None) -> list[Layer]:
+        """The stages of `levels`."""
+        return [(name, self._stage(name, train, counted)) for name in self.levels]
+
+    def pixels(self, name: str) -> Callable[[jax.Array], jax.Array]:
+        """A stage from the decoder's map to the logits of background and classes, float32 [B, S / 2, S / 2, 1 + C]."""
+
         def logits(hidden):
             layer = nn.Conv(
                 1 + self.classes,
                 (1, 1),
-                name="logits",
+                name=name,
                 dtype=self.dtype,
                 kernel_init=nn.initializers.glorot_uniform(),
                 bias_init=_mostly_background,
@@ -109,10 +126,7 @@ class Segmenter(nn.Module):
             )
             return layer(hidden).astype(jnp.float32)
 
-        stages: list[Layer] = [
-            (name, self._stage(name, train, counted)) for name in self.layers if not name.startswith("logits")
-        ]
-        return run_chain([*stages, ("logits", logits)], inputs, start, stop)
+        return logits
 
     def _stage(self, name: str, train: bool, counted: jax.Array | None) -> Callable[[Any], Any]:
         """A stage of the encoder or decoder: from (map, skips) to (map, skips), or the map alone before the logits."""
@@ -124,15 +138,16 @@ class Segmenter(nn.Module):
             images = images if place == 1 else max_pool(images)
             images = block(images)
             if place == last:
-                drop = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)
-                return (drop(images), skips) if skips else drop(images)
+                images = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(images)
+                skips = (images, *skips) if self.keeps_smallest else skips
+                return (images, skips) if skips else images
             # The decoder ends at half size: the map at full size is not joined.
             return images, (*skips, images) if place > 1 else ()
 
         def decode(hidden):
             images, skips = hidden
             images = block(images, skips[-1])
-            return (images, skips[:-1]) if skips[1:] else images
+            return (images, skips[:-1]) if skips[:-1] else images
 
         def block(images, skip=None):
             convolutions = self.convolutions if kind == "encode" and place > 1 else 1
@@ -152,6 +167,11 @@ class Segmenter(nn.Module):
         """The model's own term of the loss: none, float32 scalar 0."""
         del params
         return jnp.float32(0)
+
+
+def tumour_probability(logits: jax.Array) -> jax.Array:
+    """The probability of any tumour, float32 [...], of pixel logits [..., 1 + classes] with the background first."""
+    return jax.nn.sigmoid(jax.nn.logsumexp(logits[..., 1:], axis=-1) - logits[..., 0])
 
 
 def _mostly_background(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import gzip
 import hashlib
-import json
 import math
 import pathlib
 import re
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from btjax.base.errors import InputError, foreign
-from btjax.base.files import CACHE_EXPECTED, cache_folder, make_cache, write_json
+from btjax.base.files import CACHE_EXPECTED, cache_folder, make_cache, read_json, write_json
 from btjax.base.limits import check_limit
 from btjax.base.opening import check_regular, open_regular
 from btjax.readers.mask_names import MASK_WORDS
@@ -268,10 +267,10 @@ def _look_once(
     key = hashlib.sha256(repr((_LOOK_VERSION, plane, status)).encode()).hexdigest()[:32]
     kept = cache / "volumes" / f"{key}.json"
     try:
-        values = json.loads(kept.read_text())
+        values = read_json(kept)
         return _Look(**(values | {"kept": tuple(values["kept"])}))
-    except (OSError, ValueError, TypeError, KeyError):
-        pass  # not there, or written by another version: looked at again
+    except (InputError, TypeError, KeyError):
+        pass  # not there, damaged, or written by another version: looked at again
     look = _look(path, mask, readers)
     make_cache(cache)
     with foreign(f"{cache}: nothing can be kept there", CACHE_EXPECTED):

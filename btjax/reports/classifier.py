@@ -9,6 +9,7 @@ from btjax.evaluation.published import CLASSES as PAPER_CLASSES
 from btjax.reports.calibration import calibration_section
 from btjax.reports.deviations import deviation_section
 from btjax.reports.numbers import amount, capitalised, duration, interval, percent
+from btjax.reports.outlines import OUTLINE_CAPTION, OUTLINE_REMARK, outline_examples, outline_table
 from btjax.reports.page import Headline, Note, Picture, Section, Table, flattened, render
 from btjax.reports.scores import class_section, interval_notes, scores_table
 from btjax.runs.report import write_report
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from btjax.evaluation.published import PublishedResult
     from btjax.readers.slices import Slices
     from btjax.runs.folder import RunFolder
+    from btjax.runs.outlines import Outlines
     from btjax.runs.report import ClassifierReport, RunInfo, SplitInfo
     from btjax.systems.deviations import Deviation
 
@@ -51,6 +53,8 @@ def write_classifier_report(
     tested: Slices,
     logits: np.ndarray,
     differences: Sequence[Deviation] = (),
+    *,
+    outlines: Outlines | None = None,
 ) -> None:
     """Writes figures/, report.html and report.json into a run's folder.
 
@@ -62,6 +66,7 @@ def write_classifier_report(
       tested: the test slices, with their labels.
       logits: float [N, C] of the test slices.
       differences: how the run differs from its paper's experiment, shown beside the paper's result.
+      outlines: of the test slices, by a network that outlines them.
     """
     from scipy.special import softmax
 
@@ -69,6 +74,8 @@ def write_classifier_report(
     comparable = not report.data.synthetic and set(report.classes) == set(PAPER_CLASSES)
     beside_paper = comparable and system.curves
     figures = classifier_figures(report, tested, softmax(logits, axis=1), folder.history(), beside_paper=beside_paper)
+    if outlines is not None and tested.masks is not None:
+        figures["outlines"] = outline_examples(tested, outlines)
     for name, figure in figures.items():
         folder.write_figure(name, figure)
     published, differences = (system.published, differences) if comparable else (None, ())
@@ -147,6 +154,7 @@ def classifier_page(
         class_section(report.test, published),
         calibration_section(report, figures),
         deviation_section(differences),
+        _outline_section(report, figures),
         *_figure_sections(report, figures),
         Section("Run", pairs=run_facts(report)),
         Section("Configuration", pairs=flattened(report.config)),
@@ -154,6 +162,16 @@ def classifier_page(
     ]
     return render(
         report.title, sections, headline=_headline(report), notes=data_notes(report) + interval_notes(report.test)
+    )
+
+
+def _outline_section(report: ClassifierReport, figures: Mapping[str, Figure]) -> Section:
+    """Where a network that outlines tumours sees them; empty for others."""
+    if report.outlines is None:
+        return Section("")
+    shown = [Picture(figures["outlines"], OUTLINE_CAPTION)] if "outlines" in figures else []
+    return Section(
+        "The network's own outlines", [outline_table("test", report.outlines)], pictures=shown, remarks=[OUTLINE_REMARK]
     )
 
 
@@ -246,7 +264,7 @@ def _figure_sections(report: ClassifierReport, figures: Mapping[str, Figure]) ->
         ]
 
     confusion = [name for name in (*_CAPTIONS, *figures) if name.startswith("confusion")]
-    shown = (*_CAPTIONS, *confusion, "reliability", "risk_coverage")
+    shown = (*_CAPTIONS, *confusion, "reliability", "risk_coverage", "outlines")
     others = [name for name in figures if name not in shown]
     return [
         Section("Training", pictures=pictures(["curves"])),

@@ -45,7 +45,10 @@ def regions_page(report: RegionsReport) -> str:
         ],
     )
     title = f"Texture of the tumour's region, protocol {data['protocol']}"
-    lead = ["Published: Cheng et al., PLOS ONE 2015, means of the authors' five folds without intervals."]
+    lead = [
+        "Published: Cheng et al., PLOS ONE 2015, means of the authors' five folds without intervals.",
+        *published_elsewhere(report.config),
+    ]
     return render(title, sections, headline=headline, lead=lead)
 
 
@@ -54,6 +57,18 @@ def outlines_sentence(config: dict[str, Any]) -> str:
     if config["extra"]["outlines"]:
         return "Outlines of the tested slices are a segmenter's; those of the training slices are true."
     return "Every slice is seen within the true outline of its tumour, also when it is tested."
+
+
+def published_elsewhere(config: dict[str, Any]) -> list[str]:
+    """What a reader must know who compares a published value: how its slices, folds or outlines differ from ours."""
+    differs = [
+        *(["synthetic slices"] if config["data"]["data_dir"] == "phantom" else []),
+        *([f"the protocol {config['data']['protocol']}"] if config["data"]["protocol"] != "official" else []),
+        *(["predicted outlines"] if config["extra"]["outlines"] else []),
+    ]
+    if not differs:
+        return []
+    return [f"Here are {' and '.join(differs)}: the published values, of other conditions, are no target."]
 
 
 def cell_table(results: Sequence[CellResult]) -> Table:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from btjax.evaluation.retrieval import CUTS
 from btjax.reports.numbers import interval, percent
 from btjax.reports.page import Cell, Headline, Picture, Section, Table, flattened, render
-from btjax.reports.regions import outlines_sentence
+from btjax.reports.regions import outlines_sentence, published_elsewhere
 from btjax.runs.report import write_report
 from btjax.runs.run import REPORT
 
@@ -53,6 +53,7 @@ def retrieval_page(report: RetrievalReport, figures: Sequence[tuple[str, Figure]
     lead = [
         f"Data: {report.data}. Queries are the test slices of every fold; their database is the fold's other slices.",
         "Published: Cheng et al., PLOS ONE 2016, mean of the authors' five folds without an interval.",
+        *published_elsewhere(report.config),
     ]
     return render(title, sections, headline=headline, lead=lead)
 

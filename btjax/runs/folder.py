@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
 from btjax.base.files import check_writable, expanded, make_folder, read_json, strangers, write_json, write_whole
+from btjax.base.folders import held
 from btjax.base.opening import read_regular
 from btjax.runs.extension import check_epochs
 from btjax.systems.config import Config
@@ -16,14 +18,18 @@ from btjax.training.hosts import leads
 if TYPE_CHECKING:
     import os
     import pathlib
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from matplotlib.figure import Figure
 
+    from btjax.base.progress import Observer
     from btjax.data.splits import Split
 
 KEPT = "fitted.skops"
 """What a system that is fitted in one go keeps, in the place of checkpoints."""
+
+RESULTS = (KEPT, "head.skops", "predictions.npz", "outlines.npz", "report.json")
+"""Files of a run that has come to its results."""
 
 # What may change when a run is resumed: the same data set can stand elsewhere (the split's fingerprint is compared),
 # and the weights are in the checkpoint. The classes are compared once the data set is loaded.
@@ -45,8 +51,30 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a checkpoint to lose; a classical head has "best" alone, a fitted system a file."""
-        return self.checkpoints.exists("last") or self.checkpoints.exists("best") or (self.path / KEPT).exists()
+        """Whether there is something to lose: a checkpoint (a classical head has "best" alone), or results."""
+        kept = any(self.checkpoints.exists(name) for name in ("last", "best"))
+        return kept or self.concluded
+
+    @property
+    def concluded(self) -> bool:
+        """Whether the folder holds results: a fitted model, predictions or a report."""
+        return any((self.path / name).exists() for name in RESULTS)
+
+    @contextlib.contextmanager
+    def held(self, observer: Observer | None = None) -> Iterator[None]:
+        """Holds the folder for this process; the first of several that train one run does, for all of them.
+
+        Args:
+          observer: is told where the file system keeps no locks.
+
+        Raises:
+          InputError: another process holds it.
+        """
+        if not leads():
+            yield
+            return
+        with held(self.path, observer):
+            yield
 
     def check(self, config: Config, resume: bool, *, more_epochs: bool = True) -> None:
         """Checks that the folder can hold this run; writes nothing.
@@ -63,9 +91,10 @@ class RunFolder:
         path = self.path / "config.json"
         check_writable(self.path, "--workdir=")
         if path.exists():
+            started = self._started()
             if not self.begun:
                 return  # stopped before its first checkpoint: there is nothing to lose
-            self._check_config(path, config, more_epochs)
+            self._check_config(started, config, more_epochs)
             if not resume:
                 raise InputError(f"--workdir={self.path}: holds a run already; add --resume, or name another folder")
         elif others := strangers(self.path):
@@ -132,14 +161,26 @@ class RunFolder:
         return Config.from_json(read_json(path), str(path))
 
     def history(self) -> list[dict[str, float]]:
-        """The rows of metrics.jsonl, one for each completed epoch; none for a run without epochs."""
+        """The rows of metrics.jsonl, one for each completed epoch; none for a run without epochs.
+
+        Raises:
+          InputError: they are not those that the last checkpoint holds too.
+        """
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
         try:
-            return [json.loads(line) for line in read_regular(path, "json").decode().splitlines()]
+            rows = [json.loads(line) for line in read_regular(path, "json").decode().splitlines()]
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not JSON lines: {error}") from None
+        held = self.checkpoints.progress("last").get("history", []) if self.checkpoints.exists("last") else []
+        for number, (row, own) in enumerate(zip(rows, held, strict=False), 1):
+            if row != own:
+                raise InputError(
+                    f"{path}: damaged: row {number} is not what the checkpoint holds; remove the file, and --resume "
+                    "writes it again"
+                )
+        return rows
 
     def write_json(self, name: str, values: Any) -> None:
         """Writes a JSON file, complete or not at all."""
@@ -168,8 +209,14 @@ class RunFolder:
         if leads():
             write_whole(self.path / name, write)
 
-    def _check_config(self, path: pathlib.Path, config: Config, more_epochs: bool) -> None:
-        started = Config.from_json(read_json(path), str(path))
+    def _started(self) -> Config:
+        """The config in the folder; InputError where config.json is somebody else's."""
+        try:
+            return self.config()
+        except InputError as error:
+            raise InputError(f"--workdir={self.path}: not a btjax run ({error}), expected a new folder") from error
+
+    def _check_config(self, started: Config, config: Config, more_epochs: bool) -> None:
         found, expected = started.to_json(), config.to_json()
         free = set(_FREE)
         if more_epochs and self.checkpoints.exists("last") and config.training.epochs != started.training.epochs:

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from btjax.data.bits import pack_masks, unpack_masks
+from btjax.models.segmenter import tumour_probability
 from btjax.readers.slices import SIDES
 from btjax.runs.arrays import load_arrays, save_arrays, side_names
-from btjax.training.segmentation import tumour_probability
 
 if TYPE_CHECKING:
     import pathlib

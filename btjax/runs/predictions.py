@@ -52,6 +52,9 @@ class Predictions:
                 raise ValueError(f"Predictions.{name} has {len(array)} rows, ids has {rows}")
         if self.logits.shape != (rows, len(self.classes)):
             raise ValueError(f"Predictions.logits is {self.logits.shape}, expected {(rows, len(self.classes))}")
+        labels, count = self.labels, len(self.classes)
+        if not np.issubdtype(labels.dtype, np.integer) or (rows and not 0 <= labels.min() <= labels.max() < count):
+            raise ValueError(f"Predictions.labels must be integers from 0 to {count - 1}, found others")
 
     @staticmethod
     def of(slices: Slices, split: Split, logits: np.ndarray, flipped: np.ndarray | None = None) -> Predictions:

@@ -146,6 +146,8 @@ class ClassifierReport(RunInfo):
       temperature: fitted on the validation rows, scored on the test rows; None without validation rows.
       conformal: prediction sets calibrated on the validation rows, scored on the test rows; none without them.
       selective: what it scores on the test rows of which it is surest.
+      outlines: how well it outlines the tumours of the test rows, of a network that does; None for others, and for
+        slices without masks.
     """
 
     test: Scores
@@ -157,6 +159,7 @@ class ClassifierReport(RunInfo):
     temperature: Temperature | None
     conformal: tuple[ConformalScores, ...]
     selective: Selective
+    outlines: SegmentationScores | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,7 +214,7 @@ def read_report(path: pathlib.Path) -> Report:
       InputError: there is none, or it is damaged or of another version.
     """
     task = _values(path).get("task")
-    if task not in _KINDS:
+    if not isinstance(task, str) or task not in _KINDS:
         raise InputError(f"{path}: task is {task!r}, expected one of {', '.join(_KINDS)}")
     return read_typed(path, _KINDS[task])
 

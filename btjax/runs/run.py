@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from btjax.base.batches import in_batches
+from btjax.base.batches import in_batches, whole_number
 from btjax.base.devices import require_devices
 from btjax.base.errors import InputError, foreign
 from btjax.base.files import expanded
@@ -37,7 +37,8 @@ PREDICTIONS, OUTLINES, REPORT, HEAD = "predictions.npz", "outlines.npz", "report
 def save_kept(path: pathlib.Path, kept: Kept, seconds: float) -> None:
     """Writes what a fitted system keeps, and how long it took; see `btjax.base.objects`."""
     content = {name: value for name, value in kept.content.items() if value is not None}
-    save_objects(path, {"content": content, "head": kept.head, "setting": kept.setting, "seconds": seconds})
+    about = {"head": kept.head, "setting": kept.setting, "chosen": kept.chosen, "seconds": seconds}
+    save_objects(path, {"content": content, **about})
 
 
 class Run:
@@ -109,7 +110,8 @@ class Run:
         path = self.folder / KEPT
         held = load_objects(path, "what a run was fitted to")
         with foreign(f"{path}: damaged, or not written by btjax"):
-            return Kept(held["content"], held["head"], float(held["setting"]), float(held["seconds"]))
+            setting, seconds = float(held["setting"]), float(held["seconds"])
+            return Kept(held["content"], held["head"], setting, held["chosen"], seconds)
 
     @property
     def predictions(self) -> Predictions:
@@ -122,7 +124,7 @@ class Run:
 
     @property
     def outlines(self) -> Outlines:
-        """A segmenter's outlines of every row of the data set that it was trained on.
+        """The outlines of every row of the data set that it was trained on, by a network that outlines tumours.
 
         Raises:
           InputError: there are none, or they are damaged.
@@ -156,14 +158,17 @@ class Run:
           background first.
 
         Raises:
-          ValueError: images of another type or shape.
+          ValueError: images of another type or shape, or a batch size below 1.
         """
         self.check_images(images)
+        whole_number(batch_size, "batch_size")
         return self._predict(self.variables, images, min(batch_size, len(images)))
 
     def check_images(self, images: np.ndarray) -> None:
         """Raises ValueError where images are not uint8 [N, S, S] of the run's size."""
         size = self.config.data.image_size
+        if not isinstance(images, np.ndarray):
+            raise ValueError(f"expected uint8 [N, {size}, {size}], found {type(images).__name__}")
         if images.dtype != np.uint8 or images.shape[1:] != (size, size) or len(images) == 0:
             raise ValueError(f"expected uint8 [N, {size}, {size}], found {images.dtype} {list(images.shape)}")
 
@@ -197,6 +202,7 @@ class Run:
           ValueError: images of another type or shape, or no such stage.
         """
         self.check_images(images)
+        whole_number(batch_size, "batch_size")
         model, preprocessing = self.model, self.config.preprocessing
         below = model.layers[-2] if self.head is None else self.checkpoints.progress("best")["features"]
         stop = stage or below
@@ -217,7 +223,7 @@ class Run:
             raise InputError(f"{self.folder}: {task.trains}, expected a classifier's run")
 
     def outline(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-        """The tumours that a segmenter finds in slices; masks are not needed.
+        """The tumours that a segmenter or a joint network finds in slices; masks are not needed.
 
         The outline is where the probability of any tumour, brought to S bilinearly, is above one half, and of that the
         largest connected part; see `btjax.runs.outlines.find_outlines`.
@@ -230,13 +236,15 @@ class Run:
           bool [N, S, S]; all False where no tumour is found.
 
         Raises:
-          InputError: a run of anything but a segmenter.
+          InputError: a run whose network outlines nothing.
           ValueError: images of another type or shape.
         """
         task = self.config.task()
-        if task.name != "segmentation":
+        if not task.outlines:
             raise InputError(f"{self.folder}: {task.trains}, which outlines nothing; expected a segmenter's run")
-        return find_outlines(partial(self.outputs, batch_size=batch_size), images).masks
+        self.check_images(images)
+        predict = make_predict(task, pixels=True)
+        return find_outlines(lambda some: predict(self.variables, some, min(batch_size, len(some))), images).masks
 
     def probabilities(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
         """Class probabilities float32 [N, C]: the softmax of `logits`."""

@@ -17,6 +17,9 @@ from btjax.saliency.classifier import Classifier, Logits, replace_map, require_c
 from btjax.saliency.inputs import as_baseline
 from btjax.saliency.samples import CHUNK, each_sample
 
+PIXELS = "pixels"
+"""The stage of a network that outlines tumours and classifies, whose map are class logits of pixels."""
+
 
 def grad_cam(
     logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, *, layer: str | None = None
@@ -114,6 +117,20 @@ def score_cam(
     # The baseline's logit is the same for every channel, so it cancels in the softmax.
     weights = jax.nn.softmax(scores, axis=0).T[:, None, None]
     return enlarge(jax.nn.relu(jnp.sum(weights * activations, axis=-1)), images)
+
+
+def outline(logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array) -> jax.Array:
+    """The network's own map: its probability that a pixel is tumour of the class, float32 [B, S, S] in [0, 1].
+
+    Only of networks with a stage `PIXELS`, whose map are class logits of pixels, the background first; InputError for
+    others.
+    """
+    del key
+    classifier = require_classifier(logits, "outline")
+    if PIXELS not in classifier.model.layers:
+        raise InputError(f"{type(classifier.model).__name__}: has no stage {PIXELS!r}, which outlines tumours")
+    shares = jax.nn.softmax(stage_map(classifier.below(PIXELS, images)))
+    return enlarge(jnp.take_along_axis(shares, 1 + targets[:, None, None, None], axis=-1)[..., 0], images)
 
 
 def enlarge(maps: jax.Array, images: jax.Array) -> jax.Array:

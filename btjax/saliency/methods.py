@@ -167,6 +167,13 @@ _LIST = (
         takes_baseline=True,
     ),
     Method(
+        "outline",
+        activations.outline,
+        "the network's own probability that a pixel is tumour of the class",
+        "networks that outline tumours",
+        needs_classifier=True,
+    ),
+    Method(
         "occlusion",
         perturbations.occlusion,
         "drop of the logit when a square is hidden",

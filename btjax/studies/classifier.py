@@ -58,7 +58,7 @@ def trained_by(
       criterion: what chose "best".
       features: what of the network was computed once, in words, or None.
     """
-    last, best = (Progress(**checkpoints.progress(which)) for which in ("last", "best"))
+    last, best = (Progress.of(checkpoints.progress(which), checkpoints.folder / which) for which in ("last", "best"))
     row = best.best or {}
     checkpoint = CheckpointInfo(epoch=int(row["epoch"]), step=int(row["step"]), criterion=criterion)
     return checkpoint, TrainingInfo(last.epoch, round(last.seconds, 1), device(), features)

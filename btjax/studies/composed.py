@@ -13,6 +13,7 @@ from btjax.models.compose import compose_final, compose_left, compose_right
 from btjax.models.unet import RightModel
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import Run, restore
+from btjax.studies.origins import forget, record
 
 if TYPE_CHECKING:
     import pathlib
@@ -33,7 +34,8 @@ def compose(folder: pathlib.Path, stages: StageConfig, seed: int) -> dict[str, d
       seed: of what is fresh in the left and right models.
 
     Returns:
-      model -> path of each leaf -> autoencoder, classifier or fresh; also in composed/origins.json.
+      model -> path of each leaf -> autoencoder, classifier or fresh; also in composed/origins.json. What they are made
+      from stands in composed/.made_of.json.
 
     Raises:
       InputError: a missing run, or parts that do not fit.
@@ -45,10 +47,12 @@ def compose(folder: pathlib.Path, stages: StageConfig, seed: int) -> dict[str, d
         "right": compose_right(autoencoder.variables, fresh_right(autoencoder, seed), stages.right_colorer),
     }
     checkpoints = Checkpoints(folder / COMPOSED)
+    forget(folder / COMPOSED)
     for name, (variables, _) in composed.items():
         checkpoints.save(name, variables, 0, {})
     origins = {name: found for name, (_, found) in composed.items()}
     RunFolder(folder / COMPOSED).write_json("origins.json", origins)
+    record(folder / COMPOSED, {AUTOENCODER: autoencoder, CLASSIFIER: classifier})
     return origins
 
 

@@ -37,4 +37,4 @@ def fitted_training(job: Job) -> tuple[CheckpointInfo, TrainingInfo]:
     if run.kept is None:
         raise InputError(f"{run.folder}: no fitted model found, expected {KEPT}")
     training = TrainingInfo(None, run.kept.seconds, device(), None, head=run.kept.head, setting=run.kept.setting)
-    return CheckpointInfo(None, None, "cross-validation within the training rows"), training
+    return CheckpointInfo(None, None, run.kept.chosen), training

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from btjax.base.arrays import load_array, save_array
 from btjax.base.batches import in_batches
-from btjax.base.errors import InputError
-from btjax.base.files import write_whole
+from btjax.base.digests import content_digest
+from btjax.base.errors import InputError, foreign
 from btjax.base.keys import random_key
 from btjax.runs.run import Run
 from btjax.saliency.classifier import Classifier
@@ -81,11 +82,17 @@ def explain(
 
 
 def compute_maps(config: SaliencyConfig, subject: Subject, method: Method, folder: pathlib.Path) -> Maps:
-    """The maps of a method, of its `explained_rows`; kept in `folder`."""
+    """The maps of a method, of its `explained_rows`; kept in `folder`.
+
+    Raises:
+      InputError: those that are kept are not what was written, or they cannot be written.
+    """
     rows = explained_rows(config, subject, method)
     path = folder / f"{method.name}.npy"
+    about = f"{method.name} of {content_digest((subject.inputs[rows], subject.predicted[rows]))}"
     if path.exists():
-        return rows, np.load(path)
+        with foreign(str(path), "the maps that were kept; remove that file, and they are computed anew"):
+            return rows, load_array(path, about)
     key = random_key(jax.random.key(config.saliency_seed), method.name)
     maps = attribution_maps(
         subject.classifier,
@@ -96,12 +103,7 @@ def compute_maps(config: SaliencyConfig, subject: Subject, method: Method, folde
         batch_size=config.batch_size,
         baselines=subject.baselines(config)[rows] if method.takes_baseline else None,
     )
-
-    def write(beside: pathlib.Path) -> None:
-        with open(beside, "wb") as file:
-            np.save(file, maps)
-
-    write_whole(path, write)
+    save_array(path, maps, about)
     let_programs_go()
     return rows, maps
 

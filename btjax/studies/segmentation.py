@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def outlines_of(job: Job) -> Outlines:
-    """A segmenter's outlines of every row of its data set, from its best checkpoint."""
+    """A network's outlines of every row of its data set, from its best checkpoint."""
     slices = job.data.slices
-    return Outlines.of(slices, job.data.split, find_outlines(predictor(job), slices.images))
+    return Outlines.of(slices, job.data.split, find_outlines(predictor(job, pixels=True), slices.images))
 
 
 def segmentation_report(info: RunInfo, data: Divided, outlines: Outlines) -> SegmentationReport:
@@ -33,8 +33,8 @@ def segmentation_report(info: RunInfo, data: Divided, outlines: Outlines) -> Seg
     validation = data.split.validation
     return SegmentationReport(
         **{name: getattr(info, name) for name in info.__dataclass_fields__},
-        test=_scores(data, outlines, data.split.test),
-        validation=_scores(data, outlines, validation) if len(validation) else None,
+        test=outline_scores(data, outlines, data.split.test),
+        validation=outline_scores(data, outlines, validation) if len(validation) else None,
     )
 
 
@@ -49,7 +49,8 @@ def compare_outlines(outlines: Outlines, slices: Slices) -> Compared:
     return Compared.of(outlines.masks, slices.masks, outlines.points)
 
 
-def _scores(data: Divided, outlines: Outlines, rows: np.ndarray) -> SegmentationScores:
+def outline_scores(data: Divided, outlines: Outlines, rows: np.ndarray) -> SegmentationScores:
+    """Scores of outlines of every row of a data set with masks, on some rows: int [n]."""
     patients = data.slices.patients
     unit, clusters = data.clusters(rows)
     return segmentation_scores(

@@ -122,6 +122,7 @@ def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> 
         pretrained=prepared.pretrained,
     )
     folder.start(config, job.data.split, job.data.slices.fingerprint, job.masks)
+    _check_resumable(folder)
     begun = resume and folder.checkpoints.exists("last")
     if all(agree(begun, not begun)):
         raise InputError(
@@ -169,12 +170,26 @@ def fit_several(
     )
     for index, job in enumerate(ready):
         job.folder.start(job.config, job.data.split, job.data.slices.fingerprint, job.masks)
+        _check_resumable(job.folder)
         if resume and job.folder.checkpoints.exists("last"):
             trainer.restore(index)
             _check_weights(job, trainer.runs[index].state.frozen)
     observers = observers or (lambda _: Observer())
     with contextlib.ExitStack() as stack:
         trainer.fit([stack.enter_context(RunLog(job.folder, observers(name))) for name, job in jobs.items()])
+
+
+def _check_resumable(folder: RunFolder) -> None:
+    """Checks that a run with results has the checkpoint to go on from: it is not trained from the beginning over them.
+
+    Raises:
+      InputError: the checkpoint is gone.
+    """
+    if folder.concluded and not folder.checkpoints.exists("last"):
+        raise InputError(
+            f"--workdir={folder.path}: has results, but the checkpoint to go on from is gone from "
+            f"{folder.checkpoints.folder}; name another folder"
+        )
 
 
 def _check_weights(job: Job, frozen: dict[str, Any]) -> None:
@@ -193,9 +208,9 @@ def _check_weights(job: Job, frozen: dict[str, Any]) -> None:
             )
 
 
-def predictor(job: Job) -> Callable[[np.ndarray], np.ndarray]:
-    """From slices (or their features) to the outputs of a run's best checkpoint, float32 [n, ...]."""
-    run, predict = Run(job.folder.path), make_predict(job.prepared.task)
+def predictor(job: Job, *, pixels: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+    """From slices (or their features) to the outputs (or pixel logits) of a run's best checkpoint, float32 [n, ...]."""
+    run, predict = Run(job.folder.path), make_predict(job.prepared.task, pixels=pixels)
     variables = run.variables
     return lambda images: predict(variables, images, BATCH)
 

@@ -24,6 +24,7 @@ from btjax.runs.run import Run, restore
 from btjax.saliency.classifier import Classifier
 from btjax.saliency.gradients import gradient
 from btjax.studies.composed import AUTOENCODER, CLASSIFIER, COMPOSED, fresh_right, load_composed, right_model
+from btjax.studies.origins import check_made_of
 from btjax.training.loop import kept_name
 from btjax.training.step import make_predict
 
@@ -126,8 +127,10 @@ class Parts:
     """The trained and composed models of an experiment's folder."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        """Restores them; InputError where a stage is missing."""
+        """Restores them; InputError where a stage is missing, or was made from others than are there now."""
         self.autoencoder, self.classifier = restore(folder / AUTOENCODER), restore(folder / CLASSIFIER)
+        runs = {AUTOENCODER: self.autoencoder, CLASSIFIER: self.classifier}
+        check_made_of(folder / COMPOSED, runs, "compose")
         self.composed = {name: load_composed(folder, name) for name in ("final", "left", "right")}
         right = read_json(folder / COMPOSED / "origins.json")["right"]
         self.fresh_colorer = any(origin == FRESH for path, origin in right.items() if "/colorer/" in path)

@@ -14,7 +14,16 @@ from btjax.features.histogram_heads import CLASSIFIERS, HistogramHead, fit_histo
 from btjax.features.kept import digest_of, kept_array, of_slices, stacked
 from btjax.features.regions import FINEST, region_of
 from btjax.readers.slices import families_of
-from btjax.systems.outlined import OutlineConfig, about_rows, about_slices, labels_of, masks_of, sampled_patches
+from btjax.systems.outlined import (
+    AS_GIVEN,
+    OutlineConfig,
+    OutlinedModel,
+    about_rows,
+    about_slices,
+    labels_of,
+    masks_of,
+    sampled_patches,
+)
 from btjax.systems.system import Kept, System
 
 if TYPE_CHECKING:
@@ -29,7 +38,7 @@ TEXTURES = ("histogram", "glcm", "bow")
 
 
 @dataclasses.dataclass(frozen=True)
-class RegionClassifier:
+class RegionClassifier(OutlinedModel):
     """Classifies a slice by the texture of its tumour's region; it needs the tumour's outline to do so.
 
     The slices' masks are the outlines. Sizes are in pixels of the prepared slice: the paper's are of 512 px.
@@ -64,17 +73,6 @@ class RegionClassifier:
         """The levels whose rings are concatenated."""
         return tuple(range(self.level + 1)) if self.pyramid else (self.level,)
 
-    def check(self, image_size: int) -> None:
-        """Raises InputError for options that do not fit a slice."""
-        if self.patch % 2 == 0:
-            raise InputError(f"--patch={self.patch}: expected an odd number")
-        if self.radius >= image_size:
-            raise InputError(f"--radius={self.radius}: expected less than --image_size={image_size}")
-
-    def clone(self, **changes: Any) -> RegionClassifier:
-        """The same with other options."""
-        return dataclasses.replace(self, **changes)
-
     def fit(self, slices: Slices, split: Split, seed: int, place: Place) -> Kept:
         """Learns the vocabulary and the classifier from the training rows.
 
@@ -97,7 +95,8 @@ class RegionClassifier:
             neighbours=self.neighbours,
         )
         content = {name: getattr(head, name) for name in ("train", "labels", "estimator")}
-        return Kept(content | {"words": words}, self.classifier, head.setting)
+        chosen = "cross-validation within the training rows" if self.classifier == "svm" else AS_GIVEN
+        return Kept(content | {"words": words}, self.classifier, head.setting, chosen)
 
     def outputs(self, kept: Kept, slices: Slices, place: Place) -> np.ndarray:
         """Logits float32 [N, classes] of slices with masks."""

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.features.fisher import Mixture, fisher_vector, fit_mixture
 from btjax.features.kept import digest_of, kept_array, of_slices, stacked
 from btjax.features.metric import closed_form_metric
 from btjax.features.regions import brightness_parts, patches, region_of
 from btjax.features.texture import learned_words, nearest_words
-from btjax.systems.outlined import OutlineConfig, about_rows, labels_of, masks_of, sampled_patches
+from btjax.systems.outlined import (
+    AS_GIVEN,
+    OutlineConfig,
+    OutlinedModel,
+    about_rows,
+    labels_of,
+    masks_of,
+    sampled_patches,
+)
 from btjax.systems.system import Kept, System
 
 if TYPE_CHECKING:
@@ -36,11 +43,12 @@ class Retrieval:
 
     name: ClassVar[str] = "retrieval"
     trains: ClassVar[str] = "a system that ranks slices"
+    outlines: ClassVar[bool] = False
     needs_masks: ClassVar[bool] = False
 
 
 @dataclasses.dataclass(frozen=True)
-class RegionRetrieval:
+class RegionRetrieval(OutlinedModel):
     """Describes a slice by the patches of its tumour's region; it needs the tumour's outline to do so.
 
     The slices' masks are the outlines. Sizes are in pixels of the prepared slice: the paper's are of 512 px.
@@ -64,17 +72,6 @@ class RegionRetrieval:
     regularisation: float = option(1.5e-4, "added to the scatter within classes, for cfml", minimum=0)
     dimensions: int = option(2, "directions that are kept, for cfml", minimum=1, maximum=100)
 
-    def check(self, image_size: int) -> None:
-        """Raises InputError for options that do not fit a slice."""
-        if self.patch % 2 == 0:
-            raise InputError(f"--patch={self.patch}: expected an odd number")
-        if self.radius >= image_size:
-            raise InputError(f"--radius={self.radius}: expected less than --image_size={image_size}")
-
-    def clone(self, **changes: Any) -> RegionRetrieval:
-        """The same with other options."""
-        return dataclasses.replace(self, **changes)
-
     def fit(self, slices: Slices, split: Split, seed: int, place: Place) -> Kept:
         """Fits the mixture (or vocabulary) and the metric on the training rows.
 
@@ -86,7 +83,7 @@ class RegionRetrieval:
         if self.metric == "cfml":
             vectors = self.vectors(content, slices, place, split.train)
             directions = self.directions(vectors, labels_of(slices)[split.train])
-        return Kept(content | {"directions": directions}, self.metric, self.dimensions)
+        return Kept(content | {"directions": directions}, self.metric, self.dimensions, AS_GIVEN)
 
     def outputs(self, kept: Kept, slices: Slices, place: Place) -> np.ndarray:
         """What slices are compared by, float32 [N, dimensions] (or whole vectors): near ones are alike."""

@@ -14,6 +14,7 @@ from btjax.data.preprocess import Augmentation, Preprocessing
 from btjax.readers.slices import CLASSES
 from btjax.systems.system import find_system, system_names
 from btjax.training.config import TrainingConfig
+from btjax.training.guidance import Guidance
 
 if TYPE_CHECKING:
     from btjax.training.tasks import Task
@@ -69,7 +70,15 @@ class Config:
         """What training this config means."""
         system = find_system(self.system)
         chosen = {name: getattr(self.extra, name) for name in system.task_options}
-        return system.task(self.model, self.preprocessing, self.augmentation, **chosen)
+        if not system.fitted and self.training.guidance:
+            training = self.training
+            chosen["guidance"] = Guidance(training.guidance, training.guidance_map, training.guidance_radius)
+        try:
+            return system.task(self.model, self.preprocessing, self.augmentation, **chosen)
+        except TypeError:
+            if "guidance" not in chosen:
+                raise
+            raise InputError(f"--guidance: {system.title} is no classifier, expected 0") from None
 
     def replace(self, name: str, value: Any) -> Config:
         """The same config with one option changed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from btjax.readers.slices import Slices
 
 
+AS_GIVEN = "as given, nothing was chosen"
+"""How a setting came about that no data chose."""
+
+
 @dataclasses.dataclass(frozen=True)
 class OutlineConfig:
     """Whose outlines are used."""
@@ -28,6 +32,23 @@ class OutlineConfig:
         "folder of a segmenter's run, whose outlines take the place of the masks on all but the training slices; "
         "{protocol} and {fold} in it stand for those of the split. Default: the data set's own masks",
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class OutlinedModel:
+    """What fitted models of regions have in common: a dilated outline, and square patches in it."""
+
+    def check(self, image_size: int) -> None:
+        """Raises InputError for options that do not fit a slice."""
+        options: Any = self
+        if options.patch % 2 == 0:
+            raise InputError(f"--patch={options.patch}: expected an odd number")
+        if options.radius >= image_size:
+            raise InputError(f"--radius={options.radius}: expected less than --image_size={image_size}")
+
+    def clone(self, **changes: Any) -> Self:
+        """The same with other options."""
+        return dataclasses.replace(self, **changes)
 
 
 class PatchOptions(Protocol):

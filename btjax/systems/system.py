@@ -68,11 +68,18 @@ def prepare_slices(config: Config, slices: Slices, split: Split, place: Place) -
     del place
     task = config.task()
     if task.needs_masks and slices.masks is None:
-        raise InputError(
-            f"--data_dir={config.data.data_dir}: its slices have no tumour masks, which a {task.name} trains on; "
-            "expected a data set with masks, such as images/ and masks/"
-        )
+        raise InputError(masks_missing(config))
     return Prepared(task, Examples.of(slices, split, masks=task.needs_masks))
+
+
+def masks_missing(config: Config) -> str:
+    """The line for slices without the masks that a config trains on."""
+    task = config.task()
+    what = "--guidance" if task.name == "classification" and config.training.guidance else f"a {task.name}"
+    return (
+        f"--data_dir={config.data.data_dir}: its slices have no tumour masks, which {what} trains on; expected a data "
+        "set with masks, such as images/ and masks/"
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,12 +90,14 @@ class Kept:
       content: arrays, and scikit-learn's objects, by name; None for what it does without.
       head: what classifies, in a word.
       setting: of the head.
+      chosen: how the setting was chosen, in words.
       seconds: that fitting took; set where it is saved.
     """
 
     content: dict[str, Any]
     head: str
     setting: float
+    chosen: str = ""
     seconds: float = 0.0
 
 

@@ -13,7 +13,7 @@ from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.features.deep import FrozenPart, compute_features, highest_cut, highest_frozen
 from btjax.features.heads import HEADS, check_weights
-from btjax.systems.system import Place, Prepared
+from btjax.systems.system import Place, Prepared, masks_missing
 from btjax.training.examples import Examples
 from btjax.training.freezing import split_frozen
 from btjax.weights import vgg16
@@ -126,7 +126,9 @@ def prepare_transfer(
         inputs = jax.ShapeDtypeStruct((1, size, size, config.preprocessing.channels), np.float32)
         stage = highest_cut(task.model, shapes, inputs, stage)
     known = pretrained is not None and frozen.keys() <= pretrained["params"].keys()
-    cached = transfer.feature_cache and stage is not None and known
+    if task.needs_masks and slices.masks is None:
+        raise InputError(masks_missing(config))
+    cached = transfer.feature_cache and stage is not None and known and not task.needs_masks
     fixed = not config.augmentation.active or transfer.feature_copies > 0
     if cached and fixed and pretrained is not None and stage is not None:
         examples = _features(FrozenPart(task.model, pretrained, stage), config, slices, split, place)
@@ -138,7 +140,7 @@ def prepare_transfer(
             f"--head={transfer.head}: needs features: --weights, and all below the head frozen, such as "
             "--layer_rates=block*=0,*=1 of VGG16 or logits/*=1,*=0 of other networks"
         )
-    return Prepared(task, Examples.of(slices, split), pretrained)
+    return Prepared(task, Examples.of(slices, split, masks=task.needs_masks), pretrained)
 
 
 def _features(part: FrozenPart, config: Config, slices: Slices, split: Split, place: Place) -> Examples:

@@ -6,6 +6,7 @@ import dataclasses
 
 from btjax.base.errors import InputError
 from btjax.base.options import option
+from btjax.training.guidance import MAPS
 
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -51,6 +52,20 @@ class TrainingConfig:
         "train on the training rows' labels in random order: a model that can only memorise, whose saliency maps show "
         "what maps owe to learning",
     )
+    guidance: float = option(
+        0.0,
+        "weight in a classifier's loss of the share of a saliency map that lies outside the tumour's dilated mask; 0 "
+        "for none",
+        minimum=0,
+        maximum=1e6,
+    )
+    guidance_map: str = option(
+        "grad_cam", "the map of the true class that --guidance looks at: grad_cam, or gradient of the pixels",
+        choices=MAPS,
+    )  # fmt: skip
+    guidance_radius: int = option(
+        4, "pixels by which the mask is dilated for --guidance", minimum=0, maximum=512
+    )  # fmt: skip
     checkpoint_every: int = option(1, "epochs between checkpoints to resume from", minimum=1)
     keep_every: int = option(
         0, "epochs between checkpoints that are kept for ever, for pictures over time; 0 keeps none", minimum=0

@@ -43,7 +43,13 @@ class Examples:
 
     @staticmethod
     def of(slices: Slices, split: Split, *, masks: bool = False) -> Examples:
-        """The slices of a split, with their masks if asked; the test rows are not looked at."""
+        """The slices of a split, with their masks if asked; the test rows are not looked at.
+
+        Raises:
+          ValueError: slices that are not square.
+        """
+        if slices.images.shape[1] != slices.images.shape[2]:
+            raise ValueError(f"slices are {list(slices.images.shape[1:])}, expected square ones")
         labels = np.full(len(slices), UNKNOWN) if slices.labels is None else slices.labels
         return Examples(
             slices.images,
@@ -73,6 +79,7 @@ def check_examples(task: Task, config: TrainingConfig, examples: Examples) -> No
 
     Raises:
       InputError: labels or masks that the task needs are not known, or it has no metric to select by.
+      ValueError: labels that are not indices of the model's classes.
     """
     chosen = config.select.removeprefix("validation_")
     if config.select != "last_epoch" and chosen not in task.metrics:
@@ -87,5 +94,8 @@ def check_examples(task: Task, config: TrainingConfig, examples: Examples) -> No
     unknown = int(np.sum(examples.labels[rows] == UNKNOWN))
     if task.needs_labels and unknown:
         raise InputError(f"{unknown} of {len(rows)} slices to train and validate on have no label, expected all to")
+    classes = getattr(task.model, "classes", None)
+    if task.needs_labels and classes is not None and (held := examples.labels[rows]).max() >= classes:
+        raise ValueError(f"labels from {held.min()} to {held.max()}, expected 0 to {classes - 1}: the model's classes")
     if task.needs_masks and examples.masks is None:
         raise InputError(f"a {task.name} trains on tumour masks, found slices without, expected a data set with masks")

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from btjax.base.batches import whole_number
 from btjax.base.errors import InputError, Stop
 from btjax.base.progress import Observer
 from btjax.training import step as compiled
@@ -24,6 +25,8 @@ from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
 from btjax.training.state import create_state
 
 if TYPE_CHECKING:
+    import os
+
     from btjax.base.checkpoints import Checkpoints
     from btjax.training.config import TrainingConfig
     from btjax.training.examples import Examples
@@ -53,6 +56,21 @@ class Progress:
     seconds: float = 0.0
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     best: dict[str, float] | None = None
+
+    @staticmethod
+    def of(values: dict[str, Any], folder: os.PathLike) -> Progress:
+        """The progress that a checkpoint keeps; InputError, which names its folder, where that is none."""
+        known = {field.name for field in dataclasses.fields(Progress)}
+        typed = isinstance(values.get("epoch"), int) and isinstance(values.get("history"), list)
+        if not typed or values.keys() - known:
+            raise InputError(f"{folder}: the checkpoint is damaged: it does not say how far the run had come")
+        return Progress(**values)
+
+
+def is_finished(config: TrainingConfig, progress: Progress) -> bool:
+    """Whether the last epoch is done, or early stopping has ended the run."""
+    waited = progress.epoch - (progress.best["epoch"] if progress.best else 0)
+    return progress.epoch >= config.epochs or 0 < config.patience <= waited
 
 
 class Interrupted(Stop):
@@ -141,6 +159,7 @@ class Trainer:
     Raises:
       InputError: devices that do not fit, pretrained variables or `layer_rates` that are not the model's, or unknown
         labels for a task that needs them.
+      ValueError: a batch size below 1, or labels that are not indices of the model's classes.
     """
 
     def __init__(
@@ -155,6 +174,7 @@ class Trainer:
         like: Trainer | None = None,
     ) -> None:
         self.config, self.checkpoints = config, checkpoints
+        whole_number(config.batch_size, "batch_size")
         check_examples(task, config, examples)
         if config.permuted_labels:
             examples = examples.with_permuted_labels(seed)
@@ -193,7 +213,8 @@ class Trainer:
         if self.checkpoints is None:
             raise ValueError("restore needs checkpoints: Trainer was made with checkpoints=None")
         loaded, progress = self.checkpoints.load("last", {"state": self.state, "sums": self.sums})
-        self.state, self.sums, self.progress = loaded["state"], loaded["sums"], Progress(**progress)
+        self.state, self.sums = loaded["state"], loaded["sums"]
+        self.progress = Progress.of(progress, self.checkpoints.folder / "last")
 
     def fit(self, observer: Observer | None = None) -> Progress:
         """Trains to the last epoch, or until early stopping.
@@ -224,9 +245,7 @@ class Trainer:
 
     def finished(self) -> bool:
         """Whether the last epoch is done, or early stopping has ended the run."""
-        progress, patience = self.progress, self.config.patience
-        waited = progress.epoch - (progress.best["epoch"] if progress.best else 0)
-        return progress.epoch >= self.config.epochs or 0 < patience <= waited
+        return is_finished(self.config, self.progress)
 
     def batches(self) -> Batches | WeightedBatches:
         """The batches of the epoch that the run is in, as `step.shuffled_batches` gives them, with weights if any."""

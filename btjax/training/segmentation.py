@@ -12,6 +12,7 @@ import optax
 from btjax.base.keys import random_key
 from btjax.data.bits import unpack_masks
 from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.models.segmenter import tumour_probability
 from btjax.nn.network import Network
 from btjax.training.tasks import Batch, Loss, initialise
 
@@ -47,6 +48,7 @@ class Segmentation:
 
     name: ClassVar[str] = "segmentation"
     trains: ClassVar[str] = "a segmenter"
+    outlines: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("loss", "dice")
     needs_labels: ClassVar[bool] = True
     needs_masks: ClassVar[bool] = True
@@ -80,6 +82,10 @@ class Segmentation:
         """Pixel logits float32 [B, H, W, 1 + classes], background first, as `Task.outputs`."""
         return self.model.apply(variables, self.preprocessing(images))
 
+    def pixel_logits(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
+        """The same: logits of pixels."""
+        return self.outputs(variables, images)
+
     def evaluate(self, variables: dict[str, Any], batch: Batch) -> dict[str, jax.Array]:
         """As `Task.evaluate`, with "dice": the Dice of tumour or not, of each slice, at the output's resolution."""
         logits = self.outputs(variables, batch["images"])
@@ -89,23 +95,33 @@ class Segmentation:
         self, logits: jax.Array, masks: jax.Array, batch: Batch, params: Any, weights: jax.Array | None = None
     ) -> dict[str, jax.Array]:
         counted = batch["counted"].astype(jnp.float32)
-        tumour = coarse_masks(masks, logits.shape[1])
-        classes = jnp.where(tumour, 1 + batch["labels"][:, None, None], 0)
-        entropies = optax.softmax_cross_entropy_with_integer_labels(logits, classes).mean(axis=(1, 2))
-        probabilities = tumour_probability(logits)
-        losses = (1 - self.dice_weight) * entropies + self.dice_weight * soft_dice(probabilities, tumour)
+        losses, dice = outline_losses(logits, masks, batch["labels"], self.dice_weight)
         losses = losses if weights is None else losses * weights
         count = jnp.sum(counted)
         return {
             "count": count,
             "loss": jnp.sum(losses * counted) + count * self.model.penalty(params),
-            "dice": jnp.sum(_dice(probabilities > 0.5, tumour) * counted),
+            "dice": jnp.sum(dice * counted),
         }
 
 
-def tumour_probability(logits: jax.Array) -> jax.Array:
-    """The probability of any tumour, float32 [...], of pixel logits [..., 1 + classes] with the background first."""
-    return jax.nn.sigmoid(jax.nn.logsumexp(logits[..., 1:], axis=-1) - logits[..., 0])
+def outline_losses(
+    logits: jax.Array, masks: jax.Array, labels: jax.Array, dice_weight: float
+) -> tuple[jax.Array, jax.Array]:
+    """The loss of each slice's pixels, as `Segmentation` says, and its Dice of tumour or not: float32 [B] each.
+
+    Args:
+      logits: float32 [B, H, W, 1 + classes], the background first.
+      masks: bool [B, S, S], S a multiple of H.
+      labels: int32 [B].
+      dice_weight: the share of soft Dice in the loss.
+    """
+    tumour = coarse_masks(masks, logits.shape[1])
+    classes = jnp.where(tumour, 1 + labels[:, None, None], 0)
+    entropies = optax.softmax_cross_entropy_with_integer_labels(logits, classes).mean(axis=(1, 2))
+    probabilities = tumour_probability(logits)
+    losses = (1 - dice_weight) * entropies + dice_weight * soft_dice(probabilities, tumour)
+    return losses, _dice(probabilities > 0.5, tumour)
 
 
 def soft_dice(probabilities: jax.Array, masks: jax.Array) -> jax.Array:

@@ -180,12 +180,12 @@ def make_evaluate(task: Task, sharding: Sharding | None = None) -> Callable:
     return evaluate
 
 
-def make_predict(task: Task) -> Callable[[dict[str, Any], np.ndarray, int], np.ndarray]:
+def make_predict(task: Any, *, pixels: bool = False) -> Callable[[dict[str, Any], np.ndarray, int], np.ndarray]:
     """`predict(variables, images, batch_size) -> outputs` for N slices or features on the host.
 
-    The outputs are the task's, [N, ...] on the host; ValueError where N is 0.
+    The outputs are the task's or, with `pixels`, its pixel logits, [N, ...] on the host; ValueError where N is 0.
     """
-    outputs = jax.jit(task.outputs)
+    outputs = jax.jit(task.pixel_logits if pixels else task.outputs)
 
     def predict(variables: dict[str, Any], images: np.ndarray, batch_size: int) -> np.ndarray:
         return in_batches(partial(outputs, variables), batch_size, images)

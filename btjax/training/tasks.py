@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import jax
@@ -10,10 +11,14 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from btjax.base.errors import InputError
 from btjax.base.keys import random_key
+from btjax.data.bits import unpack_masks
 from btjax.data.preprocess import Augmentation, Preprocessing
 from btjax.features.deep import highest_frozen
 from btjax.nn.network import Network
+from btjax.saliency.classifier import Classifier, replace_map, stage_map
+from btjax.training.guidance import Guidance, score_gradient
 
 if TYPE_CHECKING:
     from btjax.training.state import TrainState
@@ -22,6 +27,12 @@ Batch = dict[str, jax.Array]
 """images uint8 [B, S, S] (or features float32 [B, ...]), labels int32 [B], counted bool [B], False for padding; masks
 uint8 [B, bytes], packed bits, for a task that needs them; weights float32 [B] of the rows in the training loss, where
 they are not all the same."""
+
+Terms = tuple[tuple[jax.Array, ...], dict[str, jax.Array]]
+"""Further terms of the loss, float32 [B] each, and further metrics, float32 [B], by name."""
+
+Live = Callable[[Any, str | None, str | None, Any], tuple[Any, Any]]
+"""`live(hidden, start, stop, batch_stats) -> (output of stop, new batch_stats)`: a network in training."""
 
 Loss = tuple[jax.Array, tuple[dict[str, jax.Array], Any]]
 """The mean loss over the counted rows, float32 scalar; the sums of metrics and the new batch_stats."""
@@ -36,14 +47,21 @@ class Task(Protocol):
     trains: ClassVar[str]
     """What comes of it, in words: a classifier, an autoencoder, a segmenter."""
 
-    metrics: ClassVar[tuple[str, ...]]
-    """What `evaluate` sums, which `--select` can choose a checkpoint by."""
+    outlines: ClassVar[bool]
+    """Whether its network outlines tumours: such a task has `pixel_logits`, see `Segmentation`."""
 
     needs_labels: ClassVar[bool]
     """Whether slices with unknown labels are of no use."""
 
-    needs_masks: ClassVar[bool]
-    """Whether it trains on the tumour masks of the slices."""
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What `evaluate` sums, which `--select` can choose a checkpoint by."""
+        ...
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether it trains on the tumour masks of the slices."""
+        ...
 
     @property
     def model(self) -> Any:
@@ -103,6 +121,7 @@ class Classification:
       start: None, or the stage whose output, computed beforehand, takes the place of the slices.
       frozen_below: None, or the highest stage such that neither it nor any stage below it trains. In training these
         stages run as in inference: running statistics that do not move, no dropout.
+      guidance: None, or what a saliency map outside the tumour costs in training.
     """
 
     model: Network
@@ -110,12 +129,22 @@ class Classification:
     augmentation: Augmentation
     start: str | None = None
     frozen_below: str | None = None
+    guidance: Guidance | None = None
 
     name: ClassVar[str] = "classification"
     trains: ClassVar[str] = "a classifier"
-    metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    outlines: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
-    needs_masks: ClassVar[bool] = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """As `Task.metrics`."""
+        return ("loss", "accuracy")
+
+    @property
+    def needs_masks(self) -> bool:
+        """As `Task.needs_masks`: only guidance looks at them."""
+        return self.guidance is not None
 
     def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
         """As `Task.initialise`."""
@@ -128,24 +157,80 @@ class Classification:
     def loss(self, params: Any, state: TrainState, batch: Batch) -> Loss:
         """As `Task.loss`."""
         variables = state.replace(params=params).variables
-        images = batch["images"]
-        if self.start is None:
-            images = self.augmentation(images, random_key(state.key, "augmentation", state.step))
+        images, masks = self._augmented(state, batch)
         start, hidden = self.start, self._inputs(images)
         if self._place(self.frozen_below) > self._place(start):
             hidden = self.model.apply(variables, hidden, start=start, stop=self.frozen_below)
             start = self.frozen_below
-        logits, updated = self.model.apply(
-            variables,
-            hidden,
-            train=True,
-            counted=batch["counted"],
-            start=start,
-            mutable=["batch_stats"],
-            rngs={"dropout": random_key(state.key, "dropout", state.step)},
-        )
-        sums = self._sums(logits, batch, variables["params"], batch.get("weights"))
-        return sums["loss"] / sums["count"], (sums, updated.get("batch_stats", {}))
+
+        def live(hidden, start, stop, batch_stats):
+            """The output of `stop` and the new running statistics, as in training."""
+            output, updated = self.model.apply(
+                variables | {"batch_stats": batch_stats},
+                hidden,
+                train=True,
+                counted=batch["counted"],
+                start=start,
+                stop=stop,
+                mutable=["batch_stats"],
+                rngs={"dropout": random_key(state.key, "dropout", state.step)},
+            )
+            return output, updated.get("batch_stats", {})
+
+        logits, terms, batch_stats = self._forward(live, hidden, start, variables, batch | {"masks": masks})
+        sums = self._sums(logits, batch, variables["params"], terms, batch.get("weights"))
+        return sums["loss"] / sums["count"], (sums, batch_stats)
+
+    def _augmented(self, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array | None]:
+        """The training slices (or their features as they are), and bool masks [B, S, S] where they are needed."""
+        images, key = batch["images"], random_key(state.key, "augmentation", state.step)
+        if self.start is not None:
+            return images, None
+        if not self.needs_masks:
+            return self.augmentation(images, key), None
+        return self.augmentation.with_masks(images, unpack_masks(batch["masks"], images.shape[1]), key)
+
+    def _forward(
+        self, live: Live, hidden: Any, start: str | None, variables: dict[str, Any], batch: dict[str, Any]
+    ) -> tuple[jax.Array, Terms, Any]:
+        """A training pass.
+
+        Returns:
+          Logits [B, classes]; further terms of the loss, and metrics; the new batch_stats.
+        """
+        stats, guidance = variables["batch_stats"], self.guidance
+        if guidance is None:
+            return self._run(live, hidden, (start, None), stats, batch)
+        cut, values, output, below = start, hidden, None, ((), {})
+        if guidance.method == "grad_cam":
+            cut = self._map_stage(variables, batch["images"].shape[1], start)
+            output, below, stats = self._run(live, hidden, (start, cut), stats, batch)
+            values = stage_map(output)
+
+        def rest(values):
+            joined = values if output is None else replace_map(output, values)
+            logits, above, updated = self._run(live, joined, (cut, None), stats, batch)
+            return logits, (above, updated)
+
+        gradients, logits, (above, stats) = score_gradient(rest, values, batch["labels"])
+        term = guidance(guidance.map_of(values, gradients), batch["masks"])
+        return logits, ((*below[0], *above[0], term), below[1] | above[1]), stats
+
+    def _run(
+        self, live: Live, hidden: Any, cuts: tuple[str | None, str | None], batch_stats: Any, batch: dict[str, Any]
+    ) -> tuple[Any, Terms, Any]:
+        """The stages between two, in training: the output, what these stages add to the loss, the new batch_stats."""
+        del batch
+        output, updated = live(hidden, *cuts, batch_stats)
+        return output, ((), {}), updated
+
+    def _map_stage(self, variables: dict[str, Any], image_size: int, start: str | None) -> str:
+        """The stage whose map guides."""
+        inputs = jax.ShapeDtypeStruct((1, image_size, image_size, self.preprocessing.channels), jnp.float32)
+        stage = Classifier(self.model, variables).map_layer(inputs)
+        if self._place(stage) <= self._place(start):
+            raise InputError(f"--guidance: the map's stage {stage} is frozen, expected --layer_rates to train it")
+        return stage
 
     def outputs(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
         """Logits float32 [B, classes], as `Task.outputs`."""
@@ -163,10 +248,12 @@ class Classification:
         return 0 if stage is None else self.model.layers.index(stage) + 1
 
     def _sums(
-        self, logits: jax.Array, batch: Batch, params: Any, weights: jax.Array | None = None
+        self, logits: jax.Array, batch: Batch, params: Any, beside: Terms = ((), {}), weights: jax.Array | None = None
     ) -> dict[str, jax.Array]:
         counted = batch["counted"].astype(jnp.float32)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"])
+        terms, metrics = beside
+        losses = sum(terms, losses)
         losses = losses if weights is None else losses * weights
         correct = (jnp.argmax(logits, axis=-1) == batch["labels"]).astype(jnp.float32)
         count = jnp.sum(counted)
@@ -174,6 +261,7 @@ class Classification:
             "count": count,
             "loss": jnp.sum(losses * counted) + count * self.model.penalty(params),
             "accuracy": jnp.sum(correct * counted),
+            **{name: jnp.sum(values * counted) for name, values in metrics.items()},
         }
 
 
@@ -193,6 +281,7 @@ class Reconstruction:
 
     name: ClassVar[str] = "reconstruction"
     trains: ClassVar[str] = "an autoencoder"
+    outlines: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("loss", "squared_error")
     needs_labels: ClassVar[bool] = False
     needs_masks: ClassVar[bool] = False

@@ -103,7 +103,7 @@ def merge(path: pathlib.Path, device: dict, name: str, result: dict) -> None:
         "cases": {known: cases[known] for known in sorted(cases, key=order.index)},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, whole, indent=1)
+    write_json(path, whole, indent=1, seal=False)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

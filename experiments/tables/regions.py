@@ -87,14 +87,19 @@ def retrieval_tables(result: dict[str, Any]) -> str:
             [
                 one["title"],
                 f"{one['published']:.2f}%" if one["published"] else "",
-                f"{100 * one['mean']:.2f}% ({min(one['folds']):.3f} to {max(one['folds']):.3f})",
+                f"{100 * one['mean']:.2f}% ({100 * min(one['folds']):.1f} to {100 * max(one['folds']):.1f})",
                 _estimate(scores["average_precision"]),
                 _estimate(scores["precision"]["10"]),
                 _estimate(scores["precision"]["20"]),
                 _estimate(one["others"]["average_precision"]),
             ]
         )
-    head = ["compared by", "published mAP", "mAP, mean of folds (lowest to highest)", "mAP, all queries (95%)"]
+    head = [
+        "compared by",
+        "published mAP, `official`",
+        "mAP, mean of folds (lowest to highest)",
+        "mAP, all queries (95%)",
+    ]
     head += ["nearest 10 (95%)", "nearest 20 (95%)", "mAP without the query's family (95%)"]
     first = result["compared"][0]
     gain = first["scores"]["average_precision"]["value"] - first["others"]["average_precision"]["value"]

@@ -1,4 +1,6 @@
+import json
 import pathlib
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -116,3 +118,83 @@ def test_a_missing_checkpoint_is_named(tmp_path, state):
     assert not Checkpoints(tmp_path).exists("best")
     with pytest.raises(InputError, match=r"best: no checkpoint found"):
         Checkpoints(tmp_path).load("best", state.variables)
+
+
+def _flip(path: pathlib.Path, byte: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_a_bit_that_is_flipped_in_the_arrays_is_found(tmp_path):
+    kernel = np.random.default_rng(0).normal(size=4096).astype(np.float32)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("best", {"kernel": kernel}, 5, {"epoch": 1})
+    files = [path for path in (tmp_path / "best" / "1").rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    whole = largest.read_bytes()
+    for byte in np.random.default_rng(1).integers(len(whole) // 10, len(whole), 20).tolist():
+        _flip(largest, byte)
+        with pytest.raises(InputError, match="best: the checkpoint is damaged") as caught:
+            checkpoints.load("best", {"kernel": kernel})
+        assert "\n" not in str(caught.value)
+        largest.write_bytes(whole)
+    loaded, _ = checkpoints.load("best", {"kernel": kernel})
+    np.testing.assert_array_equal(loaded["kernel"], kernel)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", b'{"custom_metadata": {"epo'])
+def test_a_checkpoint_whose_metadata_are_lost_is_damaged_and_not_a_run_at_its_beginning(tmp_path, content):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("last", {"a": jnp.arange(4.0)}, 5, {"epoch": 3})
+    path = tmp_path / "last" / "1" / "_CHECKPOINT_METADATA"
+    path.unlink() if content is None else path.write_bytes(content)
+    for read in (lambda: checkpoints.load("last", {"a": jnp.arange(4.0)}), lambda: checkpoints.progress("last")):
+        with pytest.raises(InputError, match="last: the checkpoint is damaged"):
+            read()
+
+
+@pytest.mark.parametrize(("old", "new"), [(b'"epoch": 3', b'"epoch": 7'), (b'"a": "', b'"b": "')])
+def test_metadata_that_say_something_else_than_was_saved_are_found(tmp_path, old, new):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("last", {"a": jnp.arange(4.0)}, 5, {"epoch": 3})
+    path = tmp_path / "last" / "1" / "_CHECKPOINT_METADATA"
+    assert path.read_bytes().count(old) == 1
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(InputError, match="last: the checkpoint is damaged"):
+        checkpoints.load("last", {"a": jnp.arange(4.0)})
+
+
+def test_a_checkpoint_of_before_there_were_checksums_is_loaded_as_it_is(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("last", {"a": jnp.arange(4.0)}, 5, {"epoch": 3})
+    path = tmp_path / "last" / "1" / "_CHECKPOINT_METADATA"
+    values = json.loads(path.read_text())
+    del values["custom_metadata"]["checksums"]
+    path.write_text(json.dumps(values))
+    tree, progress = checkpoints.load("last", {"a": jnp.zeros(4)})
+    assert tree["a"].tolist() == [0, 1, 2, 3] and progress == {"epoch": 3}
+
+
+def test_a_checkpoint_takes_the_place_of_the_one_before_and_of_what_a_killed_process_left(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("last", {"a": jnp.arange(4.0)}, 1, {"epoch": 1})
+    for left_over in ("0", ".gone-0"):  # stopped before and while the older one was removed
+        (tmp_path / "last" / left_over / "state").mkdir(parents=True)
+    checkpoints.save("last", {"a": jnp.arange(4.0) + 1}, 2, {"epoch": 2})
+    assert [path.name for path in (tmp_path / "last").iterdir()] == ["2"]
+    tree, progress = checkpoints.load("last", {"a": jnp.zeros(4)})
+    assert tree["a"].tolist() == [1, 2, 3, 4] and progress == {"epoch": 2}
+
+
+def test_the_one_before_is_removed_after_the_new_one_is_on_the_disk(tmp_path, monkeypatch):
+    def power_cut(folder):
+        raise OSError("no power")
+
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("last", {"a": jnp.arange(4.0)}, 1, {"epoch": 1})
+    monkeypatch.setattr("btjax.base.checkpoints.sync_tree", power_cut)
+    with pytest.raises(InputError, match="could not be written, the previous one is kept: no power"):
+        checkpoints.save("last", {"a": jnp.arange(4.0) + 1}, 2, {"epoch": 2})
+    shutil.rmtree(tmp_path / "last" / "2")  # what the disk did not take
+    assert checkpoints.progress("last") == {"epoch": 1}

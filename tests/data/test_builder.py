@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import numpy as np
@@ -215,6 +216,7 @@ def test_importing_the_readers_imports_nothing_heavy():
 
 QUIET = """
 import sys
+import tempfile
 from btjax.data.builder import load
 load(sys.argv[1], 16, sys.argv[2])
 assert "tensorflow" not in sys.modules
@@ -266,3 +268,36 @@ def test_the_real_slices_are_what_the_dataset_says(real_slices_dir, tmp_path):
     assert (slices.sizes == 256).all(axis=1).sum() == 15
     assert slices.masks.any(axis=(1, 2)).all()
     assert slices.ids.tolist() == [str(number) for number in range(1, 3065)]
+
+
+@pytest.mark.parametrize("name", prepared.DESCRIPTIONS)
+def test_a_damaged_description_of_a_copy_is_one_line_and_the_whole_one_is_read_again(folder, cache, name):
+    first = load(folder, 8, cache)
+    (copy,) = copies(cache)
+    whole = (copy / name).read_bytes()
+    for content in (None, b"", whole[: len(whole) // 2], b"[]", b"{}", whole.replace(b"a", b"b", 1)):
+        (copy / name).unlink() if content is None else (copy / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name} is damaged.*delete that folder") as caught:
+            load(folder, 8, cache)
+        assert "\n" not in str(caught.value)
+        (copy / name).write_bytes(whole)
+    (copy / prepared.CHECKSUMS).unlink()  # as of an earlier version
+    assert_equal_slices(load(folder, 8, cache), first)
+
+
+def test_preparing_leaves_nothing_in_the_folder_of_temporary_files(folder, cache, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    for _ in range(2):
+        load(folder, 32, cache)
+        assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"0" * 24, b"{}", b'{"contents": "0123"}x'])
+def test_a_damaged_fingerprint_is_made_anew(folder, cache, content):
+    source = find_source(folder)
+    cache.mkdir()
+    expected = contents_fingerprint(source, cache)
+    (known,) = (cache / "contents").glob("*.json")
+    known.write_bytes(content)
+    assert contents_fingerprint(source, cache) == expected

@@ -77,6 +77,15 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_another_audit_and_a_runs_own_folder_are_not_written_over(runs, found):
+    folder, audit = found
+    with pytest.raises(InputError, match="holds results of audit with network=True, now network=False"):
+        audit_runs(runs, folder, network=False)
+    with pytest.raises(InputError, match="not marked as a folder of audit"):
+        audit_runs(runs, runs[0].folder, network=False)
+    assert read_audit(folder) == audit
+
+
 def test_another_data_set_than_the_runs_is_refused(runs, tmp_path):
     run = Run(runs[0].folder)
     run.config = run.config.replace("data.phantom_seed", 5)

@@ -1,6 +1,5 @@
 """Runs of two and of four classes, from class folders to report, page and maps."""
 
-import json
 import os
 import pathlib
 import re
@@ -11,6 +10,7 @@ from PIL import Image
 
 import btjax
 from btjax.base.errors import InputError
+from btjax.base.files import read_json
 from tests.experiments.commands import run
 
 NETWORK = """
@@ -59,7 +59,7 @@ def test_four_classes_are_reported_by_their_names(four):
     page = re.sub(r'"data:[^"]*"', '""', (folder / "report.html").read_text())
     for name in classes:
         assert name.replace("_", " ") in page.lower() or name in page.lower()
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json(folder / "config.json")
     assert config["classes"] == list(classes)
 
 
@@ -76,7 +76,7 @@ def test_saliency_of_four_classes_draws_each(environment, four, tmp_path):
     flags = [f"--checkpoint={folder}", f"--workdir={tmp_path / 'out'}", "--methods=gradient,grad_cam"]
     done = run(environment, "saliency", *flags, "--checked_slices=4")
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "out" / "saliency.json").read_text())
+    report = read_json(tmp_path / "out" / "saliency.json")
     assert report["classes"] == ["meningioma", "glioma", "pituitary", "no_tumor"]
     assert report["localisation"] is None and (tmp_path / "out" / "figures" / "gallery.png").exists()
 

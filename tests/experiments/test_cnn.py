@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import btjax
+from btjax.base.files import read_json
 from btjax.data.dataset import load_data
 from tests.experiments import commands
 from tests.experiments.commands import ROOT
@@ -78,7 +79,7 @@ def test_a_run_leaves_what_the_readme_promises(finished):
 
 
 def test_the_report_holds_its_numbers_with_protocol_counts_and_interval(finished):
-    report = json.loads((finished / "report.json").read_text())
+    report = read_json(finished / "report.json")
     test = report["test"]
     assert report["protocol"] == "patient" and report["split"]["leaked_patients"] == 0
     matrix = np.array(test["confusion_matrix"])
@@ -103,7 +104,7 @@ def test_the_restored_model_predicts_what_the_report_says(finished):
     split = btjax.make_split(slices, "patient", seed=1)
     probabilities = restored.probabilities(slices.images[split.test])
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
-    report = json.loads((finished / "report.json").read_text())
+    report = read_json(finished / "report.json")
     assert report["test"]["accuracy"] == pytest.approx((probabilities.argmax(1) == slices.labels[split.test]).mean())
     with pytest.raises(ValueError, match=r"expected uint8 \[N, 32, 32\]"):
         restored.logits(np.zeros((1, 16, 16), np.uint8))
@@ -123,7 +124,7 @@ def test_a_killed_run_resumes_to_the_same_bits_and_metrics(environment, finished
     resumed = run(environment, *TINY, f"--workdir={folder}", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert final_bits(folder) == final_bits(finished)
-    reports = [json.loads((place / "report.json").read_text()) for place in (folder, finished)]
+    reports = [read_json(place / "report.json") for place in (folder, finished)]
     assert reports[0]["test"] == reports[1]["test"]
     rows = [metrics(place) for place in (folder, finished)]
     assert [row | {"seconds": 0} for row in rows[0]] == [row | {"seconds": 0} for row in rows[1]]
@@ -150,10 +151,10 @@ def test_sigterm_saves_and_says_how_to_go_on(environment, tmp_path):
 
 
 def test_eval_only_writes_the_same_report_again(environment, finished):
-    before = json.loads((finished / "report.json").read_text())
+    before = read_json(finished / "report.json")
     done = run(environment, *TINY, f"--workdir={finished}", "--eval_only")
     assert done.returncode == 0, done.stderr
-    after = json.loads((finished / "report.json").read_text())
+    after = read_json(finished / "report.json")
     assert after["test"] == before["test"]
 
 
@@ -211,7 +212,7 @@ def test_a_run_that_goes_on_to_more_epochs_has_the_bits_of_one_that_was_asked_fo
     assert done.returncode == 0, done.stderr
     assert final_bits(folder) == final_bits(finished)
     assert [row | {"seconds": 0} for row in metrics(folder)] == [row | {"seconds": 0} for row in metrics(finished)]
-    assert json.loads((folder / "config.json").read_text())["training"]["epochs"] == 3
+    assert read_json(folder / "config.json")["training"]["epochs"] == 3
     assert btjax.Run(folder).report.training.epochs == 3
     fewer = run(environment, *TINY, f"--workdir={folder}", "--epochs=2", "--resume")
     assert fewer.returncode == 2 and "has begun epoch 3 already, expected --epochs=3" in fewer.stderr.splitlines()[-1]

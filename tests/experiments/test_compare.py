@@ -1,6 +1,5 @@
 """python -m experiments.compare: runs and ladders on one page."""
 
-import json
 import shutil
 
 import jax
@@ -8,6 +7,8 @@ import numpy as np
 import pytest
 
 import btjax
+from btjax.base.errors import InputError
+from btjax.base.files import read_json
 from btjax.commands.compare import compare_runs
 from btjax.runs.predictions import Predictions
 from btjax.runs.run import Run
@@ -39,7 +40,7 @@ def test_two_runs_stand_on_one_page_with_their_difference(runs, tmp_path):
     page = Page((tmp_path / "out" / "compare.html").read_text())
     for expected in ("first", "second", "second less first", "Sensitivity", "Parameters (millions)"):
         assert expected in page.words()
-    found = json.loads((tmp_path / "out" / "compare.json").read_text())
+    found = read_json(tmp_path / "out" / "compare.json")
     (pair,) = found["pairs"]
     one, two = (Run(runs / name).predictions.side("test") for name in ("first", "second"))
     assert pair["slices"] == len(one)
@@ -93,3 +94,16 @@ def test_what_cannot_be_compared_is_one_line_and_writes_nothing(runs, tmp_path, 
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_comparison_and_a_runs_own_folder_are_not_written_over(runs, tmp_path, standard_promotion):
+    out = tmp_path / "out"
+    compare_runs([runs / "first", runs / "second"], out)
+    compare_runs([runs / "first", runs / "second"], out)
+    before = (out / "compare.json").read_bytes()
+    with pytest.raises(InputError, match="holds results of compare with runs="):
+        compare_runs([runs / "second", runs / "first"], out)
+    with pytest.raises(InputError, match="not marked as a folder of compare"):
+        compare_runs([runs / "first", runs / "second"], runs / "first")
+    assert (out / "compare.json").read_bytes() == before
+    assert not (runs / "first" / "compare.json").exists()

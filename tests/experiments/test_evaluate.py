@@ -1,7 +1,6 @@
 """A trained network on another data set."""
 
 import dataclasses
-import json
 import os
 import shutil
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 import btjax
 from btjax.base.errors import InputError
+from btjax.base.files import read_json
 from btjax.data.phantom import make_phantom
 from btjax.readers.slices import Slices
 from btjax.studies.external import ExternalReport, match_classes
@@ -96,7 +96,7 @@ def test_the_scores_are_those_of_the_restored_networks_predictions(places, repor
 
 
 def test_the_report_is_kept_with_its_page_and_figures(places, report):
-    kept = json.loads((places / "out" / "report.json").read_text())
+    kept = read_json(places / "out" / "report.json")
     assert msgspec.convert(kept, ExternalReport, strict=False) == report
     page = (places / "out" / "report.html").read_text()
     assert "accuracy on another data set" in page

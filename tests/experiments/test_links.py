@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from btjax.base.files import read_json
 from btjax.data.phantom import make_phantom
 from tests.experiments import commands
 
@@ -54,17 +55,26 @@ def test_the_command_writes_tables_counts_and_a_page(done, folders):
     (copy,) = [row for row in pairs if row["kind"] == "copy"]
     group = {row["id"]: row["group"] for row in slices}
     assert group[copy["id"]] == group[copy["other_id"]] and copy["score"] == "1.0000"
-    report = json.loads((folders["out"] / "links.json").read_text())
+    report = read_json(folders["out"] / "links.json")
     assert report["copied_slices_in_two_classes"] == 2 and report["patients"] is None
     page = (folders["out"] / "report.html").read_text()
     assert "same pixels" in page and page.count("data:image/png") >= 1
 
 
 def test_slices_of_another_data_set_are_counted_by_class(done, folders):
-    report = json.loads((folders["out"] / "links.json").read_text())
+    report = read_json(folders["out"] / "links.json")
     found = {row["name"]: row for row in report["against"]}
     assert found["glioma"]["duplicated"] >= 1 and found["glioma"]["slices"] == 4
     assert any(row["kind"] == "near" for row in rows_of(folders["out"] / "against.csv"))
+
+
+def test_what_was_found_is_not_replaced_by_the_answer_to_another_question(done, folders):
+    assert done.returncode == 0
+    before = (folders["out"] / "links.json").read_bytes()
+    other = run(folders["cache"], "links", f"--data_dir={folders['data']}", f"--workdir={folders['out']}")
+    assert other.returncode == 2
+    assert "holds results of links with against=" in other.stderr.strip().splitlines()[-1]
+    assert (folders["out"] / "links.json").read_bytes() == before
 
 
 @pytest.fixture(scope="module")

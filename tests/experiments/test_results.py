@@ -67,3 +67,20 @@ def test_quoted_accuracies_follow_from_their_confusion_matrices(path):
         matrix = run["test"]["confusion_matrix"]
         correct = sum(row[index] for index, row in enumerate(matrix))
         assert run["test"]["accuracy"] == pytest.approx(correct / run["counts"]["test"]["slices"])
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", '{"status": "ok"}', '{"schema": 3, "task": ["external"]}', '{"task": "external"}']
+)
+def test_the_report_of_another_program_is_one_line(tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(InputError, match=r"report\.json") as caught:
+        results.collect([tmp_path])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_results_file_of_another_program_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(InputError, match=r"list\.json: found list, expected a results file"):
+        results.all_results()

@@ -1,6 +1,5 @@
 """The saliency experiment as its users run it: on a tiny CNN and the phantom data set."""
 
-import json
 import os
 import pathlib
 import shutil
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from btjax.base.files import read_json, write_json
 from btjax.data.phantom import make_phantom
 from btjax.readers.slices import CLASSES
 from tests.experiments.commands import run
@@ -52,7 +52,7 @@ def explained(environment, trained, permuted, tmp_path_factory) -> pathlib.Path:
 
 
 def test_every_score_of_every_method_stands_beside_chance_and_the_best_control(explained):
-    whole = json.loads((explained / "saliency.json").read_text())
+    whole = read_json(explained / "saliency.json")
     report = whole["localisation"]
     rows = [row for row in report["comparison"] if row["group"] == "all"]
     assert {row["method"] for row in rows} == {"gradient", "smooth_grad", "grad_cam", "guided_backprop", "occlusion"}
@@ -64,7 +64,7 @@ def test_every_score_of_every_method_stands_beside_chance_and_the_best_control(e
 
 
 def test_slices_that_are_wrongly_classified_are_scored_apart(explained):
-    whole = json.loads((explained / "saliency.json").read_text())
+    whole = read_json(explained / "saliency.json")
     kept = {"method": "gradient", "score": "average_precision"}
     rows = [row for row in whole["localisation"]["comparison"] if kept.items() <= row.items()]
     (every,) = [row for row in rows if row["group"] == "all"]
@@ -77,7 +77,7 @@ def test_slices_that_are_wrongly_classified_are_scored_apart(explained):
 
 
 def test_randomisation_begins_with_the_trained_network_and_ends_with_permuted_labels(explained):
-    found = json.loads((explained / "saliency.json").read_text())["randomisation"]
+    found = read_json(explained / "saliency.json")["randomisation"]
     assert found["slices"] == 3
     for method in ("gradient", "grad_cam", "guided_backprop"):
         part = [row for row in found["rows"] if row["method"] == method]
@@ -89,7 +89,7 @@ def test_randomisation_begins_with_the_trained_network_and_ends_with_permuted_la
 
 
 def test_faithfulness_stands_beside_that_of_noise(explained):
-    found = json.loads((explained / "saliency.json").read_text())["faithfulness"]
+    found = read_json(explained / "saliency.json")["faithfulness"]
     means = {(row["method"], row["score"]): row["mean"] for row in found["rows"]}
     methods = {"gradient", "smooth_grad", "grad_cam", "guided_backprop"}
     assert found["slices"] == 3
@@ -107,9 +107,9 @@ def test_the_page_and_the_figures_are_there(explained):
 
 def test_maps_that_are_there_are_not_made_again(environment, trained, explained):
     stamp = (explained / "maps" / "gradient.npy").stat().st_mtime_ns
-    settings = json.loads((explained / "settings.json").read_text())
+    settings = read_json(explained / "settings.json")
     del settings["run"]["data"]["refit"]  # as an earlier version kept them, which did not know the option
-    (explained / "settings.json").write_text(json.dumps(settings))
+    write_json(explained / "settings.json", settings)
     flags = [f"--checkpoint={trained}", f"--workdir={explained}", "--methods=gradient", *FEW]
     done = run(environment, "saliency", *flags)
     assert done.returncode == 0, done.stderr
@@ -145,8 +145,7 @@ def test_a_permuted_checkpoint_must_be_the_same_model_with_permuted_labels(envir
     assert done.returncode == 2 and "expected a run with --permuted_labels" in done.stderr.splitlines()[-1]
     other = tmp_path / "other"
     shutil.copytree(permuted, other)
-    config = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps(config | {"split": "another"}))
+    write_json(other / "config.json", read_json(other / "config.json") | {"split": "another"})
     done = run(environment, "saliency", f"--checkpoint={trained}", f"--permuted_checkpoint={other}", *flags)
     assert done.returncode == 2 and "the fingerprint of its split is" in done.stderr.splitlines()[-1]
 
@@ -176,5 +175,5 @@ def test_slices_without_masks_give_maps_and_say_that_scores_need_masks(environme
     done = run(environment, "saliency", *flags)
     assert done.returncode == 0, done.stderr
     assert "scores need masks" in done.stdout
-    assert json.loads((out / "saliency.json").read_text())["localisation"] is None
+    assert read_json(out / "saliency.json")["localisation"] is None
     assert (out / "figures" / "gallery.png").exists()

@@ -12,6 +12,7 @@ import pytest
 
 import btjax
 from btjax.base.errors import InputError
+from btjax.base.files import read_json
 from btjax.data.dataset import load_data
 from btjax.systems.config import Config, config_groups
 from experiments import command_line
@@ -51,7 +52,7 @@ def test_all_folds_leaves_a_complete_run_for_each_fold(cnn, tmp_path):
     for fold in range(3):
         restored = btjax.restore(folder / f"fold_{fold}")
         assert restored.config.data.fold == fold
-        report = json.loads((folder / f"fold_{fold}" / "report.json").read_text())
+        report = read_json(folder / f"fold_{fold}" / "report.json")
         slices = load_data(restored.config.data).slices
         split = btjax.make_split(slices, "patient", fold, 3)
         predictions = restored.probabilities(slices.images[split.test]).argmax(1)

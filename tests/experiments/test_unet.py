@@ -1,8 +1,8 @@
 """The U-Net's experiment as its users run it: all stages on the phantom data set."""
 
-import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import jax
@@ -11,6 +11,7 @@ import pytest
 from flax import traverse_util
 
 import btjax
+from btjax.base.files import read_json, write_json
 from btjax.base.keys import random_key
 from btjax.studies.composed import load_composed
 from tests.experiments import commands
@@ -44,7 +45,7 @@ def test_both_trained_models_come_back(finished):
     images = np.zeros((2, 32, 32), np.uint8)
     assert btjax.restore(finished / "autoencoder").outputs(images).shape == (2, 32, 32, 3)
     assert btjax.restore(finished / "classifier").probabilities(images).shape == (2, 3)
-    assert json.loads((finished / "classifier" / "report.json").read_text())["test"]["slices"] > 0
+    assert read_json(finished / "classifier" / "report.json")["test"]["slices"] > 0
 
 
 def test_location_has_the_bytes_that_it_began_with(finished):
@@ -57,7 +58,7 @@ def test_location_has_the_bytes_that_it_began_with(finished):
 
 
 def test_composed_leaves_are_bit_equal_to_their_sources(finished):
-    origins = json.loads((finished / "composed" / "origins.json").read_text())
+    origins = read_json(finished / "composed" / "origins.json")
     autoencoder, classifier = (btjax.restore(finished / name).variables for name in ("autoencoder", "classifier"))
     sources = {
         "autoencoder": traverse_util.flatten_dict(autoencoder, sep="/"),
@@ -80,11 +81,11 @@ def test_composed_leaves_are_bit_equal_to_their_sources(finished):
 def test_the_figures_are_drawn_anew_from_a_finished_folder(environment, finished):
     for path in (finished / "figures").iterdir():
         path.unlink()
-    before = json.loads((finished / "unet.json").read_text())
+    before = read_json(finished / "unet.json")
     done = run(environment, finished, "--stage=figures")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (finished / "figures").iterdir()} == {f"figure_{n:02d}.png" for n in range(7, 15)}
-    assert json.loads((finished / "unet.json").read_text()) == before
+    assert read_json(finished / "unet.json") == before
     assert set(before["by_epoch"]) == {"full", "left", "right"}
     assert set(before["by_epoch"]["full"]) == {"1", "2"}
     assert before["latent"]["full"]["effect"] == 0
@@ -138,3 +139,97 @@ def test_parts_of_other_sizes_are_not_composed(environment, finished, tmp_path):
     done = run(environment, folder, "--stage=compose")
     assert done.returncode == 2
     assert "classifier: params/" in done.stderr.splitlines()[-1] and "expected" in done.stderr.splitlines()[-1]
+
+
+def copy_of(finished, tmp_path) -> pathlib.Path:
+    return pathlib.Path(shutil.copytree(finished, tmp_path / "unet"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--seed=7"], "--seed=7: the run in {folder}/autoencoder was trained with --seed=1"),
+        (["--fold=3"], "--fold=3: the run in {folder}/autoencoder was trained with --fold=0"),
+        (["--protocol=slice"], "--protocol=slice: the run in {folder}/autoencoder was trained with --protocol=patient"),
+        (["--phantom_seed=3"], "--phantom_seed=3: the run in {folder}/autoencoder was trained with --phantom_seed=0"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["classifier", "compose", "figures"])
+def test_a_stage_of_another_seed_split_or_data_set_is_refused(environment, finished, stage, flags, message):
+    before = (finished / "unet.json").read_bytes()
+    done = run(environment, finished, f"--stage={stage}", "--resume", *flags)
+    assert done.returncode == 2
+    assert message.format(folder=finished) in done.stderr.splitlines()[-1]
+    assert (finished / "unet.json").read_bytes() == before
+
+
+def test_other_slices_under_the_same_options_are_refused(environment, finished, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    for name in ("autoencoder", "classifier"):
+        path = folder / name / "config.json"
+        write_json(path, read_json(path) | {"slices": "0" * 16})
+    done = run(environment, folder, "--stage=figures")
+    assert done.returncode == 2 and "the fingerprint of its slices is" in done.stderr.splitlines()[-1]
+
+
+def other_variables(folder: pathlib.Path, name: str) -> None:
+    """What training anew leaves: other parameters under the same options."""
+    restored = btjax.restore(folder / name)
+    changed = jax.tree.map(lambda leaf: leaf + 1, restored.variables)
+    restored.checkpoints.save("best", changed, 1, restored.checkpoints.progress("best"))
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "classifier"])
+def test_models_composed_from_a_run_that_was_trained_anew_are_refused_until_composed_again(
+    environment, finished, tmp_path, name
+):
+    folder = copy_of(finished, tmp_path)
+    other_variables(folder, name)
+    done = run(environment, folder, "--stage=figures")
+    assert done.returncode == 2
+    assert f"composed: made from another {name} than the one in" in done.stderr.splitlines()[-1]
+    assert run(environment, folder, "--stage=compose").returncode == 0
+    assert run(environment, folder, "--stage=figures").returncode == 0
+
+
+def test_a_classifier_that_began_with_another_autoencoder_is_refused(environment, finished, tmp_path):
+    folder = tmp_path / "unet"
+    shutil.copytree(finished / "autoencoder", folder / "autoencoder")
+    begun = "--stage=classifier", "--classifier_start=autoencoder"
+    assert run(environment, folder, *begun).returncode == 0
+    fresh = run(environment, folder, "--stage=classifier", "--resume")
+    assert fresh.returncode == 2 and "began with --classifier_start=autoencoder" in fresh.stderr.splitlines()[-1]
+    other_variables(folder, "autoencoder")
+    for flags in ((*begun, "--resume"), ("--stage=compose",)):
+        done = run(environment, folder, *flags)
+        assert done.returncode == 2
+        assert "classifier: made from another autoencoder than the one in" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--stage=compose"], ["--stage=figures"], ["--stage=classifier", "--classifier_start=autoencoder"]]
+)
+def test_nothing_is_made_from_an_unfinished_autoencoder(environment, finished, tmp_path, flags):
+    folder = copy_of(finished, tmp_path)
+    path = folder / "autoencoder" / "config.json"
+    values = read_json(path)
+    values["training"]["epochs"] = 9
+    write_json(path, values)
+    done = run(environment, folder, *flags)
+    assert done.returncode == 2
+    assert "autoencoder is unfinished, at epoch 2 of 9; expected a finished one" in done.stderr.splitlines()[-1]
+
+
+def test_an_experiment_that_was_stopped_before_its_second_stage_is_finished_by_resume(environment, finished, tmp_path):
+    folder = tmp_path / "unet"
+    shutil.copytree(finished / "autoencoder", folder / "autoencoder")
+    done = run(environment, folder, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "unet.json").exists()
+
+
+def test_a_folder_of_something_else_takes_no_experiment(environment, tmp_path):
+    (tmp_path / "figures").mkdir()
+    done = run(environment, tmp_path)
+    assert done.returncode == 2 and "not marked as a folder of unet (found figures)" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["figures"]

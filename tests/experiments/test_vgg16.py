@@ -1,6 +1,5 @@
 """The transfer experiment as its users run it: on the phantom data set, with random numbers for weights."""
 
-import json
 import os
 import pathlib
 import subprocess
@@ -10,6 +9,7 @@ import pytest
 
 import btjax
 from btjax.base.errors import InputError
+from btjax.base.files import read_json
 from btjax.weights import vgg16
 from tests.experiments import commands
 from tests.weights.files import random_leaves, torchvision_state, write_legacy
@@ -45,7 +45,7 @@ def finished(environment, weights, tmp_path_factory) -> pathlib.Path:
 
 
 def test_a_run_reports_its_features_and_its_model_comes_back(environment, finished, weights):
-    report = json.loads((finished / "report.json").read_text())
+    report = read_json(finished / "report.json")
     assert report["system"] == "vgg16"
     assert report["training"]["features"].startswith("flatten, computed once")
     restored = btjax.restore(finished)
@@ -56,10 +56,10 @@ def test_a_run_reports_its_features_and_its_model_comes_back(environment, finish
 
 
 def test_evaluating_needs_no_weights_and_gives_the_same_scores(environment, finished):
-    before = json.loads((finished / "report.json").read_text())
+    before = read_json(finished / "report.json")
     done = run(environment, *TINY, f"--workdir={finished}", "--eval_only")
     assert done.returncode == 0, done.stderr
-    after = json.loads((finished / "report.json").read_text())
+    after = read_json(finished / "report.json")
     assert after["test"]["confusion_matrix"] == before["test"]["confusion_matrix"]
 
 
@@ -68,7 +68,7 @@ def test_a_classical_head_is_reported_restored_and_evaluated_like_any_run(enviro
     folder = tmp_path / head
     done = run(environment, *TINY, f"--head={head}", f"--weights={weights}", f"--workdir={folder}")
     assert done.returncode == 0, done.stderr
-    report = json.loads((folder / "report.json").read_text())
+    report = read_json(folder / "report.json")
     assert report["training"]["head"] == head and report["test"]["slices"] > 0
     assert (folder / "report.html").stat().st_size > 10_000
     restored, slices = btjax.restore(folder), btjax.make_phantom(8, 3, 32)
@@ -83,7 +83,7 @@ def test_a_classical_head_is_reported_restored_and_evaluated_like_any_run(enviro
     if head == "knn":
         evaluated = run(environment, *TINY, f"--head={head}", f"--workdir={folder}", "--eval_only")
         assert evaluated.returncode == 0, evaluated.stderr
-        assert json.loads((folder / "report.json").read_text())["test"]["accuracy"] == report["test"]["accuracy"]
+        assert read_json(folder / "report.json")["test"]["accuracy"] == report["test"]["accuracy"]
 
 
 def test_converted_torchvision_weights_train_under_their_own_scale_alone(environment, tmp_path, safetensors):

@@ -191,3 +191,43 @@ def test_the_cut_lies_below_the_lowest_layer_that_trains():
     assert highest_frozen(MODEL, trained) == "flatten"
     assert highest_frozen(MODEL, trained | {"conv_2": {}}) == "pool_1"
     assert highest_frozen(MODEL, trained | {"conv_1": {}}) is None
+
+
+def swapped(first, second):
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def flipped(first, second):
+    content = bytearray(second.read_bytes())
+    content[len(content) // 2] ^= 4
+    second.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        swapped,
+        flipped,
+        lambda first, second: second.unlink(),
+        lambda first, second: os.truncate(first, 500),
+        lambda first, second: np.save(first, np.load(first)[::-1]),
+    ],
+    ids=["swapped", "flipped", "missing", "cut", "replaced"],
+)
+def test_a_damaged_copy_is_made_anew_from_what_is_whole(tmp_path, images, damage):
+    expected = compute(images, tmp_path)
+    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    first, second = sorted(folder.iterdir())
+    damage(first, second)
+    np.testing.assert_array_equal(compute(images, tmp_path), expected)
+    assert sorted(folder.iterdir()) == [first, second]
+    np.testing.assert_array_equal(compute(images, tmp_path), expected)
+
+
+def test_a_lower_stage_that_is_damaged_is_not_gone_on_from(tmp_path, images):
+    compute(images, tmp_path, "conv_1")
+    (folder,) = copies(tmp_path)
+    flipped(*sorted((tmp_path / folder).iterdir()))
+    np.testing.assert_array_equal(compute(images, tmp_path), compute(images, tmp_path / "other"))

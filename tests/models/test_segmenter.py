@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from btjax.base.errors import InputError
-from btjax.models.segmenter import RARITY, Segmenter
+from btjax.models.segmenter import RARITY, Segmenter, tumour_probability
 from btjax.nn.network import check_network
-from btjax.training.segmentation import tumour_probability
 
 
 @pytest.mark.parametrize(

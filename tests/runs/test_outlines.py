@@ -35,7 +35,7 @@ def test_a_file_that_is_no_outlines_is_one_line(tmp_path):
             Outlines.load(path)
     OUTLINES.save(path)
     with np.load(path) as held:
-        arrays = dict(held)
+        arrays = {name: array for name, array in held.items() if name != "sha256"}
     np.savez(path, **(arrays | {"size": np.int32(99)}))
     with pytest.raises(InputError, match="damaged"):
         Outlines.load(path)

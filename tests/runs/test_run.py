@@ -1,16 +1,18 @@
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 
 import btjax
+from btjax.base.batches import in_batches, padded_batches
 from btjax.base.errors import InputError
+from btjax.base.files import read_json, write_json
 from btjax.data.dataset import load_data
 from btjax.data.phantom import make_phantom
 from btjax.readers.raw import scale_slice
 from btjax.runs.folder import RunFolder
 from btjax.systems.config import Config
+from btjax.training.loop import Progress
 from tests.training.blobs import blob_split, make_blobs
 
 
@@ -46,9 +48,9 @@ def test_a_config_that_is_none_is_one_clear_line(started, text):
 
 
 def test_a_config_of_an_earlier_version_takes_defaults_for_newer_options(started):
-    values = json.loads((started.path / "config.json").read_text())
+    values = read_json(started.path / "config.json")
     del values["training"]["prng"]
-    (started.path / "config.json").write_text(json.dumps(values))
+    write_json(started.path / "config.json", values)
     assert started.config().training.prng == "threefry2x32"
     started.check(Config.default("cnn"), True)
 
@@ -88,7 +90,7 @@ def test_a_write_that_fails_leaves_the_previous_file_and_nothing_beside_it(start
         started.write_json("report.json", {"accuracy": np.nan})
     with pytest.raises(InputError, match=r"report\.json: cannot be written: no room"):
         started.write("report.json", half)
-    assert json.loads((started.path / "report.json").read_text()) == {"accuracy": 0.5}
+    assert read_json(started.path / "report.json") == {"accuracy": 0.5}
     assert not list(started.path.glob("*.part"))
 
 
@@ -162,3 +164,71 @@ def test_a_network_trained_on_mirrored_slices_predicts_them_mirrored_too(tmp_pat
     expected = run.logits(np.ascontiguousarray(images[held_out, :, ::-1]))
     np.testing.assert_allclose(predictions.flipped[held_out], expected, atol=1e-5)
     assert not np.allclose(expected, predictions.logits[held_out], atol=1e-3)
+
+
+@pytest.mark.parametrize("text", ['{"model_type": "bert"}', "[]", "not JSON", '{"system": "cnn", "seed": -1}'])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_config_of_another_program_is_refused_and_stays(tmp_path, text, resume):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"not a btjax run \(.*config\.json.*expected a new folder"):
+        RunFolder(tmp_path).check(Config.default("cnn"), resume)
+    assert (tmp_path / "config.json").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["report.json", "predictions.npz", "outlines.npz", "fitted.skops"])
+def test_results_without_checkpoints_are_not_begun_anew(tmp_path, name):
+    run = RunFolder(tmp_path)
+    run.start(Config.default("cnn"), blob_split(make_blobs()), "slices")
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match="holds a run already"):
+        run.check(Config.default("cnn"), False)
+
+
+def test_a_run_that_another_command_holds_is_refused_before_anything_is_read(tmp_path):
+    config = Config.default("linear").replace("data.data_dir", "no/such/folder")
+    with RunFolder(tmp_path / "run").held():
+        for call in (
+            lambda: btjax.train(config, tmp_path / "run"),
+            lambda: btjax.train_several({"run": config}, tmp_path),
+        ):
+            with pytest.raises(InputError, match=r"run: held by process \d+ on "):
+                call()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [0, -1, "8", None, 1.5, True])
+def test_a_batch_size_that_is_none_is_a_value_error(size):
+    for call in (
+        lambda: next(padded_batches(size, np.zeros(3))),
+        lambda: in_batches(lambda rows: rows, size, np.zeros(3)),
+    ):
+        with pytest.raises(ValueError, match=r"batch_size is .*, expected a whole number of at least 1"):
+            call()
+
+
+def test_predictions_of_labels_that_are_no_classes_are_a_value_error():
+    ids, sides, logits = np.array(["a", "b"]), np.array(["test", "test"]), np.zeros((2, 3), np.float32)
+    for labels in ([0, 9], [-1, 0], [0.0, 1.0]):
+        with pytest.raises(ValueError, match="labels must be integers from 0 to 2"):
+            btjax.Predictions(ids, np.array(labels), sides, logits, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"epoch": 3}, {"epoch": "3", "history": []}, {"epoch": 1, "history": [], "x": 1}]
+)
+def test_progress_that_does_not_say_how_far_a_run_had_come_is_damage(tmp_path, values):
+    with pytest.raises(InputError, match="does not say how far the run had come"):
+        Progress.of(values, tmp_path)
+
+
+def test_a_row_of_metrics_that_the_checkpoint_does_not_hold_is_named(tmp_path):
+    run = RunFolder(tmp_path)
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+    run.checkpoints.save("last", {"a": np.zeros(2)}, 2, {"history": rows})
+    run.write_metrics(rows)
+    assert run.history() == rows
+    run.write_metrics([*rows, {"epoch": 3, "loss": 0.125}])  # killed before the checkpoint of that epoch
+    assert len(run.history()) == 3
+    run.write_metrics([rows[0], {"epoch": 2, "loss": 0.75}])
+    with pytest.raises(InputError, match=r"metrics\.jsonl: damaged: row 2 is not what the checkpoint holds"):
+        run.history()

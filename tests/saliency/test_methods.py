@@ -22,7 +22,7 @@ def quick(name, images):
     return method.bind(**few) if few else method
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "outline"])
 def test_maps_are_one_for_each_image_and_signed_as_stated(name, small_classifier, small_images, small_targets):
     method = quick(name, small_images)
     maps = attribution_maps(small_classifier, small_images[:3], small_targets[:3], KEY, method, batch_size=3)

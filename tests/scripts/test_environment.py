@@ -53,3 +53,47 @@ def test_this_interpreter_is_one_that_the_scripts_accept():
     command = f". {SCRIPTS}/environment; PYTHON={sys.executable} find_python"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == sys.executable
+
+
+def snapshot(folder: pathlib.Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("script", ["demo", "test", "download", "bench", "convert_vgg16"])
+@pytest.mark.parametrize("files", [["thesis.tex"], ["pyvenv.cfg", "bin/python"], [".hidden"], ["btjax-installed"]])
+def test_a_folder_that_the_scripts_did_not_make_is_refused_and_stays_as_it_is(tmp_path, script, files):
+    venv = tmp_path / "precious"
+    for name in files:
+        (venv / name).parent.mkdir(parents=True, exist_ok=True)
+        (venv / name).write_text("mine")
+    environment = os.environ | {"PYTHON": str(fake_python(tmp_path, "3.12", True)), "BTJAX_VENV": str(venv)}
+    done = subprocess.run([str(SCRIPTS / script)], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"{script}: BTJAX_VENV={venv}: is there and was not made by these scripts, expected a new folder or one of "
+        "theirs\n"
+    )
+    assert snapshot(venv) == dict.fromkeys(files, b"mine")
+
+
+def test_a_file_and_a_link_to_nothing_in_its_place_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        command = f". {SCRIPTS}/environment; check_environment {tmp_path / name}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "was not made by these scripts" in done.stderr
+
+
+def test_an_environment_is_made_anew_without_what_else_lies_in_it(tmp_path):
+    venv = tmp_path / "venv"
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nmkdir -p "$3/bin" && echo new >"$3/pyvenv.cfg"\n')
+    python.chmod(0o755)
+    command = f". {SCRIPTS}/environment; renew_environment {python} {venv}"
+    subprocess.run(["bash", "-c", command], check=True)
+    (venv / "bin" / "old").touch()
+    (venv / "thesis.tex").write_text("x")
+    subprocess.run(["bash", "-c", command], check=True)
+    assert {path.name for path in venv.iterdir()} == {"bin", "btjax-environment", "pyvenv.cfg", "thesis.tex"}
+    assert not list((venv / "bin").iterdir())

@@ -123,6 +123,12 @@ def test_fewer_patches_than_words_are_refused_in_one_line(tmp_path):
         btjax.train(small("cheng2015", model__sampled_patches=100), tmp_path / "run")
 
 
+def test_a_run_says_how_its_setting_was_chosen(classifier, tmp_path):
+    assert classifier.report.checkpoint.criterion == "cross-validation within the training rows"
+    config = small("cheng2015", model__texture="histogram", model__classifier="knn", model__neighbours=3)
+    assert btjax.train(config, tmp_path / "run").report.checkpoint.criterion == "as given, nothing was chosen"
+
+
 def test_an_empty_outline_leaves_no_slice_out(tmp_path):
     slices = make_phantom(6, 3, 48, 0)
     masks = slices.masks.copy()
@@ -140,7 +146,8 @@ def test_the_table_goes_on_with_the_cells_that_are_there(tmp_path, monkeypatch):
     monkeypatch.setattr("btjax.studies.regions._measure", lambda *_: pytest.fail("a cell was measured again"))
     assert run_regions(config, tmp_path / "table", stages=["rings"]) == first
     assert len(first.cells) == 21 and all(0 <= one.mean <= 1 for one in first.cells)
-    assert "published" in (tmp_path / "table" / "regions.html").read_text().lower()
+    page = (tmp_path / "table" / "regions.html").read_text()
+    assert "Here are synthetic slices and the protocol family: the published values" in page
     with pytest.raises(InputError, match="a cell of other options or slices"):
         run_regions(config.replace("seed", 1), tmp_path / "table", stages=["rings"])
 

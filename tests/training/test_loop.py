@@ -335,3 +335,20 @@ def test_what_needs_validation_rows_is_refused_without_them(options, found):
     examples = without_validation(Examples.of(slices, blob_split(slices)))
     with pytest.raises(InputError, match=rf"{found}: there are no validation slices"):
         Trainer(tiny_task(), TrainingConfig(epochs=1, **options), examples, 0)
+
+
+@pytest.mark.parametrize("size", [0, -1, "8", None])
+def test_a_batch_size_that_is_none_is_a_value_error(size):
+    with pytest.raises(ValueError, match=r"batch_size is .*, expected a whole number of at least 1"):
+        make_trainer(batch_size=size)
+
+
+def test_labels_that_are_no_classes_and_slices_that_are_not_square_are_value_errors():
+    slices = make_blobs()
+    split, config = blob_split(slices), TrainingConfig(epochs=1, batch_size=16)
+    examples = Examples.of(slices, split)
+    other = dataclasses.replace(examples, labels=examples.labels + 7)
+    with pytest.raises(ValueError, match="labels from 7 to 9, expected 0 to 2"):
+        Trainer(tiny_task(), config, other, 0)
+    with pytest.raises(ValueError, match="expected square ones"):
+        Examples.of(dataclasses.replace(slices, images=slices.images[:, :, 1:], masks=None), split)

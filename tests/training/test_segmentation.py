@@ -11,13 +11,13 @@ from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
 from btjax.data.bits import pack_masks
 from btjax.data.preprocess import Augmentation, Preprocessing
-from btjax.models.segmenter import Segmenter
+from btjax.models.segmenter import Segmenter, tumour_probability
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
 from btjax.training.examples import Examples
 from btjax.training.loop import Interrupted, Trainer
 from btjax.training.many import ManyTrainer
-from btjax.training.segmentation import Segmentation, coarse_masks, soft_dice, tumour_probability
+from btjax.training.segmentation import Segmentation, coarse_masks, soft_dice
 from tests.training.blobs import blob_split, make_blobs
 from tests.training.test_loop import StopAt, same_bits
 

@@ -1,0 +1,127 @@
+"""A classifier that outlines the tumour first, and looks where the outline is.
+
+An encoder-decoder gives class logits of pixels, as `btjax.models.segmenter` does. The slice's class comes from the
+features of the pixels that the network takes for tumour: the smallest map of the encoder, the last of the decoder and
+the pixels' own classes are averaged with the probability of tumour as weight. Masks train the outline; they are not
+needed to predict.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from btjax.base.options import option
+from btjax.models.segmenter import Segmenter, tumour_probability
+from btjax.nn.chain import run_chain
+from btjax.nn.convolution import conv_general_dilated
+
+LEAST = 1e-3
+"""Added to each pixel's probability of tumour: where nothing is taken for tumour, every place weighs the same."""
+
+
+class JointNetwork(Segmenter):
+    """A segmenter with a classifier on what it outlines.
+
+    The stages are those of `Segmenter` up to the pixel logits, here `pixels`; then `attend`, the features of each place
+    of the smallest map times the place's share of the tumour; `pool`, their sum over places; and `logits`. So a class
+    activation map of `attend` shows how much each place says for a class.
+    """
+
+    features: int = option(128, "features of the encoder's smallest map that the classes are told by", minimum=1)
+    head_dropout: float = option(
+        0.3, "share of the pooled features dropped in training", minimum=0, maximum=0.99
+    )  # fmt: skip
+
+    keeps_smallest = True
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The stages' names, in order."""
+        return (*self.levels, "pixels", "attend", "pool", "logits")
+
+    @property
+    def composite(self) -> tuple[str, ...]:
+        """The stages with several convolutions, and that of the attention."""
+        return (*(name for name in super().composite if name != "pixels"), "attend")
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        train: bool = False,
+        counted: jax.Array | None = None,
+        start: str | None = None,
+        stop: str | None = None,
+    ) -> jax.Array:
+        """The logits of the slice's class.
+
+        Args:
+          inputs: float32 [B, S, S, channels]; with `start`, that stage's output.
+          train: as in `Segmenter`.
+          counted: as in `Segmenter`.
+          start: the stage, of `layers`, after which to begin.
+          stop: the stage whose output to return instead of the logits.
+
+        Returns:
+          float32 [B, classes]; with `stop`, that stage's output: of `pixels` a tuple whose first element is the class
+          logits of pixels, float32 [B, S / 2, S / 2, 1 + classes], the background first.
+
+        Raises:
+          InputError: images that cannot be halved so often.
+        """
+        if start is None:
+            self.check(inputs.shape[1])
+            inputs = inputs.astype(self.dtype)
+        outline = self.pixels("pixels")
+
+        def pixels(hidden):
+            images, beside = hidden
+            return outline(images), (images, *beside)
+
+        def attend(hidden):
+            logits, (images, smallest) = hidden
+            layer = nn.Conv(
+                self.features, (1, 1), name="attend", dtype=self.dtype, conv_general_dilated=conv_general_dilated
+            )
+            return attended(logits, images, self.activation(layer(smallest)))
+
+        def pool(hidden):
+            return nn.Dropout(self.head_dropout, deterministic=not train)(hidden.sum(axis=(1, 2)))
+
+        def classes(hidden):
+            return nn.Dense(self.classes, name="logits")(hidden)
+
+        chain: list[Any] = [*self.stages(train, counted), ("pixels", pixels), ("attend", attend)]
+        return run_chain([*chain, ("pool", pool), ("logits", classes)], inputs, start, stop)
+
+
+def attended(logits: jax.Array, images: jax.Array, smallest: jax.Array) -> jax.Array:
+    """What is known of each place, times the place's share of the tumour.
+
+    A pixel's weight is its probability of any tumour, and `LEAST`; weights of a slice are divided by their sum.
+
+    Args:
+      logits: float32 [B, H, W, 1 + classes], the background first.
+      images: float [B, H, W, F], the decoder's map.
+      smallest: float [B, h, w, D], whose sides divide H and W.
+
+    Returns:
+      float32 [B, h, w, D + F + classes]; the sum over places is a weighted mean of features, of the decoder's map and
+      of the pixels' classes.
+    """
+    count, height, width, _ = logits.shape
+    rows, columns = smallest.shape[1:3]
+    weights = tumour_probability(logits) + LEAST
+    weights = (weights / weights.sum(axis=(1, 2), keepdims=True))[..., None]
+    fine = jnp.concatenate([images.astype(jnp.float32), jax.nn.softmax(logits[..., 1:])], axis=-1) * weights
+
+    def of_places(values: jax.Array) -> jax.Array:
+        blocks = values.reshape(count, rows, height // rows, columns, width // columns, values.shape[-1])
+        return blocks.sum(axis=(2, 4))
+
+    return jnp.concatenate([smallest.astype(jnp.float32) * of_places(weights), of_places(fine)], axis=-1)

@@ -1,0 +1,22 @@
+"""A disk that fills up at each point of writing: one line that names the file, and the same results once there is room."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NAMED = {"/contents/": "contents", "incomplete": "slices cannot be prepared there", "features": "features"}
+
+
+def test_a_full_disk_is_one_line_and_costs_nothing_that_was_there(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-m", "tests.experiments.full_disk", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=290)
+    assert done.returncode == 0, done.stderr[-3000:]
+    points = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(points) >= 10
+    for point in points:
+        assert point["reached"], point
+        assert point["error"] is not None and "\n" not in point["error"], point
+        assert NAMED.get(point["name"], point["name"].removesuffix(".part").strip("/")) in point["error"], point
