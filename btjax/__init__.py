@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from btjax.commands.compare import compare_runs
     from btjax.commands.external import evaluate_on
     from btjax.commands.ladder import run_ladder
+    from btjax.commands.predict import PredictOptions, predict, predict_into
     from btjax.commands.train import evaluate, train, train_several
     from btjax.data.builder import load
     from btjax.data.phantom import make_phantom
@@ -40,6 +41,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "Observer",
+    "PredictOptions",
     "Predictions",
     "ProgressBar",
     "Run",
@@ -55,6 +57,8 @@ __all__ = [
     "load",
     "make_phantom",
     "make_split",
+    "predict",
+    "predict_into",
     "preset",
     "register",
     "restore",
@@ -71,6 +75,7 @@ _PLACES = {
     "commands.compare": ["compare_runs"],
     "commands.external": ["evaluate_on"],
     "commands.ladder": ["run_ladder"],
+    "commands.predict": ["PredictOptions", "predict", "predict_into"],
     "commands.train": ["evaluate", "train", "train_several"],
     "data.builder": ["load"],
     "data.phantom": ["make_phantom"],

@@ -22,6 +22,7 @@ from btjax.base.files import expanded, read_json, write_json, write_whole
 from btjax.commands.audit import AUDIT, read_audit
 from btjax.commands.regions import REGIONS
 from btjax.commands.retrieval import RETRIEVAL
+from btjax.commands.unknown import UNKNOWN
 from btjax.reports.ladder import LADDER
 from btjax.runs.report import ClassifierReport, SegmentationReport, read_typed
 from btjax.runs.run import REPORT, Run
@@ -173,6 +174,7 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     read = external_summary if task_of(folders[0]) == "external" else read
     read = regions_summary if (folders[0] / REGIONS).exists() else read
     read = retrieval_summary if (folders[0] / RETRIEVAL).exists() else read
+    read = (lambda folder: read_json(folder / UNKNOWN)) if (folders[0] / UNKNOWN).exists() else read
     if read is not None:
         if len(folders) > 1:
             raise InputError(f"{folders[1]}: expected one folder for this results file")

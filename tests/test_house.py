@@ -20,6 +20,7 @@ FLOORS = (
     ("runs",),
     ("studies",),
     ("reports",),
+    ("prediction",),
     ("commands",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

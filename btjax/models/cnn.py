@@ -86,7 +86,7 @@ class CNN(nn.Module):
             return hidden.astype(jnp.float32)
 
         glorot = nn.initializers.glorot_uniform()
-        rest = {"pool": max_pool, "flatten": lambda hidden: hidden.reshape(len(hidden), -1)}
+        rest = {"pool": max_pool, "flatten": lambda hidden: hidden.reshape(hidden.shape[0], -1)}
         rest |= {"dense": dense, "logits": logits}
         chain = [(name, rest.get(name.split("_")[0]) or self._convolution(name)) for name in self.layers]
         return run_chain(chain, inputs.astype(self.dtype), start, stop)

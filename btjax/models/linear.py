@@ -52,7 +52,7 @@ class Linear(nn.Module):
 
         stages = [
             ("pool", pool),
-            ("flatten", lambda hidden: hidden.reshape(len(hidden), -1)),
+            ("flatten", lambda hidden: hidden.reshape(hidden.shape[0], -1)),
             ("logits", lambda hidden: nn.Dense(self.classes, name="logits")(hidden)),
         ]
         return run_chain(stages, inputs, start, stop)

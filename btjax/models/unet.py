@@ -292,7 +292,7 @@ class EncoderClassifier(nn.Module):
         chain.append(
             ("latent", lambda hidden: _latent(hidden.shape[-1], self.activation, self.dtype)(hidden, train, counted))
         )
-        chain += [("flatten", lambda hidden: hidden.reshape(len(hidden), -1)), ("logits", logits)]
+        chain += [("flatten", lambda hidden: hidden.reshape(hidden.shape[0], -1)), ("logits", logits)]
         return run_chain(chain, inputs.astype(self.dtype), start, stop)
 
     def check(self, image_size: int) -> None:

@@ -84,7 +84,7 @@ class VGG16(nn.Module):
         """
         del counted
         rest = {
-            "flatten": lambda hidden: hidden.reshape(len(hidden), -1),
+            "flatten": lambda hidden: hidden.reshape(hidden.shape[0], -1),
             "average": lambda hidden: hidden.mean(axis=(1, 2)),
             "dense": lambda hidden: nn.Dropout(self.dropout, deterministic=not train)(
                 self.activation(self._dense("dense", self.dense, hidden))

@@ -20,6 +20,7 @@ from jax.typing import DTypeLike
 
 from btjax.nn import lowerings
 from btjax.nn.depthwise import convolve_depthwise
+from btjax.nn.portable import is_portable
 from btjax.nn.window import NHWC, Pair, Window
 
 _Saved = tuple[jax.Array, jax.Array]
@@ -68,7 +69,7 @@ def conv_general_dilated(
       (1, 8, 8, 16)
     """
     depthwise = feature_group_count > 1 and rhs.shape[2:] == (1, lhs.shape[-1]) and feature_group_count == lhs.shape[-1]
-    covered = (
+    covered = not is_portable() and (
         _are_images_and_kernel(lhs, rhs, dimension_numbers)
         and (depthwise or feature_group_count == 1)
         and batch_group_count == 1

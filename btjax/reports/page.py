@@ -115,6 +115,44 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
+class Card:
+    """One slice of a gallery.
+
+    Attributes:
+      title: above the picture, such as a file's name; escaped like every text.
+      picture: the slice as PNG, or None where there is none.
+      maps: names and transparent PNGs of the same size, which lie over the picture one at a time.
+      verdict: in bold, below the picture.
+      lines: small text.
+      bars: names and values in [0, 1].
+      muted: whether the verdict is that there is no answer.
+    """
+
+    title: str
+    picture: bytes | None
+    maps: Sequence[tuple[str, bytes]] = ()
+    verdict: str = ""
+    lines: Sequence[str] = ()
+    bars: Sequence[tuple[str, float]] = ()
+    muted: bool = False
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        return png_uri(self.picture or b"")
+
+    @property
+    def layers(self) -> list[tuple[str, str]]:
+        """The maps' names and data URIs."""
+        return [(name, png_uri(content)) for name, content in self.maps]
+
+
+def png_uri(content: bytes) -> str:
+    """A PNG as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
     """A part of the page under its own heading; one without any content is left out.
 
@@ -125,6 +163,7 @@ class Section:
       pairs: names and values, such as settings; see `flattened`.
       remarks: paragraphs after the tables.
       side_by_side: whether the pictures share lines where there is room.
+      cards: of a gallery; one section of a page has them.
     """
 
     title: str
@@ -133,11 +172,17 @@ class Section:
     pairs: Sequence[tuple[str, str]] = ()
     remarks: Sequence[str] = ()
     side_by_side: bool = False
+    cards: Sequence[Card] = ()
+
+    @property
+    def map_names(self) -> list[str]:
+        """The names of the cards' maps, each once."""
+        return list(dict.fromkeys(name for card in self.cards for name, _ in card.maps))
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show."""
-        return not (self.tables or self.pictures or self.pairs or self.remarks)
+        return not (self.tables or self.pictures or self.pairs or self.remarks or self.cards)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +235,7 @@ def render(
     shown = [one for one in sections if not one.empty]
     sortable = any(table.sortable for section in shown for table in section.tables)
     content = {"sections": shown, "sortable": sortable, "headline": headline, "notes": notes}
+    content["sliding"] = any(section.map_names for section in shown)
     return _environment().get_template("page.html").render(title=title, purpose=PURPOSE, lead=lead, **content)
 
 
@@ -207,7 +253,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     # The style sheet and the script are our own files; nothing else on a page is trusted.
-    for name, file in (("style", "style.css"), ("sort", "sort.js")):
+    for name, file in (("style", "style.css"), ("sort", "sort.js"), ("slider", "slider.js")):
         environment.globals[name] = markupsafe.Markup(files.joinpath(file).read_text("utf-8"))
     return environment
 

@@ -18,6 +18,7 @@ from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
 from experiments.tables.segmenter import segmenter_table
 from experiments.tables.unet import unet_table, variants_table
+from experiments.tables.unknown import unknown_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,7 @@ KINDS: dict[str, Callable[[Results], str]] = {
     "floors": lambda results: f"## Shortcuts\n\n{audits_table(results)}",
     "runs": _each(lambda name, _: f"`{name}.flags`", _runs_table),
     "linked_too": _each(lambda _, result: f"{result['title']} on other data", external_table),
+    "unknown": _each(lambda *_: "When not to answer", unknown_table),
     "cells": _each(lambda name, _: f"Texture of the tumour's region (Cheng et al. 2015), `{name}`", regions_tables),
     "compared": _each(lambda name, _: f"Retrieval (Cheng et al. 2016), `{name}`", retrieval_tables),
     "outlined": _each(lambda name, _: f"`{name}.flags`", segmenter_table),

@@ -1,0 +1,138 @@
+"""Logits and features of a run's network in one pass: what predicting other people's slices asks of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from btjax.base.batches import padded_batches
+from btjax.base.errors import InputError
+from btjax.evaluation.typical import Seen, Typical
+from btjax.runs.arrays import load_arrays, save_arrays
+from btjax.systems.system import find_system
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable
+
+    from btjax.runs.run import Run
+
+TYPICAL = "typical.npz"
+"""The file of a run's folder that says how its training slices look to it."""
+
+SCHEMA = 1
+
+_WIDEST = 1024
+"""Statistics of more channels, as VGG16's, are projected onto as many random directions, which keep distances."""
+
+Arrays = tuple[jax.Array, jax.Array, jax.Array]
+
+
+class Eye:
+    """A run's network as it looks at slices: logits, penultimate layer and statistics of its stages.
+
+    Attributes:
+      run: the classifier's run.
+      size: S, the side of its slices in pixels.
+    """
+
+    def __init__(self, run: Run) -> None:
+        """Restores the run.
+
+        Raises:
+          InputError: no classifier's run, or one without a network.
+        """
+        if find_system(run.config.system).fitted:
+            raise InputError(f"{run.folder}: {run.config.system} needs the tumour's outline; expected a network's run")
+        run.require_classifier()
+        self.run, self.size = run, run.config.data.image_size
+        self._variables, self._head = run.variables, run.head
+        self._look = jax.jit(_look(run))
+
+    def start(self, images: np.ndarray) -> Arrays:
+        """Starts the network on uint8 [B, S, S]; `finish` waits for it. Compiles for each new B."""
+        return self._look(self._variables, images)
+
+    def finish(self, arrays: Arrays) -> Seen:
+        """What `start` was begun for."""
+        logits, deep, wide = map(np.asarray, arrays)
+        return Seen(logits if self._head is None else self._head.logits(deep), deep, wide)
+
+    def see(self, images: np.ndarray, batch_size: int = 32) -> Seen:
+        """All rows of uint8 [N, S, S], batch by batch."""
+        self.run.check_images(images)
+        parts = [self.finish(self.start(batch)) for _, batch in padded_batches(min(batch_size, len(images)), images)]
+        columns = zip(*((part.logits, part.deep, part.wide) for part in parts), strict=True)
+        return Seen(*(np.concatenate(column)[: len(images)] for column in columns))
+
+
+def _look(run: Run) -> Callable[[dict[str, Any], jax.Array], Arrays]:
+    """The function from variables and images to logits (zeros under a classical head), deep and wide features."""
+    model, preprocessing, head = run.model, run.config.preprocessing, run.head
+    last = None if head is None else run.checkpoints.progress("best")["features"]
+    stages = model.layers if last is None else model.layers[: model.layers.index(last) + 1]
+
+    def look(variables: dict[str, Any], images: jax.Array) -> Arrays:
+        output: Any = preprocessing(images)
+        start, wide, deep = None, [], None
+        for stage in stages:
+            if head is None and stage == model.layers[-1]:
+                deep = output
+            output = model.apply(variables, output, start=start, stop=stage)
+            start = stage
+            shown = output[0] if isinstance(output, tuple) else output
+            if shown.ndim == 4 and stage in variables["params"]:
+                shown = shown.astype(jnp.float32)
+                wide += [shown.mean(axis=(1, 2)), shown.std(axis=(1, 2))]
+        deep = _flat(output if deep is None else deep)
+        logits = output if head is None else jnp.zeros((len(images), 0), jnp.float32)
+        return logits, deep, _narrow(jnp.concatenate([*wide, deep], axis=1))
+
+    return look
+
+
+def _flat(output: Any) -> jax.Array:
+    """A stage's output as float32 [B, P]."""
+    shown = output[0] if isinstance(output, tuple) else output
+    return shown.reshape(len(shown), -1).astype(jnp.float32)
+
+
+def _narrow(wide: jax.Array) -> jax.Array:
+    """float32 [B, W] as it is, or projected onto `_WIDEST` random directions."""
+    width = wide.shape[1]
+    if width <= 2 * _WIDEST:
+        return wide
+    directions = jax.random.rademacher(jax.random.key(0), (width, _WIDEST), jnp.float32)
+    return wide @ directions / np.float32(np.sqrt(_WIDEST))
+
+
+def load_typical(run: Run) -> Typical | None:
+    """What the run's folder keeps of its training slices; None where it keeps nothing of its present checkpoint.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    path = run.folder / TYPICAL
+    if not path.exists():
+        return None
+    mark, typical = load_arrays(path, SCHEMA, "typical slices", lambda held: (str(held["mark"]), Typical.of(held)))
+    return typical if mark == mark_of(run) else None
+
+
+def save_typical(path: pathlib.Path, run: Run, typical: Typical) -> None:
+    """Writes what `load_typical` reads."""
+    save_arrays(path, SCHEMA, {"mark": np.array(mark_of(run)), **typical.arrays()})
+
+
+def mark_of(run: Run) -> str:
+    """Sixteen hexadecimal digits that tell a run's variables from others."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(run.variables):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
