@@ -6,37 +6,22 @@ torch) travels with them.
 """
 
 import argparse
-import importlib
 import pathlib
 
-import numpy as np
-
-from btjax.base.errors import InputError, foreign
+from btjax.base.errors import InputError
 from btjax.base.files import check_writable, expanded, strangers
 from btjax.weights import vgg16
+from btjax.weights.torch_files import SUFFIXES, read_torch
 from experiments.console import fail_in_one_line
 
 
 def read(path: pathlib.Path) -> vgg16.Weights:
     """The weights in a file of any accepted kind; InputError where it is none."""
-    if path.suffix not in (".pth", ".pt", ".safetensors"):
+    if path.suffix not in SUFFIXES:
         return vgg16.load(path)
     if not path.is_file():
         raise InputError(f"{path}: not found, expected torchvision's vgg16 weights")
-    needed = "safetensors" if path.suffix == ".safetensors" else "torch"
-    with foreign(f"{path}: reading it needs {needed}", "that package: pip install 'btjax[convert]'"):
-        importlib.import_module(needed)
-    with foreign(str(path), "a file of PyTorch tensors"):
-        if needed == "safetensors":
-            from safetensors.numpy import load_file  # pyright: ignore[reportMissingImports], an extra
-
-            state = load_file(path)
-        else:
-            import torch  # pyright: ignore[reportMissingImports], an extra
-
-            # Nothing but tensors is unpickled.
-            state = {name: np.asarray(leaf) for name, leaf in torch.load(path, "cpu", weights_only=True).items()}
-    return vgg16.from_torchvision(state, str(path))
+    return vgg16.from_torchvision(read_torch(path, str(path)), str(path))
 
 
 def main() -> None:

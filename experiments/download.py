@@ -1,4 +1,4 @@
-"""Downloads published files: `scripts/download figshare|vgg16 --data_dir DIR`.
+"""Downloads published files: `scripts/download figshare|vgg16|... --data_dir DIR`.
 
 An interrupted download goes on where it stopped when the command is given again; files are checked by their hash.
 """
@@ -9,12 +9,13 @@ from btjax.base.bars import DataBars
 from btjax.base.files import expanded
 from btjax.data import download
 from btjax.weights import vgg16
+from btjax.weights.official import OFFICIAL
 from experiments.console import fail_in_one_line
 
 SETS = {
     "figshare": (download.FIGSHARE, "the brain tumour data set, 880 MB in five files (CC BY 4.0)"),
     "vgg16": ((vgg16.OFFICIAL,), "ImageNet's VGG16 without its top, 59 MB, Keras's file (CC BY 4.0)"),
-}
+} | {name: ((file,), f"ImageNet's {name} without its top, Keras's file") for name, file in OFFICIAL.items()}
 
 
 def main() -> None:

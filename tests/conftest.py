@@ -52,10 +52,15 @@ def real_slices_dir() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def vgg16_weights() -> pathlib.Path:
+def weights_folder() -> pathlib.Path:
+    """The folder of published weights, which may be absent."""
+    return pathlib.Path(os.environ.get("BTJAX_WEIGHTS", ROOT.parent / "shared" / "weights"))
+
+
+@pytest.fixture(scope="session")
+def vgg16_weights(weights_folder) -> pathlib.Path:
     """Keras's file of ImageNet's VGG16 without its top."""
-    folder = pathlib.Path(os.environ.get("BTJAX_WEIGHTS", ROOT.parent / "shared" / "weights"))
-    path = folder / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    path = weights_folder / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     if not path.exists():
         pytest.skip("no VGG16 weights: $BTJAX_WEIGHTS names no folder with Keras's file (scripts/download vgg16)")
     return path
@@ -75,6 +80,12 @@ def _peer(name: str):
 def torch():
     """PyTorch."""
     return _peer("torch")
+
+
+@pytest.fixture(scope="session")
+def torchvision(torch):
+    """PyTorch's networks."""
+    return _peer("torchvision")
 
 
 @pytest.fixture(scope="session")

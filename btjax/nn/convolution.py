@@ -19,6 +19,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from btjax.nn import lowerings
+from btjax.nn.depthwise import convolve_depthwise
 from btjax.nn.portable import is_portable
 from btjax.nn.window import NHWC, Pair, Window
 
@@ -41,8 +42,8 @@ def conv_general_dilated(
     """`jax.lax.conv_general_dilated` with the same arguments and a faster lowering on CPU.
 
     The lowering covers floating-point images [N, H, W, C] and kernels [h, w, C, O] of one dtype, either strided or with
-    a dilated image (a transposed convolution), with any padding. Everything else (groups, dilated kernels, other
-    layouts) is passed on to `jax.lax`.
+    a dilated image (a transposed convolution), with any padding; dense or depthwise (`btjax.nn.depthwise`). Everything
+    else (other groups, dilated kernels, other layouts) is passed on to `jax.lax`.
 
     Args:
       lhs: the images, float [N, H, W, C].
@@ -67,13 +68,17 @@ def conv_general_dilated(
       >>> layer.init_with_output(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))[0].shape
       (1, 8, 8, 16)
     """
+    depthwise = feature_group_count > 1 and rhs.shape[2:] == (1, lhs.shape[-1]) and feature_group_count == lhs.shape[-1]
     covered = not is_portable() and (
         _are_images_and_kernel(lhs, rhs, dimension_numbers)
-        and feature_group_count == batch_group_count == 1
+        and (depthwise or feature_group_count == 1)
+        and batch_group_count == 1
         and preferred_element_type in (None, lhs.dtype)
         and all(factor == 1 for factor in rhs_dilation or ())
     )
     window = _window(lhs.shape, rhs.shape, window_strides, padding, lhs_dilation) if covered else None
+    if window is not None and depthwise:
+        return convolve_depthwise(lhs, rhs, dataclasses.replace(window, precision=precision))
     if window is not None:
         return _convolve(lhs, rhs, dataclasses.replace(window, precision=precision), False)
     return lax.conv_general_dilated(

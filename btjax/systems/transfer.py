@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import numpy as np
@@ -30,7 +31,9 @@ class TransferConfig:
     """What a transfer model begins with, and how its frozen part is computed."""
 
     weights: str = option(
-        "", "ImageNet weights: Keras's VGG16 file (.h5), a converted checkpoint's folder, or `random` for none"
+        "",
+        "ImageNet weights: the network's file by Keras (.h5), of VGG16 a converted checkpoint's folder too, of others "
+        "torchvision's (.pth, .safetensors) with --form=torch; or `random` for none",
     )
     head: str = option(
         "dense",
@@ -48,27 +51,56 @@ class TransferConfig:
     )
 
 
-def load_pretrained(transfer: TransferConfig, scale: str) -> dict[str, Any] | None:
-    """The convolutions' published weights as variables; None for `random`.
+class Published(Protocol):
+    """Published weights, as a module of `btjax.weights` reads them."""
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """{"params", "batch_stats"} of the stages below the head."""
+        ...
+
+    @property
+    def scale(self) -> str:
+        """The `Preprocessing.scale` that they need."""
+        ...
+
+
+Load = Callable[[str, Any], Published]
+"""Loads the weights in a file (or folder) for a model."""
+
+
+def load_vgg16(path: str, model: Any) -> Published:
+    """VGG16's weights, as `btjax.weights.vgg16.load`."""
+    del model
+    return vgg16.load(path)
+
+
+def load_pretrained(config: Config, load: Load) -> dict[str, Any] | None:
+    """The published weights below the head as variables; None for `random`.
 
     Args:
-      transfer: the options.
-      scale: the run's `Preprocessing.scale`.
+      config: of a system whose `extra` is a `TransferConfig`.
+      load: reads the system's weights.
 
     Raises:
       InputError: no or wrong weights, or weights that were trained under another scale.
     """
+    transfer, scale = config.extra, config.preprocessing.scale
     if transfer.weights == RANDOM:
         return None
     if not transfer.weights:
-        raise InputError("--weights is missing: expected Keras's VGG16 file (scripts/download vgg16) or a checkpoint")
-    weights = vgg16.load(transfer.weights)
+        raise InputError(
+            f"--weights is missing: expected Keras's file of {config.system} (scripts/download has them), or `random`"
+        )
+    weights = load(transfer.weights, config.model)
     if weights.scale != scale:
         raise InputError(f"--scale={scale}: the weights in {transfer.weights} expect --scale={weights.scale}")
     return weights.base
 
 
-def prepare_transfer(config: Config, slices: Slices, split: Split, place: Place) -> Prepared:
+def prepare_transfer(
+    config: Config, slices: Slices, split: Split, place: Place, *, load: Load = load_vgg16
+) -> Prepared:
     """Loads the weights, and computes the features of all slices where nothing below them changes.
 
     Args:
@@ -76,6 +108,7 @@ def prepare_transfer(config: Config, slices: Slices, split: Split, place: Place)
       slices: the data set.
       split: its rows.
       place: where features are kept.
+      load: reads the system's weights.
 
     Raises:
       InputError: see `load_pretrained`, `split_frozen`; a cache that cannot be written; a classical head without
@@ -84,7 +117,7 @@ def prepare_transfer(config: Config, slices: Slices, split: Split, place: Place)
     transfer: TransferConfig = config.extra
     check_weights(transfer.head, config.training.class_weights)
     task: Any = config.task()
-    pretrained = load_pretrained(transfer, config.preprocessing.scale)
+    pretrained = load_pretrained(config, load)
     size = slices.images.shape[1]
     shapes = jax.eval_shape(lambda key: task.initialise(key, size), jax.random.key(0))
     trained, frozen = split_frozen(shapes["params"], config.training.layer_rates)
@@ -103,7 +136,10 @@ def prepare_transfer(config: Config, slices: Slices, split: Split, place: Place)
         copies = transfer.feature_copies if config.augmentation.active else 0
         return Prepared(dataclasses.replace(task, start=stage), examples, pretrained, stage, head, copies)
     if transfer.head != "dense":
-        raise InputError(f"--head={transfer.head}: needs features: --weights, and --layer_rates=block*=0,*=1")
+        raise InputError(
+            f"--head={transfer.head}: needs features: --weights, and all below the head frozen, such as "
+            "--layer_rates=block*=0,*=1 of VGG16 or logits/*=1,*=0 of other networks"
+        )
     return Prepared(task, Examples.of(slices, split, masks=task.needs_masks), pretrained)
 
 

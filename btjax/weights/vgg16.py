@@ -19,6 +19,8 @@ from btjax.base.files import expanded
 from btjax.data.download import RemoteFile
 from btjax.models.vgg16 import CONVOLUTIONS, TOP
 from btjax.weights.keras import read_keras
+from btjax.weights.leaves import check_values
+from btjax.weights.torch_files import SUFFIXES
 
 OFFICIAL = RemoteFile(
     "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -88,7 +90,7 @@ def load(path: str | pathlib.Path) -> Weights:
         raise InputError(
             f"--weights={path}: not found, expected Keras's VGG16 file (.h5, .keras) or a converted checkpoint"
         )
-    if path.suffix in (".pth", ".pt", ".safetensors"):
+    if path.suffix in SUFFIXES:
         raise InputError(f"--weights={path}: PyTorch's weights, expected a checkpoint: scripts/convert_vgg16 makes one")
     found = read_keras(path, "--weights=", "Keras's VGG16 weights")
     leaves = found.leaves({"conv2d": tuple(CONVOLUTIONS), "dense": tuple(TOP)})
@@ -156,16 +158,6 @@ def _params(leaves: dict[str, np.ndarray], where: str) -> dict[str, dict[str, np
         if found != wanted:
             raise InputError(f"{where}: not VGG16's weights: {name} is {found}, expected {wanted}")
     for name in expected:
-        _check_values(np.asarray(leaves[name]), f"{where}: {name}")
+        check_values(np.asarray(leaves[name]), f"{where}: {name}")
     params = {tuple(name.split("/")): np.asarray(leaves[name], np.float32) for name in expected}
     return traverse_util.unflatten_dict(params)
-
-
-def _check_values(leaf: np.ndarray, where: str) -> None:
-    """Refuses a leaf that is no floating point, or not finite (in float32, in which it is used)."""
-    if leaf.dtype.kind != "f" and leaf.dtype.name != "bfloat16":
-        raise InputError(f"{where} is of {leaf.dtype}, expected floating-point numbers")
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(leaf.astype(np.float32))
-    if not finite.all():
-        raise InputError(f"{where} holds {leaf.size - int(finite.sum())} NaN or infinite numbers, expected finite ones")
