@@ -6,6 +6,7 @@ temperature are inside. What stands before it, from a file to a slice of S x S p
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 from typing import TYPE_CHECKING, Any
@@ -135,10 +136,11 @@ def _write_onnx(run: Run, folder: pathlib.Path, about: dict[str, Any]) -> pathli
         portable(),
         foreign(f"--to=onnx: jax2onnx under jax {jax.__version__}", "a jax that it supports, such as 0.10"),
     ):
-        import onnx
-        from jax2onnx import to_onnx
-
-        model: Any = to_onnx(predictor(run), [jax.ShapeDtypeStruct(("B", size, size), jnp.uint8)], model_name="btjax")
+        # By name, since neither package goes with every version of Python and jax that btjax takes.
+        onnx, jax2onnx = importlib.import_module("onnx"), importlib.import_module("jax2onnx")
+        model: Any = jax2onnx.to_onnx(
+            predictor(run), [jax.ShapeDtypeStruct(("B", size, size), jnp.uint8)], model_name="btjax"
+        )
     for name, value in about.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
@@ -149,8 +151,7 @@ def _write_onnx(run: Run, folder: pathlib.Path, about: dict[str, Any]) -> pathli
 def _write_safetensors(run: Run, folder: pathlib.Path, about: dict[str, Any]) -> pathlib.Path:
     if importlib.util.find_spec("safetensors") is None:
         raise InputError("--to=safetensors: needs safetensors: pip install btjax[export]")
-    from safetensors.numpy import save_file
-
+    save_file = importlib.import_module("safetensors.numpy").save_file
     arrays = {name: np.asarray(leaf) for name, leaf in traverse_util.flatten_dict(run.variables, sep="/").items()}
     told = {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
     path = folder / "model.safetensors"

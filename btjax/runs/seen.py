@@ -88,7 +88,7 @@ def _look(run: Run) -> Callable[[dict[str, Any], jax.Array], Arrays]:
                 shown = shown.astype(jnp.float32)
                 wide += [shown.mean(axis=(1, 2)), shown.std(axis=(1, 2))]
         deep = _flat(output if deep is None else deep)
-        logits = output if head is None else jnp.zeros((len(images), 0), jnp.float32)
+        logits: Any = output if head is None else jnp.zeros((len(images), 0), jnp.float32)
         return logits, deep, _narrow(jnp.concatenate([*wide, deep], axis=1))
 
     return look
