@@ -136,7 +136,7 @@ class Ensemble:
                 raise InputError(f"{found}, expected those of {runs[0].folder}: {', '.join(self.classes)}")
             order = np.array([run.classes.index(name) for name in self.classes])
             temperature, rows = calibration_of(run)
-            self.members.append(Member(Eye(run), temperature, rows, known, order))
+            self.members.append(Member(Eye(run, wide=known is not None), temperature, rows, known, order))
 
     @property
     def calibrated(self) -> bool:

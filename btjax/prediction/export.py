@@ -113,6 +113,8 @@ def metadata(run: Run) -> dict[str, Any]:
 
 
 def _write_stablehlo(run: Run, folder: pathlib.Path, about: dict[str, Any]) -> pathlib.Path:
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise InputError("--to=stablehlo: needs flatbuffers: pip install btjax[export]")
     from jax import export
 
     size = about["image_size"]

@@ -53,9 +53,12 @@ def private_words(path: pathlib.Path) -> frozenset[str]:
 
 def _values(value: Any) -> list[Any]:
     """The values of an element that holds none, one or several."""
+    from pydicom.multival import MultiValue
+
     if value is None or value == "":
         return []
-    return [value] if not hasattr(value, "__iter__") or isinstance(value, str) else [*value]
+    # A PersonName can be walked through too, letter by letter.
+    return list(value) if isinstance(value, MultiValue | list) else [value]
 
 
 def hide(path: pathlib.PurePath, words: Iterable[str], salt: bytes) -> str:

@@ -39,8 +39,12 @@ class Eye:
       size: S, the side of its slices in pixels.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, wide: bool = True) -> None:
         """Restores the run.
+
+        Args:
+          run: the classifier's run.
+          wide: whether the statistics are computed; without them `Seen.wide` has no columns.
 
         Raises:
           InputError: no classifier's run, or one without a network.
@@ -50,7 +54,7 @@ class Eye:
         run.require_classifier()
         self.run, self.size = run, run.config.data.image_size
         self._variables, self._head = run.variables, run.head
-        self._look = jax.jit(_look(run))
+        self._look = jax.jit(_look(run, wide))
 
     def start(self, images: np.ndarray) -> Arrays:
         """Starts the network on uint8 [B, S, S]; `finish` waits for it. Compiles for each new B."""
@@ -69,7 +73,7 @@ class Eye:
         return Seen(*(np.concatenate(column)[: len(images)] for column in columns))
 
 
-def _look(run: Run) -> Callable[[dict[str, Any], jax.Array], Arrays]:
+def _look(run: Run, all_stages: bool) -> Callable[[dict[str, Any], jax.Array], Arrays]:
     """The function from variables and images to logits (zeros under a classical head), deep and wide features."""
     model, preprocessing, head = run.model, run.config.preprocessing, run.head
     last = None if head is None else run.checkpoints.progress("best")["features"]
@@ -84,14 +88,21 @@ def _look(run: Run) -> Callable[[dict[str, Any], jax.Array], Arrays]:
             output = model.apply(variables, output, start=start, stop=stage)
             start = stage
             shown = output[0] if isinstance(output, tuple) else output
-            if shown.ndim == 4 and stage in variables["params"]:
-                shown = shown.astype(jnp.float32)
-                wide += [shown.mean(axis=(1, 2)), shown.std(axis=(1, 2))]
+            if all_stages and shown.ndim == 4 and stage in variables["params"]:
+                wide += _statistics(shown.astype(jnp.float32))
         deep = _flat(output if deep is None else deep)
         logits: Any = output if head is None else jnp.zeros((len(images), 0), jnp.float32)
-        return logits, deep, _narrow(jnp.concatenate([*wide, deep], axis=1))
+        wide = _narrow(jnp.concatenate([*wide, deep], axis=1)) if all_stages else deep[:, :0]
+        return logits, deep, wide
 
     return look
+
+
+def _statistics(maps: jax.Array) -> list[jax.Array]:
+    """Mean and deviation of each channel of float32 [B, h, w, K], in one pass over the map."""
+    mean = maps.mean(axis=(1, 2))
+    square = jnp.square(maps).mean(axis=(1, 2))
+    return [mean, jnp.sqrt(jnp.maximum(square - jnp.square(mean), np.float32(0)))]
 
 
 def _flat(output: Any) -> jax.Array:
