@@ -49,9 +49,17 @@ class Segmentation:
     name: ClassVar[str] = "segmentation"
     trains: ClassVar[str] = "a segmenter"
     outlines: ClassVar[bool] = True
-    metrics: ClassVar[tuple[str, ...]] = ("loss", "dice")
     needs_labels: ClassVar[bool] = True
-    needs_masks: ClassVar[bool] = True
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """As `Task.metrics`."""
+        return ("loss", "dice")
+
+    @property
+    def needs_masks(self) -> bool:
+        """As `Task.needs_masks`."""
+        return True
 
     def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
         """As `Task.initialise`."""

@@ -282,9 +282,17 @@ class Reconstruction:
     name: ClassVar[str] = "reconstruction"
     trains: ClassVar[str] = "an autoencoder"
     outlines: ClassVar[bool] = False
-    metrics: ClassVar[tuple[str, ...]] = ("loss", "squared_error")
     needs_labels: ClassVar[bool] = False
-    needs_masks: ClassVar[bool] = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """As `Task.metrics`."""
+        return ("loss", "squared_error")
+
+    @property
+    def needs_masks(self) -> bool:
+        """As `Task.needs_masks`."""
+        return False
 
     def initialise(self, key: jax.Array, image_size: int) -> dict[str, Any]:
         """As `Task.initialise`."""
