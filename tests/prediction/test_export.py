@@ -75,6 +75,8 @@ def test_safetensors_holds_every_variable_and_the_metadata(run, tmp_path):
 
 def test_onnx_gives_the_same_probabilities(run, tmp_path):
     pytest.importorskip("jax2onnx", reason="needs jax2onnx")
+    if jax.__version_info__ >= (0, 11):
+        pytest.skip("jax2onnx 0.17 does not run under jax 0.11 and later")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra `export`")
     path = export(run, tmp_path / "out", ["onnx"])["onnx"]
     session = onnxruntime.InferenceSession(str(path))
