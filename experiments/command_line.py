@@ -15,6 +15,7 @@ from btjax.base.errors import InputError, foreign
 from btjax.base.files import expanded
 from btjax.base.options import check_option, option_type, options
 from btjax.systems.config import Config, config_groups
+from btjax.systems.presets import preset_path
 
 if TYPE_CHECKING:
     import dataclasses
@@ -184,6 +185,24 @@ def flag_before_parsing(name: str, default: str, arguments: Sequence[str] | None
         if flag in (f"--{name}", f"-{name}"):
             values.append(value if separator else following)
     return values[-1]
+
+
+def with_presets(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the flags file of a preset in the place of --preset=NAME.
+
+    Raises:
+      InputError: no preset of that name.
+    """
+    found = []
+    for text in arguments:
+        name, separator, value = text.partition("=")
+        if name not in ("--preset", "-preset"):
+            found.append(text)
+        elif separator:
+            found.append(f"--flagfile={preset_path(value)}")
+        else:
+            raise InputError("--preset: expected --preset=NAME")
+    return found
 
 
 def config_from_flags(system: str) -> Config:

@@ -19,7 +19,6 @@ from btjax.base.errors import InputError
 from btjax.base.files import expanded
 from btjax.commands.ladder import run_ladder
 from btjax.reports.ladder import ladder_lines
-from btjax.systems.presets import preset_path
 from btjax.systems.system import find_system
 from experiments.command_line import (
     FLAGS,
@@ -30,6 +29,7 @@ from experiments.command_line import (
     flag_before_parsing,
     heading,
     whole_numbers,
+    with_presets,
 )
 from experiments.console import fail_in_one_line
 from experiments.guard import run_guarded
@@ -50,7 +50,7 @@ def _define() -> None:
     for text in sys.argv[1:]:
         if text.partition("=")[0] in _OWN:
             raise InputError(f"{text}: a ladder runs several; expected --protocols, --folds, --seeds")
-    sys.argv[1:] = [_flag_file(text) for text in sys.argv[1:]]
+    sys.argv[1:] = with_presets(sys.argv[1:])
     system = flag_before_parsing("system", "")
     if not system:
         raise InputError("--preset is missing: expected the name of a flags file, such as cnn_cpu, or --system=NAME")
@@ -72,15 +72,6 @@ def _define() -> None:
         flags.DEFINE_bool("report_only", False, "run no cells; write the report of those that are done")
         define_cache_flag()
     define_options(system)
-
-
-def _flag_file(text: str) -> str:
-    name, separator, value = text.partition("=")
-    if name not in ("--preset", "-preset"):
-        return text
-    if not separator:
-        raise InputError("--preset: expected --preset=NAME")
-    return f"--flagfile={preset_path(value)}"
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from btjax.systems.config import Config
 
 PLAN, CELLS = "plan.json", "cells"
+_PLAN_LOCK = ".plan.lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,8 @@ def run_ladder(
         work = Work(place, config.data.data_dir)
         done = [name for name in plan.named() if work.done(name)]
         report = ladder_report(plan, place / CELLS, done, data.slices, data.form)
-        write_ladder_report(place, report)
+        with only_process(place / _PLAN_LOCK):  # another process may have come to its end as well
+            write_ladder_report(place, report)
     return report
 
 
@@ -159,7 +161,7 @@ def run_cells(
         slices = _data_of(config, protocols, watching, cache_dir).slices
         plan = make_plan(config, slices, protocols, seeds, matched=matched)
         make_folder(place, "--workdir=")
-        with only_process(place / ".plan.lock"):  # another process may let the ladder grow as well
+        with only_process(place / _PLAN_LOCK):  # another process may let the ladder grow as well
             plan = save_plan(place / PLAN, plan)
         work = Work(place, config.data.data_dir, storage, cache_dir)
         left = [name for name in plan.named() if not work.done(name)]

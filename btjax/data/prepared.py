@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import pathlib
 import shutil
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -22,7 +23,6 @@ from btjax.readers.raw import RawSlice, SlicesBuffer, Source, check_image_size, 
 
 if TYPE_CHECKING:
     import os
-    import pathlib
     from collections.abc import Callable, Iterator, Sequence
 
     from btjax.base.progress import ProgressCallback
@@ -199,7 +199,7 @@ def read_prepared(
 
 def _prepare(builder: BrainTumours) -> None:
     """Prepares the copy unless another process has just done so, and removes what a killed process left."""
-    place = builder.data_path
+    place = pathlib.Path(builder.data_path)
     with foreign(f"{place}: slices cannot be prepared there", CACHE_EXPECTED):
         for left_over in place.parent.glob("incomplete.*") if place.parent.is_dir() else ():
             shutil.rmtree(left_over)

@@ -57,24 +57,12 @@ class Queue:
     """
 
     def __init__(self, folder: pathlib.Path, name: str, storage: str = "") -> None:
-        with foreign("the queue of the cells", "the extra ladder: pip install 'btjax[ladder]'"):
-            import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        optuna = import_optuna()
         self._folder = folder
-        self._where = f"--storage={storage}" if storage else str(folder / "queue.log")
+        self._where = storage_name(folder, storage)
         make_folder(folder / ".locks")
         with self._reached():
-            if storage:
-                import sqlalchemy.pool
-
-                # Connections are closed after use: hours lie between two cells.
-                options = {"poolclass": sqlalchemy.pool.NullPool}
-                place: Any = optuna.storages.RDBStorage(storage, engine_kwargs=options)
-            else:
-                from optuna.storages.journal import JournalFileBackend
-
-                place = optuna.storages.JournalStorage(JournalFileBackend(self._where))
+            place = open_storage(folder, storage)
             self._study = optuna.create_study(storage=place, study_name=name, load_if_exists=True, direction="maximize")
         self._state = optuna.trial.TrialState
 
@@ -175,8 +163,40 @@ class Queue:
             yield
 
     def _reached(self) -> contextlib.AbstractContextManager[None]:
-        expected = "a database that Optuna reaches, such as sqlite:///cells.db" if "=" in self._where else "a journal"
-        return foreign(self._where, expected)
+        return reached(self._where)
+
+
+def import_optuna() -> Any:
+    """The package Optuna, which says nothing but errors; InputError where it is not installed."""
+    with foreign("the queue of the work", "the extra ladder: pip install 'btjax[ladder]'"):
+        import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def storage_name(folder: pathlib.Path, storage: str) -> str:
+    """What a storage is called in errors."""
+    return f"--storage={storage}" if storage else str(folder / "queue.log")
+
+
+def open_storage(folder: pathlib.Path, storage: str) -> Any:
+    """Optuna's storage: the database of a URL, or a journal file in the folder."""
+    if storage:
+        import sqlalchemy.pool
+        from optuna.storages import RDBStorage
+
+        # Connections are closed after use: hours lie between two pieces of work.
+        return RDBStorage(storage, engine_kwargs={"poolclass": sqlalchemy.pool.NullPool})
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(storage_name(folder, storage)))
+
+
+def reached(where: str) -> contextlib.AbstractContextManager[None]:
+    """Context in which a storage's own exceptions are a user's mistake in one line."""
+    return foreign(where, "a database that Optuna reaches, such as sqlite:///cells.db" if "=" in where else "a journal")
 
 
 def queue_name(text: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError, foreign
 from btjax.base.files import expanded
 from btjax.base.options import check_option, option_type, options
 from btjax.systems.config import Config, config_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def preset(name: str) -> Config:
@@ -77,23 +81,45 @@ def _read_flags(path: pathlib.Path, including: tuple[pathlib.Path, ...] = ()) ->
     return named | texts
 
 
+def with_flags(config: Config, flags: Sequence[str], where: str) -> Config:
+    """A config with some options changed together.
+
+    Args:
+      config: the options to begin with.
+      flags: such as "--dropout=0.2", "--flip", "--noflip".
+      where: names in errors what the flags come from.
+
+    Raises:
+      InputError: a flag that its system does not have, a value that it does not take, options that do not go together.
+
+    Example:
+      >>> with_flags(preset("cnn_cpu"), ["--epochs=3", "--noflip"], "here").training.epochs
+      3
+    """
+    values, seed = check_flags(config.system, flags, where)
+    try:
+        for group, chosen in values.items():
+            if group == "model" and chosen:
+                config = dataclasses.replace(config, model=config.model.clone(**chosen))
+            elif chosen:
+                config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **chosen)})
+        return config if seed is None else config.replace("seed", seed)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def check_flags(system: str, flags: Sequence[str], where: str) -> tuple[dict[str, dict[str, Any]], Any]:
+    """The values of flags by group and option, and of --seed or None; InputError where one alone is wrong."""
+    texts = {}
+    for flag in flags:
+        name, separator, text = flag.removeprefix("--").partition("=")
+        texts[name] = text if separator else "true"
+    return _values(system, texts, where)
+
+
 def _config(system: str, texts: dict[str, str], path: pathlib.Path) -> Config:
-    kinds = config_groups(system)
-    places = {name: group for group, kind in kinds.items() for name in options(kind)}
-    values: dict[str, dict[str, Any]] = {group: {} for group in kinds}
-    seed = 0
-    for name, text in texts.items():
-        if name.startswith("no") and name[2:] in places and text == "true":
-            name, text = name[2:], "false"
-        if name == "seed":
-            seed = int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else text
-        elif name not in places:
-            raise InputError(f"{path}: --{name} is no option of {system}")
-        else:
-            kind = kinds[places[name]]
-            value = _parsed(kind, name, text, path)
-            check_option(kind, name, value, f"{path}: --{name}")
-            values[places[name]][name] = value
+    values, seed = _values(system, texts, str(path))
+    kinds, seed = config_groups(system), 0 if seed is None else seed
     try:
         groups = {group: kind(**values[group]) for group, kind in kinds.items()}
         return Config(system, 0, **groups).replace("seed", seed)
@@ -101,7 +127,28 @@ def _config(system: str, texts: dict[str, str], path: pathlib.Path) -> Config:
         raise InputError(f"{path}: {error}") from None
 
 
-def _parsed(kind: type, name: str, text: str, path: pathlib.Path) -> Any:
+def _values(system: str, texts: dict[str, str], where: str) -> tuple[dict[str, dict[str, Any]], Any]:
+    """The values of flags by group and option, each checked by itself, and that of --seed or None."""
+    kinds = config_groups(system)
+    places = {name: group for group, kind in kinds.items() for name in options(kind)}
+    values: dict[str, dict[str, Any]] = {group: {} for group in kinds}
+    seed = None
+    for name, text in texts.items():
+        if name.startswith("no") and name[2:] in places and text == "true":
+            name, text = name[2:], "false"
+        if name == "seed":
+            seed = int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else text
+        elif name not in places:
+            raise InputError(f"{where}: --{name} is no option of {system}")
+        else:
+            kind = kinds[places[name]]
+            value = _parsed(kind, name, text, where)
+            check_option(kind, name, value, f"{where}: --{name}")
+            values[places[name]][name] = value
+    return values, seed
+
+
+def _parsed(kind: type, name: str, text: str, where: str) -> Any:
     value_type, element_type = option_type(kind, name)
     try:
         if value_type is tuple and element_type is not None:
@@ -110,4 +157,28 @@ def _parsed(kind: type, name: str, text: str, path: pathlib.Path) -> Any:
             return {"true": True, "false": False}[text.lower()]
         return value_type(text)
     except (ValueError, KeyError):
-        raise InputError(f"{path}: --{name}={text}: expected {(element_type or value_type).__name__}") from None
+        raise InputError(f"{where}: --{name}={text}: expected {(element_type or value_type).__name__}") from None
+
+
+def flag_lines(config: Config) -> list[str]:
+    """The lines of a flags file for a config: its system, and every option that is not at its default.
+
+    The folder of the data is left out.
+
+    Example:
+      >>> flag_lines(Config.default("cnn").replace("training.epochs", 3))
+      ['--system=cnn', '--epochs=3']
+    """
+    default, lines = Config.default(config.system), [f"--system={config.system}"]
+    lines += [f"--seed={config.seed}"] if config.seed else []
+    for group, kind in config_groups(config.system).items():
+        for name in options(kind):
+            value = getattr(getattr(config, group), name)
+            if value == getattr(getattr(default, group), name) or name == "data_dir":
+                continue
+            if isinstance(value, bool):
+                lines.append(f"--{'' if value else 'no'}{name}")
+            else:
+                shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+                lines.append(f"--{name}={shown}")
+    return lines

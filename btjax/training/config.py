@@ -17,7 +17,10 @@ class TrainingConfig:
 
     epochs: int = option(20, "passes over the training rows", minimum=1, maximum=1_000_000)
     batch_size: int = option(32, "slices per step", minimum=1, maximum=65_536)
-    optimizer: str = option("adam", "adam, or adamw with decoupled weight decay", choices=("adam", "adamw"))
+    optimizer: str = option(
+        "adam", "adam, adamw with decoupled weight decay, or sgd with --momentum", choices=("adam", "adamw", "sgd")
+    )
+    momentum: float = option(0.9, "of sgd: the share of the last step's direction that is kept", minimum=0, maximum=1)
     learning_rate: float = option(0.001, "highest learning rate of the schedule", minimum=0, maximum=1e6)
     schedule: str = option(
         "constant",

@@ -23,7 +23,7 @@ PLATEAU = optax.contrib.reduce_on_plateau(factor=0.5, patience=3)
 def make_optimizer(
     config: TrainingConfig, steps_per_epoch: int | Sequence[int], which: jax.Array | None = None
 ) -> optax.GradientTransformation:
-    """Adam or AdamW under the config's schedule.
+    """Adam, AdamW, or gradient descent with momentum, under the config's schedule.
 
     Epsilon is 1e-7 as in Keras, which adds it before the bias correction where optax adds it after. Decay leaves
     biases and normalisation alone. Parameters under different `layer_rates` have transformations of their own.
@@ -43,6 +43,8 @@ def make_optimizer(
             return jnp.stack([jnp.asarray(schedule(step), jnp.float32) for schedule in schedules])[which]
 
         learning_rate = schedules[0] if isinstance(steps_per_epoch, int) else chosen
+        if config.optimizer == "sgd":
+            return optax.sgd(learning_rate, momentum=config.momentum or None)
         if config.optimizer == "adam":
             return optax.adam(learning_rate, eps=1e-7)
         return optax.adamw(learning_rate, eps=1e-7, weight_decay=config.weight_decay, mask=_kernels)

@@ -1,5 +1,7 @@
 """The U-Net's experiment as its users run it: all stages on the phantom data set."""
 
+import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -13,6 +15,7 @@ from flax import traverse_util
 import btjax
 from btjax.base.files import read_json, write_json
 from btjax.base.keys import random_key
+from btjax.runs.log import RunLog
 from btjax.studies.composed import load_composed
 from tests.experiments import commands
 
@@ -233,3 +236,24 @@ def test_a_folder_of_something_else_takes_no_experiment(environment, tmp_path):
     done = run(environment, tmp_path)
     assert done.returncode == 2 and "not marked as a folder of unet (found figures)" in done.stderr.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["figures"]
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "classifier"])
+def test_an_experiment_that_is_killed_in_a_stage_is_finished_by_resume(
+    environment, finished, tmp_path, monkeypatch, stage
+):
+    def killed(log, progress):
+        on_epoch(log, progress)
+        if log._folder.path.name == stage:
+            raise KeyboardInterrupt
+
+    on_epoch, folder = RunLog.on_epoch, tmp_path / "unet"
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(RunLog, "on_epoch", killed)
+        run(environment, folder)
+    assert (folder / stage).is_dir() and not (folder / "unet.json").exists()
+    done = run(environment, folder, "--resume")
+    assert done.returncode == 0, done.stderr
+    for name in ("unet.json", "autoencoder/report.json", "classifier/report.json"):
+        contents = [json.loads((place / name).read_text())["sha256"]["content"] for place in (folder, finished)]
+        assert contents[0] == contents[1], name

@@ -1,0 +1,158 @@
+"""A search for hyper-parameters: its space, its trials, what it reports, and how it goes on."""
+
+import dataclasses
+import os
+
+import pytest
+
+import btjax
+from btjax.base.errors import InputError
+from btjax.commands import search as command
+from btjax.commands.search import SearchPlan, run_search
+from btjax.studies.search import Dimension, read_space
+from btjax.systems.presets import flag_lines, preset, with_flags
+from tests.experiments import commands
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+TINY = """
+--system=cnn --data_dir=phantom --phantom_patients=6 --phantom_slices=3 --image_size=32 --protocol=patient
+--colour=grey --widths=2,4 --pools=2 --dense=4 --batch_size=8 --epochs=2 --select=validation_accuracy
+""".split()
+SPACE = "# small\n--widths=2 --pools=1 | --widths=2,4 --pools=2\n--learning_rate=0.001..0.1 log\n--dense=2..6\n"
+
+
+@pytest.fixture
+def space(tmp_path):
+    path = tmp_path / "tiny.space"
+    path.write_text(SPACE)
+    return path
+
+
+@pytest.fixture
+def config():
+    return with_flags(preset("cnn_demo"), [flag for flag in TINY if "--system" not in flag], "here")
+
+
+def test_a_space_is_ranges_and_choices_of_flags_that_vary_together(space):
+    assert read_space(space) == (
+        Dimension("widths+pools", ("--widths=2 --pools=1", "--widths=2,4 --pools=2")),
+        Dimension("learning_rate", low=0.001, high=0.1, log=True),
+        Dimension("dense", low=2, high=6, whole=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no dimension, expected lines such as"),
+        ("--epochs=3", "line 1 is '--epochs=3', expected a range --NAME=LOW..HIGH or two or more choices"),
+        ("--dropout=0.5..0.1", "expected a lower end below the upper one"),
+        ("--dropout=0..0.1 log", "expected a lower end below the upper one, above 0"),
+        ("--dense=2|3\n--dense=2..6", "line 2: --dense varies in an earlier line too"),
+        ("dense = 3 | 4", "expected a range"),
+    ],
+)
+def test_a_space_that_is_none_is_refused_in_one_line(tmp_path, text, message):
+    path = tmp_path / "some.space"
+    path.write_text(text)
+    with pytest.raises(InputError) as refused:
+        read_space(path)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_the_command_finds_the_best_point_and_writes_a_flags_file_that_trains(tmp_path, space):
+    folder = tmp_path / "search"
+    done = commands.run(os.environ, "search", *TINY, f"--space={space}", "--trials=4", f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    page, report = (folder / "search.html").read_text(), command_report(folder)
+    assert len(report["trials"]) == 4 and f"best: trial {report['best']}" in done.stdout
+    best = max(row["value"] for row in report["trials"] if row["state"] == "complete")
+    found = next(row for row in report["trials"] if row["number"] == report["best"])
+    assert found["value"] == best and "The test slices were not looked at" in page
+    for trial in (folder / "trials").iterdir():
+        assert not (trial / "report.json").exists() and not (trial / "predictions.npz").exists()
+    run = btjax.train(preset(str(folder / "best.flags")).replace("data.data_dir", "phantom"), tmp_path / "best")
+    assert max(row["validation_accuracy"] for row in run.history) == pytest.approx(best)
+
+
+def command_report(folder):
+    import json
+
+    return json.loads((folder / "search.json").read_text())
+
+
+def test_a_search_that_is_stopped_goes_on_to_the_same_trials(tmp_path, space, config, monkeypatch):
+    plan = SearchPlan(config, space, trials=3, pruner="none")
+    whole = run_search(plan, tmp_path / "whole")
+    trained, stopped = command._Search._train, []
+
+    def stop_in_the_second(self, config, folder, observer):
+        if len(stopped) < 1 and folder.path.name == "0001":
+            stopped.append(folder)
+            epoch = observer.on_epoch
+
+            def stop(progress):
+                epoch(progress)
+                raise KeyboardInterrupt
+
+            observer.on_epoch = stop
+        trained(self, config, folder, observer)
+
+    monkeypatch.setattr(command._Search, "_train", stop_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(plan, tmp_path / "stopped")
+    report = run_search(plan, tmp_path / "stopped")
+    assert stopped and [(row.flags, row.value) for row in report.trials] == [
+        (row.flags, row.value) for row in whole.trials
+    ]
+    with pytest.raises(InputError, match="holds results of search with"):
+        run_search(dataclasses.replace(plan, sampler="random"), tmp_path / "stopped")
+
+
+def test_every_point_of_a_grid_is_tried_once(tmp_path, config):
+    path = tmp_path / "grid.space"
+    path.write_text("--dense=2|4\n--dropout=0.0|0.5\n")
+    report = run_search(SearchPlan(config.replace("training.epochs", 1), path, 30, "grid", "none"), tmp_path / "grid")
+    assert len({row.flags for row in report.trials}) == len(report.trials) == 4
+
+
+def test_points_that_cannot_be_are_told_and_a_space_of_them_alone_is_refused(tmp_path, config):
+    path = tmp_path / "bad.space"
+    path.write_text("--pools=3|4\n")
+    with pytest.raises(
+        InputError, match=r"none of 2 points could be trained; the last: .*--pools=[34]: expected at most"
+    ):
+        run_search(SearchPlan(config, path, 30, "grid"), tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "message"),
+    [
+        ("--nonsense=1|2", {}, "--nonsense is no option of cnn"),
+        ("--dense=0|2", {}, "--dense is 0, expected at least 1"),
+        (
+            "--dense=2|4",
+            {"data.refit": True, "training.select": "last_epoch"},
+            "--refit: a search chooses on validation",
+        ),
+        ("--dropout=0.1..0.5", {"sampler": "grid"}, "--sampler=grid: --dropout is a range, expected choices"),
+        ("--dense=2|4", {"storage": "nonsense://"}, "--storage=nonsense://"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_before_it_trains(tmp_path, config, text, changes, message):
+    path = tmp_path / "some.space"
+    path.write_text(text)
+    own = {name: changes.pop(name) for name in ("sampler", "storage") if name in changes}
+    for name, value in changes.items():
+        config = config.replace(name, value)
+    with pytest.raises(InputError) as refused:
+        run_search(SearchPlan(config, path, **own), tmp_path / "search")
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_the_lines_of_a_config_are_read_back_to_it(tmp_path):
+    for name in ("cnn_cpu", "vgg16_paper", "joint_cpu", "irmak_cpu"):
+        path = tmp_path / f"{name}.flags"
+        path.write_text("\n".join(flag_lines(preset(name))))
+        assert preset(str(path)) == preset(name)
