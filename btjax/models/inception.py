@@ -157,9 +157,13 @@ class Branches(nn.Module):
         if halves:
             parts.append(_max_pool(inputs))
         else:
-            pooled = nn.avg_pool(inputs, (3, 3), padding="SAME", count_include_pad=self.padded)
-            parts.append(convolved(pooled, Step(self.block.pooled)))
+            parts.append(convolved(self._average(inputs), Step(self.block.pooled)))
         return jnp.concatenate(parts, axis=-1)
+
+    def _average(self, inputs: jax.Array) -> jax.Array:
+        """The mean of 3x3 pixels; at the border of those that are there, unless the form counts zeros around them."""
+        means = nn.avg_pool(inputs, (3, 3), padding="SAME")
+        return means if self.padded else means / nn.avg_pool(jnp.ones_like(inputs[:1]), (3, 3), padding="SAME")
 
 
 def _max_pool(hidden: jax.Array) -> jax.Array:
