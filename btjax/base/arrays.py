@@ -66,5 +66,5 @@ def _seal(file: BinaryIO, end: int, array: np.ndarray, about: str) -> bytes:
     """The checksum of what the array is of, of the file's header, and of the array's bytes."""
     file.seek(0)
     header = file.read(end - array.nbytes)
-    content = bytes_digest(memoryview(array.reshape(-1).view(np.uint8)))
+    content = bytes_digest(array.reshape(-1).view(np.uint8).data)
     return hashlib.sha256(header + content + about.encode()).digest()

@@ -67,4 +67,4 @@ def _bytes_of(leaf: Any) -> tuple[str, memoryview]:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     array = np.ascontiguousarray(leaf)
-    return f"{array.dtype} {np.shape(leaf)}", memoryview(array.reshape(-1).view(np.uint8))
+    return f"{array.dtype} {np.shape(leaf)}", array.reshape(-1).view(np.uint8).data

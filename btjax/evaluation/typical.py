@@ -124,7 +124,7 @@ class Typical:
         known = self.neighbours.astype(np.float32)
         nearest = min(_NEIGHBOURS, len(known)) - 1
         angles = np.partition(1 - _unit(seen.deep) @ known.T, nearest, axis=1)[:, nearest]
-        energy = -logsumexp(np.asarray(seen.logits, np.float64), axis=1)
+        energy = -np.asarray(logsumexp(np.asarray(seen.logits, np.float64), axis=1))
         return np.stack([np.square(white, dtype=np.float64).sum(axis=1), angles.astype(np.float64), energy], axis=1)
 
     def strangeness(self, seen: Seen) -> np.ndarray:
