@@ -162,9 +162,14 @@ class Branches(nn.Module):
 
     def _average(self, inputs: jax.Array) -> jax.Array:
         """The mean of 3x3 pixels; at the border of those that are there, unless the form counts zeros around them."""
-        means = nn.avg_pool(inputs, (3, 3), padding="SAME")
-        return means if self.padded else means / nn.avg_pool(jnp.ones_like(inputs[:1]), (3, 3), padding="SAME")
+        ones = jnp.ones_like(inputs[:1])
+        return _sums(inputs) / (9.0 if self.padded else _sums(ones))
 
 
 def _max_pool(hidden: jax.Array) -> jax.Array:
     return nn.max_pool(hidden, (3, 3), (2, 2))
+
+
+def _sums(inputs: jax.Array) -> jax.Array:
+    """The sums of 3x3 pixels, of the same size."""
+    return nn.pool(inputs, 0.0, jax.lax.add, (3, 3), (1, 1), "SAME")
