@@ -129,7 +129,7 @@ def test_images_and_targets_that_do_not_fit_are_refused(images, targets, message
 @pytest.mark.parametrize("batch_size", [0, -5])
 def test_a_batch_has_at_least_one_image(batch_size, small_classifier, small_images, small_targets):
     arguments = (small_classifier, small_images, small_targets, KEY, METHODS["gradient"])
-    with pytest.raises(ValueError, match=f"batch_size is {batch_size}, expected at least 1"):
+    with pytest.raises(ValueError, match=f"batch_size is {batch_size}, expected a whole number of at least 1"):
         attribution_maps(*arguments, batch_size=batch_size)
 
 
