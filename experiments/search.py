@@ -1,6 +1,6 @@
 r"""A search for hyper-parameters on the validation slices of one split.
 
-python -m experiments.search --preset=irmak_cpu --space=irmak --trials=30 --data_dir=DATA --workdir=DIR
+python -m experiments.search --preset=cnn_irmak_cpu --space=irmak --trials=30 --data_dir=DATA --workdir=DIR
 
 A space is a text file with one dimension a line: a range such as --dropout=0.1..0.5 (with log at its end by ratios), or
 choices such as --batch_size=16|32. The same command goes on where it was stopped. DIR/search.html shows every trial;

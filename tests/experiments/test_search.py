@@ -152,7 +152,7 @@ def test_a_search_that_cannot_be_is_refused_before_it_trains(tmp_path, config, t
 
 
 def test_the_lines_of_a_config_are_read_back_to_it(tmp_path):
-    for name in ("cnn_cpu", "vgg16_paper", "joint_cpu", "irmak_cpu"):
+    for name in ("cnn_cpu", "vgg16_paper", "joint_cpu", "cnn_irmak_cpu"):
         path = tmp_path / f"{name}.flags"
         path.write_text("\n".join(flag_lines(preset(name))))
         assert preset(str(path)) == preset(name)
