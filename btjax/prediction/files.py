@@ -28,11 +28,11 @@ _HARMFUL = ("=", "+", "-", "@", "\t", "\r")
 
 
 def harmless(cell: Any) -> Any:
-    r"""A cell that no spreadsheet runs as a formula: text that begins like one gets an apostrophe before it.
+    """A cell that no spreadsheet runs as a formula: text that begins like one gets an apostrophe before it.
 
     Example:
-      >>> harmless('=HYPERLINK("http://x")'), harmless("scan.png"), harmless(0.5)
-      ('\\'=HYPERLINK("http://x")', 'scan.png', 0.5)
+      >>> print(harmless('=HYPERLINK("http://x")'), harmless("scan.png"), harmless(0.5))
+      '=HYPERLINK("http://x") scan.png 0.5
     """
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_HARMFUL) else cell
 

@@ -100,7 +100,7 @@ def from_keras(layers: Mapping[str, dict[str, np.ndarray]], model: Backbone, whe
     scale = _scale(layers.pop(normalised[0]), where) if normalised else source.scales[0]
     wanted = {path: f"{names[path[1], path[2]]}/{_keras_variable(path)}" for path in expected}
     leaves = {f"{layer}/{name}": array for layer, held in layers.items() for name, array in held.items()}
-    top = {"predictions/kernel": (_width(expected), IMAGENET_CLASSES), "predictions/bias": (IMAGENET_CLASSES,)}
+    top = {"predictions/kernel": (_width(model), IMAGENET_CLASSES), "predictions/bias": (IMAGENET_CLASSES,)}
     return Weights(_variables(model, leaves, wanted, top, where, from_torch=False), scale)
 
 
@@ -114,7 +114,7 @@ def from_torch(state: Mapping[str, np.ndarray], model: Backbone, where: str) -> 
         for name, array in state.items()
         if not name.endswith(".num_batches_tracked") and not (source.extra and name.startswith(source.extra))
     }
-    top = {f"{source.top}.weight": (IMAGENET_CLASSES, _width(expected)), f"{source.top}.bias": (IMAGENET_CLASSES,)}
+    top = {f"{source.top}.weight": (IMAGENET_CLASSES, _width(model)), f"{source.top}.bias": (IMAGENET_CLASSES,)}
     return Weights(_variables(model, leaves, wanted, top, where, from_torch=True), source.scales[1])
 
 
@@ -206,6 +206,10 @@ def _scale(normalisation: dict[str, np.ndarray], where: str) -> str:
     )
 
 
-def _width(expected: dict[Path, tuple[int, ...]]) -> int:
-    """Channels of the trunk's output: those of its last normalisation."""
-    return [shape for path, shape in expected.items() if path[0] == "batch_stats"][-1][0]
+def _width(model: Backbone) -> int:
+    """Channels of the trunk's output."""
+    inputs = jax.ShapeDtypeStruct((1, model.smallest, model.smallest, 3), np.float32)
+    features, _ = jax.eval_shape(
+        lambda x: model.init_with_output(jax.random.key(0), x, stop=model.trunk[-1]), inputs
+    )
+    return features.shape[-1]
