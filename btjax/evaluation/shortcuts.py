@@ -60,6 +60,19 @@ def sources_of(patients: Sequence[str] | np.ndarray) -> np.ndarray:
     return np.array([(found[0] if found else "") or NUMERIC for found in begins], str)
 
 
+def several_sources(patients: Sequence[str] | np.ndarray | None) -> np.ndarray | None:
+    """`sources_of` patients; None where ids are not known, are of one source, or begin in too many ways for sources.
+
+    Example:
+      >>> several_sources(["MR1", "7"]).tolist(), several_sources(["7", "8"])
+      (['MR', 'numeric'], None)
+    """
+    if patients is None:
+        return None
+    sources = sources_of(patients)
+    return sources if 1 < len(np.unique(sources)) <= MOST_SOURCES else None
+
+
 def shrunk(images: np.ndarray) -> np.ndarray:
     """uint8 [N, S, S] -> uint8 [N, 64, 64]: equal boxes averaged; what finds heads in them is fast."""
     levels = np.rint(255 * box_averages(images, BORDER_SIDE)).astype(np.uint8)

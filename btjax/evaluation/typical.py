@@ -18,6 +18,7 @@ detection, NeurIPS 2020.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,6 +139,12 @@ class Typical:
         """
         above = len(self.known) - np.searchsorted(self.known, self.strangeness(seen), side="left")
         return (above + 1) / (len(self.known) + 1)
+
+    @property
+    def threshold(self) -> float:
+        """The largest `strangeness` that is answered: exactly what is above has a typicality below 1 - `ANSWERED`."""
+        above = math.ceil(round((1 - ANSWERED) * (len(self.known) + 1), 9)) - 1
+        return float(self.known[len(self.known) - above]) if above > 0 else math.inf
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every field by its name, for a file."""

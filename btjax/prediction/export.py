@@ -20,6 +20,7 @@ from btjax.base.errors import InputError, foreign
 from btjax.base.files import write_json, write_whole
 from btjax.nn.portable import portable
 from btjax.prediction.answers import calibration_of
+from btjax.prediction.metadata import metadata
 from btjax.systems.system import find_system
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 FORMS = ("stablehlo", "onnx", "safetensors")
 PLATFORMS = ("cpu", "cuda", "tpu")
 METADATA = "model.json"
-
-LICENCE = "Apache-2.0 (code); the weights were trained on the data set that `data` names, under its licence"
 
 LOADER = """# Runs model.stablehlo without btjax: needs jax, numpy and pillow.
 import json, pathlib, sys, jax.export, numpy as np
@@ -83,33 +82,6 @@ def export_run(run: Run, folder: pathlib.Path, forms: Sequence[str]) -> dict[str
     write_json(folder / METADATA, about)
     writers = {"stablehlo": _write_stablehlo, "onnx": _write_onnx, "safetensors": _write_safetensors}
     return {form: writers[form](run, folder, about) for form in forms}
-
-
-def metadata(run: Run) -> dict[str, Any]:
-    """What somebody who has the file alone must know, as JSON values."""
-    config, (temperature, calibrated) = run.config, calibration_of(run)
-    data = config.data
-    steps = [
-        "one grey slice, upright, dark is low",
-        f"levels by {data.intensity_range} to 0 and 255",
-        *(["black outside the head"] if data.head_mask else []),
-        "padded with black to a square",
-        f"{data.image_size} x {data.image_size} pixels by Pillow's BILINEAR",
-    ]
-    return {
-        "system": config.system,
-        "classes": list(config.classes),
-        "image_size": data.image_size,
-        "input": f"uint8 [B, {data.image_size}, {data.image_size}]",
-        "output": f"float32 [B, {len(config.classes)}], probabilities divided by the temperature",
-        "before": steps,
-        "preprocessing": {"colour": config.preprocessing.colour, "scale": config.preprocessing.scale},
-        "temperature": temperature,
-        "calibrated": calibrated is not None,
-        "protocol": data.protocol,
-        "licence": LICENCE,
-        "purpose": "research, not diagnosis",
-    }
 
 
 def _write_stablehlo(run: Run, folder: pathlib.Path, about: dict[str, Any]) -> pathlib.Path:

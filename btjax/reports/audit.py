@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from btjax.evaluation.estimates import Estimate
-    from btjax.studies.audit_rows import Audit, GroupRow
+    from btjax.evaluation.parts import GroupRow
+    from btjax.studies.audit_rows import Audit
 
 FLOOR_NAMES = {
     "class_prior": "Class frequencies alone",

@@ -12,6 +12,7 @@ from btjax.base.files import read_json, write_json
 from btjax.evaluation.calibration import Reliability, Temperature
 from btjax.evaluation.classification import Scores
 from btjax.evaluation.conformal import ConformalScores
+from btjax.evaluation.parts import GroupRow, SourceRow
 from btjax.evaluation.reconstruction import ReconstructionScores
 from btjax.evaluation.retrieval import RetrievalScores
 from btjax.evaluation.segmentation import SegmentationScores
@@ -148,6 +149,9 @@ class ClassifierReport(RunInfo):
       selective: what it scores on the test rows of which it is surest.
       outlines: how well it outlines the tumours of the test rows, of a network that does; None for others, and for
         slices without masks.
+      parts: accuracy and recalls of the test rows by source and by plane, where these are known.
+      sources: the classes of each source over the whole data set, where patient ids tell several. Both are empty in
+        early reports.
     """
 
     test: Scores
@@ -160,6 +164,8 @@ class ClassifierReport(RunInfo):
     conformal: tuple[ConformalScores, ...]
     selective: Selective
     outlines: SegmentationScores | None = None
+    parts: tuple[GroupRow, ...] = ()
+    sources: tuple[SourceRow, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

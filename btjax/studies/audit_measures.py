@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from btjax.evaluation import estimates
+from btjax.evaluation.parts import GroupRow, SourceRow
 from btjax.evaluation.shortcuts import cross_validated_probe
 from btjax.studies.audit_rows import (
     AloneRow,
     AreaRow,
     FloorRow,
-    GroupRow,
     LabelCheck,
     Leaks,
     ProbeRow,
     RecallGap,
-    SourceRow,
 )
 
 if TYPE_CHECKING:

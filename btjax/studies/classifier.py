@@ -16,6 +16,7 @@ from btjax.evaluation.classification import Scores, classification_report
 from btjax.evaluation.conformal import conformal_report
 from btjax.evaluation.labelled import Labelled
 from btjax.evaluation.selective import selective_report
+from btjax.evaluation.shortcuts import several_sources
 from btjax.runs.report import (
     SCHEMA,
     CheckpointInfo,
@@ -26,11 +27,13 @@ from btjax.runs.report import (
     SplitInfo,
     TrainingInfo,
 )
+from btjax.studies.audit_measures import ALL, Pool, group_rows, source_rows
 from btjax.systems.system import find_system
 from btjax.training.loop import Progress
 
 if TYPE_CHECKING:
     from btjax.base.checkpoints import Checkpoints
+    from btjax.evaluation.parts import GroupRow
     from btjax.runs.predictions import Predictions
     from btjax.studies.data import Divided
     from btjax.systems.config import Config
@@ -113,6 +116,7 @@ def classifier_report(info: RunInfo, data: Divided, predictions: Predictions) ->
         )
 
     split, images, labels = data.split, data.slices.images, predictions.labels
+    sources = several_sources(data.slices.patients)
     held_out = np.concatenate([split.validation, split.test]) if len(split.validation) else None
     classes = len(predictions.classes)
     baselines = {
@@ -134,7 +138,23 @@ def classifier_report(info: RunInfo, data: Divided, predictions: Predictions) ->
         temperature=None if trusted is None else temperature_report(trusted, tested),
         conformal=() if trusted is None else conformal_report(trusted, tested, classes=predictions.classes),
         selective=selective_report(tested),
+        parts=_parts(data, predictions, tested, sources),
+        sources=() if sources is None else source_rows(data.slices, sources),
     )
+
+
+def _parts(
+    data: Divided, predictions: Predictions, tested: Labelled, sources: np.ndarray | None
+) -> tuple[GroupRow, ...]:
+    """Accuracy and recalls of the test rows by source and plane, as far as these are known; `sources` is str [N]."""
+    rows, planes = data.split.test, data.slices.planes
+    clusters = next((one for one in (tested.groups, tested.patients) if one is not None), np.arange(len(rows)))
+    known = {"source": sources, "plane": planes}
+    groups = {name: column[rows] for name, column in known.items() if column is not None}
+    of_rows = None if sources is None else sources[rows]
+    logits, labels = predictions.logits[rows], predictions.labels[rows]
+    pool = Pool(rows, labels, logits, clusters, predictions.classes, of_rows, groups)
+    return tuple(row for row in group_rows(pool) if row.group != ALL)
 
 
 def labelled(data: Divided, logits: np.ndarray, rows: np.ndarray) -> Labelled:
