@@ -126,7 +126,8 @@ def _front_matter(report: Report) -> str:
         "tags": ["brain-tumor", "mri", "medical-imaging", "jax", "flax", "btjax"],
         "language": "en",
     }
-    data = {"name": report.data.form, "type": "cheng-brain-tumor" if is_chengs(report) else "own", "split": "test"}
+    named = ("figshare-1512427", "brain tumor dataset (Jun Cheng)") if is_chengs(report) else ("own", report.data.form)
+    data = {"type": named[0], "name": named[1], "split": "test"}
     results = {"task": {"type": kind}, "dataset": data, "metrics": _metrics(report)}
     values["model-index"] = [{"name": name, "results": [results]}]
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000)

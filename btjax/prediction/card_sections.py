@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from btjax.base.options import options
-from btjax.prediction.card_tables import counts_table, headline, plain, score_sections, table
+from btjax.prediction.card_tables import counts_table, facts, headline, plain, score_sections, sources_table
 from btjax.prediction.metadata import before_steps, is_chengs, licence_of
 from btjax.reports.classifier import data_notes, protocol_sentences
 from btjax.reports.numbers import amount, capitalised, duration, percent_with_interval
@@ -39,6 +39,9 @@ FILES = {
 }
 """What may stand beside a card, and what it is for."""
 
+_UNTOLD = ("checkpoint_every", "keep_every", "devices", "prng", "guidance_map", "guidance_radius")
+"""Options that say how a run is made, or that another one makes count."""
+
 _DOES = {
     "classification": "classifies tumours in",
     "segmentation": "outlines tumours in",
@@ -69,43 +72,42 @@ def card_sections(run: Run, report: Report, beside: Sequence[str]) -> list[str]:
 
 
 def _summary(report: Report) -> str:
-    size, verb = report.config["data"]["image_size"], _DOES[report.task]
+    size, leaks = report.config["data"]["image_size"], report.split
     where = f"fold {report.split.fold} of {report.split.folds}, seed {report.config['seed']}"
-    leaks = (report.split.leaked_patients or 0) + (report.split.leaked_families or 0)
-    known = " **Its test slices show patients that it was trained on: the number is not one for new patients.**"
-    drawn = " **Its slices were drawn by a program; the number says nothing about patients.**"
+    known = (
+        " **Other slices of the same patients were trained on: this number does not tell how it does on new patients.**"
+    )
+    drawn = " **These slices were drawn by a program: the number says nothing about patients.**"
     return (
-        f"A network that {verb} single MRI slices of heads, {size} x {size} pixels. Under the protocol "
-        f"`{report.protocol}` ({where}) it has {headline(report)}.{drawn if report.data.synthetic else ''}"
-        f"{known if leaks else ''}\n\n{_NO_DOCTOR}"
+        f"A network that {_DOES[report.task]} single MRI slices of heads, {size} x {size} pixels. Under the protocol "
+        f"`{report.protocol}` ({where}): {headline(report)}.{drawn if report.data.synthetic else ''}"
+        f"{known if leaks.leaked_patients or leaks.leaked_families else ''}\n\n{_NO_DOCTOR}"
     )
 
 
 def _details(run: Run, report: Report) -> list[str]:
     config, system = run.config, find_system(report.system)
-    rows = [
-        ["System", f"`{report.system}`, {plain(report.title)}"],
-        ["After", plain(system.reference)],
-        ["Input", f"grey slices, uint8, {config.data.image_size} x {config.data.image_size} pixels"],
+    pairs = [
+        ("System", f"`{report.system}`"),
+        ("Reference", plain(system.reference)),
+        ("Input", f"grey slices, uint8, {config.data.image_size} x {config.data.image_size} pixels"),
     ]
     if not system.fitted:
         shapes = jax.eval_shape(lambda key: config.task().initialise(key, config.data.image_size), jax.random.key(0))
         count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
-        rows.append(["Parameters", f"{count:,}"])
-        rows.append(["Network", _options(config.model)])
+        pairs += [("Parameters", f"{count:,}"), ("Network", _options(config.model))]
     made = ", ".join(f"{name} {version}" for name, version in report.versions.items() if name in ("btjax", "jax"))
-    rows.append(["Made with", plain(made)])
-    rows.append(["Licence", licence_of(report)[1]])
-    return ["## Model details", table(["", ""], rows)]
+    return ["## Model details", facts([*pairs, ("Made with", plain(made)), ("Licence", licence_of(report)[1])])]
 
 
 def _options(record: Any) -> str:
-    """A config's group in words."""
+    """A config's group in words; what is off is left out."""
     found = []
     for name in options(type(record)):
         value = getattr(record, name)
-        found.append(f"{name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}")
-    return plain("; ".join(found))
+        if value and value != "none" and name not in _UNTOLD and not (name == "momentum" and record.optimizer != "sgd"):
+            found.append(f"`{name}` {plain(' '.join(map(str, value)) if isinstance(value, tuple) else str(value))}")
+    return ", ".join(found) or "none"
 
 
 def _uses(report: Report) -> list[str]:
@@ -116,7 +118,7 @@ def _uses(report: Report) -> list[str]:
         "under the same split.\n"
         f"- Slices like those of the training: one grey slice, upright, dark is low, showing one of: {classes}.",
         "Out of scope:",
-        f"- {_NO_DOCTOR}\n"
+        "- Any clinical use.\n"
         "- Deciding whether there is a tumour, unless a class above says so: every slice gets one of the classes.\n"
         "- Other sequences, other organs, children, treated tumours, whole volumes, photographs of screens, unless the "
         "data below hold them.",
@@ -124,31 +126,27 @@ def _uses(report: Report) -> list[str]:
 
 
 def _data(run: Run, report: Report) -> list[str]:
-    rows = [["Form", plain(report.data.form)], *_provenance(report)]
-    rows.append(["Labels", "one class for each slice, from the data set; they were not read again"])
-    rows.append(["Preparation", plain("; ".join(before_steps(run.config.data)))])
-    notes = [
-        f"- {plain(f'{note.title} {note.text}'.strip())}"
-        for note in data_notes(report)
-        if report.data.synthetic or note
-    ]
-    return ["## Data", table(["", ""], rows), counts_table(report), "\n".join(notes)]
+    pairs = [("Form", plain(report.data.form)), *_provenance(report)]
+    pairs.append(("Labels", "a class for each slice, as the data set gives it; nobody read the slices again"))
+    pairs.append(("Preparation", plain("; ".join(before_steps(run.config.data)))))
+    notes = [f"- {plain(note.text)}" for note in data_notes(report)]
+    return ["## Data", facts(pairs) + "\n" + "\n".join(notes), counts_table(report)]
 
 
-def _provenance(report: Report) -> list[list[str]]:
+def _provenance(report: Report) -> list[tuple[str, str]]:
     """Who made the data, as far as the run tells."""
     if report.data.synthetic:
-        return [["Origin", "synthetic heads, drawn by btjax; no person is in them"]]
+        return [("Origin", "synthetic heads, drawn by btjax; no person is in them")]
     if is_chengs(report):
         return [
-            ["Origin", "by number and classes Jun Cheng's *brain tumor dataset*, figshare 1512427, CC BY 4.0"],
-            ["Instances", "T1-weighted, contrast-enhanced slices, each with a tumour; several slices of each patient"],
-            ["Collection", "two hospitals in China (Guangzhou, Tianjin), 2005 to 2010 (Cheng et al., PLOS ONE 2015)"],
-            ["People", "patients by a number; age, sex, scanner, treatment and consent are not published"],
+            ("Origin", "by number and classes Jun Cheng's *brain tumor dataset*, figshare 1512427, CC BY 4.0"),
+            ("Instances", "T1-weighted, contrast-enhanced slices, each with a tumour; several slices of each patient"),
+            ("Collection", "two hospitals in China (Guangzhou, Tianjin), 2005 to 2010 (Cheng et al., PLOS ONE 2015)"),
+            ("People", "patients by a number; age, sex, scanner, treatment and consent are not published"),
         ]
     return [
-        ["Origin", "the run does not know it; whoever passes this model on must say who collected the slices"],
-        ["People", "not known to the run: age, sex, scanner, consent"],
+        ("Origin", "the run does not know it; whoever passes this model on must say who collected the slices"),
+        ("People", "not known to the run: age, sex, scanner, consent"),
     ]
 
 
@@ -157,24 +155,28 @@ def _training(run: Run, report: Report) -> list[str]:
     lines = [f"- {plain(sentence)}" for sentence in protocol_sentences(report.protocol, report.split)]
     if checkpoint.epoch is not None:
         of = "" if training.epochs is None else f" of {training.epochs}"
-        lines.append(f"- Checkpoint of epoch {checkpoint.epoch}{of}, chosen by {plain(checkpoint.criterion)}.")
+        lines.append(f"- Checkpoint of epoch {checkpoint.epoch}{of}, chosen by {_words(checkpoint.criterion)}.")
     elif checkpoint.criterion:
-        lines.append(f"- Chosen by {plain(checkpoint.criterion)}.")
+        lines.append(f"- Chosen by {_words(checkpoint.criterion)}.")
     if training.features or training.head:
         said = [part for part in (training.features, training.head) if part]
         lines.append(f"- {plain(capitalised('; '.join(said)))}.")
     lines.append(f"- {duration(training.seconds)} on {plain(training.device)}.")
-    rows = []
+    pairs = []
     if not find_system(report.system).fitted:
-        groups = {"Input": config.preprocessing, "Augmentation": config.augmentation, "Training": config.training}
-        rows = [[name, _options(group)] for name, group in groups.items()]
+        groups = {"Input": config.preprocessing, "Augmentation": config.augmentation, "Options": config.training}
+        pairs = [(name, _options(group)) for name, group in groups.items()]
     counts = " / ".join(str(count.slices) for count in report.counts.values())
     found = {"data": report.data.form, "rows": counts}
     differing = [] if report.data.synthetic else [row for row in deviations_of(config, found) if row.differs]
     if differing:
         told = "; ".join(f"{row.name} {row.here} (paper: {row.paper})" for row in differing)
-        rows.append(["Not as in the paper", plain(told)])
-    return ["## Training", "\n".join(lines), table(["", ""], rows) if rows else ""]
+        pairs.append(("Not as in the paper", plain(told)))
+    return ["## Training", "\n".join([*lines, *([facts(pairs)] if pairs else [])])]
+
+
+def _words(criterion: str) -> str:
+    return plain(criterion.replace("_", " "))
 
 
 def _evaluation(report: Any) -> list[str]:
@@ -211,7 +213,7 @@ def _confound(report: Any) -> list[str]:
     lines.append(
         "`python -m experiments.audit` measures what the border, the brightness and the source alone would reach."
     )
-    return ["## The source", " ".join(lines)]
+    return ["## The source", sources_table(report), " ".join(lines)]
 
 
 def _by_source(report: Any, name: str) -> list[str]:
@@ -268,8 +270,7 @@ def _loading(report: Report, beside: Sequence[str]) -> list[str]:
             '```python\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession("model.onnx")\n'
             "outputs = session.run(None, {session.get_inputs()[0].name: slices})  # uint8 [B, S, S]\n```"
         )
-    rows = [[f"`{path}`", FILES[path.rpartition("/")[2]]] for path in beside]
-    return [*parts, table(["File", "What it is for"], rows) if rows else ""]
+    return [*parts, facts([(f"`{path}`", FILES[path.rpartition("/")[2]]) for path in beside])]
 
 
 def _citation(report: Report) -> list[str]:

@@ -79,12 +79,22 @@ def plain(text: str) -> str:
 
     Example:
       >>> plain("a|<b>"), plain("grade_2")
-      ('a&#124;&lt;b&gt;', 'grade&#95;2')
+      ('a&#124;&lt;b&gt;', 'grade_2')
     """
     text = html.escape(" ".join(str(text).split()), quote=False)
-    for letter in "\\`*_|[]":
+    for letter in "\\`*|[]":
         text = text.replace(letter, f"&#{ord(letter)};")
     return text
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> str:
+    """A Markdown list of names and values.
+
+    Example:
+      >>> print(facts([("Input", "grey slices")]))
+      - **Input:** grey slices
+    """
+    return "\n".join(f"- **{name}:** {value}" for name, value in pairs)
 
 
 def score_sections(report: Report) -> list[str]:
@@ -120,6 +130,17 @@ def counts_table(report: RunInfo) -> str:
     """Slices and patients of each side of the split."""
     rows = [[capitalised(side), amount(one.slices), amount(one.patients)] for side, one in report.counts.items()]
     return table(["Part", "Slices", "Patients"], rows)
+
+
+def sources_table(report: ClassifierReport) -> str:
+    """Slices and patients of each class by source, over the whole data set; "" where sources are not known."""
+    if not report.sources:
+        return ""
+    rows = [
+        [plain(row.source), *(f"{amount(count)} ({amount(row.patients[name])})" for name, count in row.slices.items())]
+        for row in report.sources
+    ]
+    return table(["Slices (patients)", *map(plain, report.sources[0].slices)], rows)
 
 
 def _classifier(report: ClassifierReport) -> list[str]:
