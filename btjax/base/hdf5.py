@@ -54,6 +54,13 @@ def open_hdf5(source: pathlib.Path | bytes, where: str, expected: str = "a reada
         yield stack.enter_context(h5py.File(content, "r"))
 
 
+@contextlib.contextmanager
+def create_hdf5(path: pathlib.Path) -> Iterator[h5py.File]:
+    """Makes a new HDF5 file, which is written within the context."""
+    with h5py.File(path, "w") as file:
+        yield file
+
+
 def child(group: Any, name: str, where: str) -> Any:
     """The group or dataset of a path below a group; None where nothing is there.
 

@@ -6,31 +6,45 @@ from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 from btjax.base.files import check_writable, expanded, make_folder, strangers
-from btjax.prediction.export import FORMS, export_run
+from btjax.base.progress import Observer, told
+from btjax.prediction.card import write_card
+from btjax.prediction.export import GRAPHS, check_forms, export_run, permitted_forms
 from btjax.runs.run import Run, restore
+from btjax.studies.typical import typical_of
 
 if TYPE_CHECKING:
     import os
     import pathlib
     from collections.abc import Sequence
 
+    from btjax.evaluation.typical import Typical
+
 
 def export(
-    run: Run | str | os.PathLike, folder: str | os.PathLike, forms: Sequence[str] = FORMS
+    run: Run | str | os.PathLike,
+    folder: str | os.PathLike,
+    forms: Sequence[str] = (),
+    *,
+    own_dir: str | None = None,
+    observer: Observer | None = None,
+    cache_dir: str | os.PathLike | None = None,
 ) -> dict[str, pathlib.Path]:
-    """Writes a run's network as StableHLO, ONNX or safetensors, with what one must know to use it in model.json.
+    """Writes a run's network for other programs, with what one must know to use it in model.json and MODEL_CARD.md.
 
     Args:
-      run: a finished classifier's run, or its folder.
+      run: a finished run, or its folder.
       folder: a new one.
-      forms: of `btjax.prediction.export.FORMS`.
+      forms: of `btjax.prediction.export.FORMS`; none for all that the run's network and the installed packages permit.
+      own_dir: where the run's own data set stands now, which tells once what is like it; by default where it was.
+      observer: is told of the work, and where nothing tells when not to answer.
+      cache_dir: where prepared slices are kept.
 
     Returns:
       The path of each form.
 
     Raises:
-      InputError: a form that is not known or whose package is missing, a run without a network, or a folder that holds
-        something.
+      InputError: a form that is not known, not this network's, or whose package is missing; a run without a network or
+        a report; or a folder that holds something.
 
     Example:
       >>> import btjax, tempfile
@@ -40,8 +54,26 @@ def export(
       ['model.stablehlo']
     """
     run, place = run if isinstance(run, Run) else restore(run), expanded(folder)
+    check_forms(run, forms)
+    chosen = list(forms) or permitted_forms(run)
+    _ = run.report  # the card needs it: refused before anything is written
     check_writable(place, "--workdir=")
     if others := strangers(place):
         raise InputError(f"--workdir={place}: not empty (found {others[0].name}), expected a new folder")
-    make_folder(place, "--workdir=")
-    return export_run(run, place, forms)
+    with told(observer) as watching:
+        typical = known_typical(run, own_dir, watching, cache_dir) if {*chosen} & {*GRAPHS} else None
+        make_folder(place, "--workdir=")
+        paths = export_run(run, place, chosen, typical)
+        write_card(run, place)
+    return paths
+
+
+def known_typical(
+    run: Run, own_dir: str | None, observer: Observer, cache_dir: str | os.PathLike | None
+) -> Typical | None:
+    """What is typical of a classifier's training slices; None, and a note, where nothing tells it."""
+    try:
+        return typical_of(run, own_dir, observer, cache_dir)
+    except InputError as error:
+        observer.on_message(f"note: the files answer whatever they are given: {error}")
+        return None

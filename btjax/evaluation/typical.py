@@ -32,7 +32,9 @@ PARTS = ("distance", "neighbours", "energy")
 ANSWERED = 0.95
 """The share of validation slices that get an answer."""
 
-_NEIGHBOURS = 10
+NEIGHBOURS = 10
+"""Which of the nearest training slices counts."""
+
 _FLOOR = 1e-6
 """Features that vary less over the training slices are constants: dead units, mostly."""
 
@@ -123,7 +125,7 @@ class Typical:
 
         white = ((seen.wide - self.centre) / self.spread) @ self.whitening
         known = self.neighbours.astype(np.float32)
-        nearest = min(_NEIGHBOURS, len(known)) - 1
+        nearest = min(NEIGHBOURS, len(known)) - 1
         angles = np.partition(1 - _unit(seen.deep) @ known.T, nearest, axis=1)[:, nearest]
         energy = -np.asarray(logsumexp(np.asarray(seen.logits, np.float64), axis=1))
         return np.stack([np.square(white, dtype=np.float64).sum(axis=1), angles.astype(np.float64), energy], axis=1)

@@ -54,7 +54,7 @@ class Eye:
         run.require_classifier()
         self.run, self.size = run, run.config.data.image_size
         self._variables, self._head = run.variables, run.head
-        self._look = jax.jit(_look(run, wide))
+        self._look = jax.jit(look_of(run, wide))
 
     def start(self, images: np.ndarray) -> Arrays:
         """Starts the network on uint8 [B, S, S]; `finish` waits for it. Compiles for each new B."""
@@ -73,8 +73,16 @@ class Eye:
         return Seen(*(np.concatenate(column)[: len(images)] for column in columns))
 
 
-def _look(run: Run, all_stages: bool) -> Callable[[dict[str, Any], jax.Array], Arrays]:
-    """The function from variables and images to logits (zeros under a classical head), deep and wide features."""
+def look_of(run: Run, all_stages: bool) -> Callable[[dict[str, Any], jax.Array], Arrays]:
+    """The function from variables and uint8 [B, S, S] to logits, penultimate layer and statistics of the stages.
+
+    Args:
+      run: a classifier's, with a network.
+      all_stages: whether the statistics are computed; without them they have no columns.
+
+    Returns:
+      A function to float32 [B, C] (zeros under a classical head), [B, P] and [B, W].
+    """
     model, preprocessing, head = run.model, run.config.preprocessing, run.head
     last = None if head is None else run.checkpoints.progress("best")["features"]
     stages = model.layers if last is None else model.layers[: model.layers.index(last) + 1]
