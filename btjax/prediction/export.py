@@ -50,10 +50,9 @@ about = json.loads((here / "model.json").read_text())
 model, size = jax.export.deserialize(bytearray((here / "model.stablehlo").read_bytes())), (about["image_size"],) * 2
 slices = [ImageOps.autocontrast(Image.open(path).convert("L")) for path in sys.argv[1:]]
 slices = [ImageOps.pad(one, (max(one.size),) * 2).resize(size, Image.Resampling.BILINEAR) for one in slices]
-outputs, limit = model.call(np.stack([np.asarray(one) for one in slices])), (about["not_answered"] or {}).get("above")
+outputs, limit = model.call(np.stack(slices)), (about["not_answered"] or {}).get("above") or np.inf
 for path, row, *strange in zip(sys.argv[1:], *map(np.asarray, outputs)):
-    unlike = limit is not None and strange[0] > limit
-    print(path, "not answered" if unlike else dict(zip(about["classes"], row.round(4).tolist())))
+    print(path, "not answered" if strange and strange[0] > limit else dict(zip(about["classes"], row.round(4).tolist())))
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from btjax.evaluation.published import CLASSES as PAPER_CLASSES
@@ -87,6 +88,6 @@ def _not_answered(typical: Typical) -> dict[str, Any]:
     """When no class should be named."""
     return {
         "score": "strangeness; see btjax.evaluation.typical",
-        "above": typical.threshold if len(typical.known) else None,
+        "above": typical.threshold if math.isfinite(typical.threshold) else None,
         "answered_validation_slices": ANSWERED,
     }

@@ -70,8 +70,6 @@ def torch_plan(run: Run) -> dict[str, Any]:
     return {
         "convolutions": convolutions,
         "pooled": pooled,
-            name for name, after in zip(layers, layers[1:], strict=False) if name in convolutions and "pool" in after
-        ],
         "padding": getattr(model, "padding", "same"),
         "pooling": "average" if "average" in layers else "flatten",
         "dense": [name for name in layers if name in names and name not in convolutions],
