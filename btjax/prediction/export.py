@@ -52,7 +52,7 @@ slices = [ImageOps.autocontrast(Image.open(path).convert("L")) for path in sys.a
 slices = [ImageOps.pad(one, (max(one.size),) * 2).resize(size, Image.Resampling.BILINEAR) for one in slices]
 outputs, limit = model.call(np.stack(slices)), (about["not_answered"] or {}).get("above") or np.inf
 for path, row, *strange in zip(sys.argv[1:], *map(np.asarray, outputs)):
-    print(path, "not answered" if strange and strange[0] > limit else dict(zip(about["classes"], row.round(4).tolist())))
+    print(path, "not answered" if strange and strange[0] > limit else dict(zip(about["classes"], row.tolist())))
 """
 
 
