@@ -37,7 +37,8 @@ def release(
 
     It holds the best checkpoint, config.json, report.json, MODEL_CARD.md (and the same as README.md), predictions of
     every row and a table of the test rows, what the training slices look like to the network (typical.npz), exports/ in
-    every form that the network and the installed packages permit, and SHA256SUMS; no slice, and no path of this machine.
+    every form that the network and the installed packages permit, and SHA256SUMS. No slice and no path of this machine
+    is in it.
 
     Args:
       run: a finished run, or its folder.

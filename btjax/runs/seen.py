@@ -99,7 +99,7 @@ def look_of(run: Run, all_stages: bool) -> Callable[[dict[str, Any], jax.Array],
             if all_stages and shown.ndim == 4 and stage in variables["params"]:
                 wide += _statistics(shown.astype(jnp.float32))
         deep = _flat(output if deep is None else deep)
-        logits: Any = output if head is None else jnp.zeros((len(images), 0), jnp.float32)
+        logits: Any = output if head is None else jnp.zeros((images.shape[0], 0), jnp.float32)
         wide = _narrow(jnp.concatenate([*wide, deep], axis=1)) if all_stages else deep[:, :0]
         return logits, deep, wide
 
@@ -116,7 +116,7 @@ def _statistics(maps: jax.Array) -> list[jax.Array]:
 def _flat(output: Any) -> jax.Array:
     """A stage's output as float32 [B, P]."""
     shown = output[0] if isinstance(output, tuple) else output
-    return shown.reshape(len(shown), -1).astype(jnp.float32)
+    return shown.reshape(shown.shape[0], -1).astype(jnp.float32)
 
 
 def _narrow(wide: jax.Array) -> jax.Array:
