@@ -38,6 +38,8 @@ def copy_run(run: Run, folder: pathlib.Path) -> None:
     """
     newest = max((path for path in (run.folder / CHECKPOINT).iterdir() if path.name.isdigit()), key=_number)
     shutil.copytree(newest, folder / CHECKPOINT / newest.name)
+    for mark in (folder / CHECKPOINT).rglob("commit_success.txt"):
+        mark.write_text("complete\n")  # Orbax says there where the run stood
     for name in _KEPT:
         if (run.folder / name).exists():
             shutil.copyfile(run.folder / name, folder / name)

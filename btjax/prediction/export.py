@@ -7,8 +7,10 @@ to a slice of S x S pixels, is in the metadata's words, and so is the strangenes
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -22,7 +24,15 @@ from btjax.evaluation.typical import NEIGHBOURS
 from btjax.nn.portable import portable
 from btjax.prediction.answers import calibration_of
 from btjax.prediction.metadata import metadata
-from btjax.prediction.plain import require_package, require_plain, told, torch_plan, write_keras_vgg16, write_torch
+from btjax.prediction.plain import (
+    require_package,
+    require_plain,
+    save_tensors,
+    told,
+    torch_plan,
+    write_keras_vgg16,
+    write_torch,
+)
 from btjax.runs.seen import look_of
 from btjax.systems.system import find_system
 
@@ -169,7 +179,7 @@ def _write_stablehlo(predict: Predict, folder: pathlib.Path, about: dict[str, An
 
     size = about["image_size"]
     (batch,) = export.symbolic_shape("b")
-    with portable():
+    with portable(), _nameless():
         exported = export.export(jax.jit(predict), platforms=PLATFORMS)(
             jax.ShapeDtypeStruct((batch, size, size), jnp.uint8)
         )
@@ -179,8 +189,21 @@ def _write_stablehlo(predict: Predict, folder: pathlib.Path, about: dict[str, An
     return path
 
 
+@contextlib.contextmanager
+def _nameless() -> Iterator[None]:
+    """Within it no traced operation keeps the source file that it comes from: a path of this machine."""
+    held = jax.config.jax_traceback_in_locations_limit  # type: ignore[attr-defined]
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", held)
+
+
 def _write_onnx(predict: Predict, folder: pathlib.Path, about: dict[str, Any]) -> pathlib.Path:
     size, path = about["image_size"], folder / "model.onnx"
+    for name in ("jax2onnx", "onnx_ir"):  # they warn of every plugin and type that they leave out
+        logging.getLogger(name).setLevel(logging.ERROR)
     with (
         portable(),
         foreign(f"--to=onnx: jax2onnx under jax {jax.__version__}", "a jax that it supports, such as 0.10"),
@@ -196,8 +219,5 @@ def _write_onnx(predict: Predict, folder: pathlib.Path, about: dict[str, Any]) -
 
 
 def _write_safetensors(run: Run, folder: pathlib.Path, about: dict[str, Any]) -> pathlib.Path:
-    save_file = importlib.import_module("safetensors.numpy").save_file
     arrays = {name: np.asarray(leaf) for name, leaf in traverse_util.flatten_dict(run.variables, sep="/").items()}
-    path = folder / "model.safetensors"
-    write_whole(path, lambda beside: save_file(arrays, str(beside), told(about)))
-    return path
+    return save_tensors(folder / "model.safetensors", arrays, about)

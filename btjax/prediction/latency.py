@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from btjax.prediction.export import predictor
+from btjax.runs.seen import load_typical
 
 if TYPE_CHECKING:
     import pathlib
@@ -29,8 +30,8 @@ class Latency:
 
     Attributes:
       batch: slices at a time.
-      btjax: milliseconds of the jitted forward pass, probabilities alone.
-      onnxruntime: milliseconds of the exported file, with all its outputs; None without the package.
+      btjax: milliseconds of the jitted forward pass, with strangeness where the run's folder tells it.
+      onnxruntime: milliseconds of the exported file; None without the package.
     """
 
     batch: int
@@ -47,7 +48,7 @@ def measure_latency(run: Run, path: pathlib.Path, batches: Sequence[int] = BATCH
       batches: numbers of slices at a time.
     """
     size, found = run.config.data.image_size, []
-    own, session = jax.jit(predictor(run)), None
+    own, session = jax.jit(predictor(run, load_typical(run))), None
     if importlib.util.find_spec("onnxruntime") is not None:
         runtime: Any = importlib.import_module("onnxruntime")
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

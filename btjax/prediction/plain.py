@@ -76,15 +76,25 @@ def torch_plan(run: Run) -> dict[str, Any]:
     }
 
 
+def save_tensors(path: pathlib.Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> pathlib.Path:
+    """Writes arrays and metadata as safetensors, which whoever reads the folder may read; gives the path."""
+    save_file = importlib.import_module("safetensors.numpy").save_file
+
+    def write(beside: pathlib.Path) -> None:
+        save_file(arrays, str(beside), told(about))
+        beside.chmod(0o644)
+
+    write_whole(path, write)
+    return path
+
+
 def write_torch(run: Run, folder: pathlib.Path, about: dict[str, Any]) -> pathlib.Path:
     """Writes the state dict as safetensors, and model_torch.py with its module."""
-    save_file = importlib.import_module("safetensors.numpy").save_file
-    path, system = folder / TORCH, run.config.system
+    system = run.config.system
     state = torch_state(run.variables, _flattened(run), ("up_", "last") if system == "unet" else ())
-    write_whole(path, lambda beside: save_file(state, str(beside), told(about)))
     text = COMMON + (UNET if system in _UNETS else CHAIN)
     write_whole(folder / "model_torch.py", lambda beside: beside.write_text(text, encoding="utf-8"))
-    return path
+    return save_tensors(folder / TORCH, state, about)
 
 
 def _flattened(run: Run) -> dict[str, tuple[int, int, int]]:

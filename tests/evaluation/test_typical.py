@@ -55,3 +55,16 @@ def test_what_is_kept_gives_the_same_scores():
 def test_without_validation_rows_nothing_is_learnt():
     with pytest.raises(ValueError, match="0 validation rows"):
         Typical.fit(rows(10, 0), rows(0, 1))
+
+
+@pytest.mark.parametrize("validated", [1, 18, 19, 20, 39, 400])
+def test_what_is_above_the_threshold_is_what_is_not_answered(validated):
+    typical = Typical.fit(rows(200, 0), rows(validated, 1))
+    tested = rows(300, 2, shift=2)
+    seen = Seen(*(np.concatenate(pair) for pair in zip(*map(vars_of, (tested, rows(validated, 1))), strict=True)))
+    answered = typical.typicality(seen) >= 1 - ANSWERED
+    assert ((typical.strangeness(seen) <= typical.threshold) == answered).all()
+
+
+def vars_of(seen):
+    return seen.logits, seen.deep, seen.wide

@@ -2,19 +2,26 @@
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
+import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import btjax
 from btjax.base.errors import InputError
-from btjax.commands.export import export
+from btjax.commands.export import export, known_typical
 from btjax.commands.predict import PredictOptions
 from btjax.data.phantom import make_phantom
+from btjax.prediction.export import predictor
+from btjax.prediction.metadata import metadata
+from btjax.runs.seen import Eye, load_typical
+from btjax.studies.typical import typical_of
 
 SIZE = 32
 
@@ -44,7 +51,9 @@ def test_stablehlo_gives_the_same_probabilities_for_any_number_of_slices(run, tm
     assert set(model.platforms) == {"cpu", "cuda", "tpu"}
     heads = make_phantom(2, 2, SIZE, seed=4).images
     for count in (1, 5):
-        np.testing.assert_allclose(model.call(heads[:count]), expected(run, heads[:count]), atol=1e-4)
+        probabilities, strangeness = model.call(heads[:count])
+        np.testing.assert_allclose(probabilities, expected(run, heads[:count]), atol=1e-4)
+        assert strangeness.shape == (count,)
     about = json.loads((tmp_path / "out" / "model.json").read_text())
     assert tuple(about["classes"]) == run.classes and about["image_size"] == SIZE and about["temperature"] > 0
 
@@ -82,14 +91,59 @@ def test_onnx_gives_the_same_probabilities(run, tmp_path):
     session = onnxruntime.InferenceSession(str(path))
     heads = make_phantom(2, 2, SIZE, seed=4).images
     for count in (1, 5):
-        (found,) = session.run(None, {session.get_inputs()[0].name: heads[:count]})
+        found, strange = session.run(None, {session.get_inputs()[0].name: heads[:count]})
         np.testing.assert_allclose(found, expected(run, heads[:count]), atol=1e-4)
+        known = load_typical(run).strangeness(Eye(run).see(heads[:count]))
+        np.testing.assert_allclose(strange, known, rtol=1e-3)
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(run.classes)
 
 
-def test_an_unknown_form_and_a_filled_folder_are_refused(run, tmp_path):
-    with pytest.raises(InputError, match="--to=keras"):
+def test_what_the_file_calls_strange_is_what_btjax_does_not_answer(run):
+    typical = typical_of(run)
+    noise = np.random.default_rng(0).integers(0, 256, (12, SIZE, SIZE)).astype(np.uint8)
+    images = np.concatenate([make_phantom(8, 2, SIZE, seed=0).images, noise])
+    seen = Eye(run).see(images)
+    probabilities, strangeness = predictor(run, typical)(jnp.asarray(images))
+    np.testing.assert_allclose(strangeness, typical.strangeness(seen), rtol=1e-3)
+    np.testing.assert_allclose(probabilities, expected(run, images), atol=1e-5)
+    answered = [answer.answered for answer in btjax.predict(run, images)]
+    assert (np.asarray(strangeness) <= metadata(run, typical)["not_answered"]["above"]).tolist() == answered
+    assert not any(answered[-12:]) and any(answered)
+
+
+def test_every_file_tells_classes_temperature_licence_and_when_not_to_answer(run, tmp_path):
+    safe = pytest.importorskip("safetensors", reason="needs safetensors, of the extra `export`")
+    paths = export(run, tmp_path / "out", ["safetensors", "torch"])
+    about = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert about["licence"].startswith("Apache-2.0") and about["protocol"] == "family"
+    for path in paths.values():
+        with safe.safe_open(path, "numpy") as file:
+            told = file.metadata()
+        assert json.loads(told["classes"]) == list(run.classes) and json.loads(told["temperature"]) > 0
+        assert told["licence"] == about["licence"] and "not_answered" in told
+        assert path.stat().st_mode & 0o044 == 0o044
+
+
+def test_a_run_whose_data_set_is_gone_is_exported_with_a_note(run, tmp_path):
+    safe = pytest.importorskip("safetensors", reason="needs safetensors, of the extra `export`")
+    del safe
+    copy = shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("typical.npz"))
+    config = json.loads((copy / "config.json").read_text())
+    config["data"]["data_dir"] = str(tmp_path / "gone")
+    config.pop("sha256", None)
+    (copy / "config.json").write_text(json.dumps(config))
+    said = []
+    observer = types.SimpleNamespace(on_message=said.append)
+    assert known_typical(btjax.restore(copy), None, observer, None) is None
+    assert "answer whatever they are given" in said[0] and metadata(btjax.restore(copy))["not_answered"] is None
+
+
+def test_an_unknown_form_another_network_and_a_filled_folder_are_refused(run, tmp_path):
+    with pytest.raises(InputError, match="--to=tflite"):
+        export(run, tmp_path / "a", ["tflite"])
+    with pytest.raises(InputError, match="--to=keras: .* is a run of cnn, expected one of vgg16"):
         export(run, tmp_path / "a", ["keras"])
+    assert not (tmp_path / "a").exists()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.txt").touch()
     with pytest.raises(InputError, match="not empty"):
