@@ -145,8 +145,10 @@ class Typical:
     @property
     def threshold(self) -> float:
         """The largest `strangeness` that is answered: exactly what is above has a typicality below 1 - `ANSWERED`."""
-        above = math.ceil(round((1 - ANSWERED) * (len(self.known) + 1), 9)) - 1
-        return float(self.known[len(self.known) - above]) if above > 0 else math.inf
+        count = len(self.known)
+        answered = (np.arange(count + 1) + 1) / (count + 1) >= 1 - ANSWERED  # with so many as strange; see `typicality`
+        above = int(answered.argmax())
+        return float(self.known[count - above]) if above > 0 else math.inf
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every field by its name, for a file."""

@@ -77,11 +77,20 @@ def torch_plan(run: Run) -> dict[str, Any]:
 
 
 def save_tensors(path: pathlib.Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> pathlib.Path:
-    """Writes arrays and metadata as safetensors, which whoever reads the folder may read; gives the path."""
+    """Writes arrays and metadata as safetensors; gives the path.
+
+    The library writes the metadata in any order and for its owner alone: here the same content is the same file, and
+    whoever may read the folder may read it.
+    """
     save_file = importlib.import_module("safetensors.numpy").save_file
 
     def write(beside: pathlib.Path) -> None:
         save_file(arrays, str(beside), told(about))
+        content = beside.read_bytes()
+        end = 8 + int.from_bytes(content[:8], "little")
+        head = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+        head += b" " * (-len(head) % 8)
+        beside.write_bytes(len(head).to_bytes(8, "little") + head + content[end:])
         beside.chmod(0o644)
 
     write_whole(path, write)

@@ -199,9 +199,9 @@ def test_the_command_writes_checks_and_refuses(run, tmp_path):
     done = run_command(os.environ, "card", f"--checkpoint={run.folder}", "--check")
     assert done.returncode == 2 and "99.8%" in done.stderr.strip().splitlines()[-1]
     assert percent(run.report.test.accuracy) in done.stderr
-    with pytest.raises(InputError, match="report.json: not found"):
+    with pytest.raises(InputError, match=r"report\.json: not found"):
         model_card(tmp_path)
-    with pytest.raises(InputError, match="MODEL_CARD.md: not found, expected a model card"):
+    with pytest.raises(InputError, match=r"MODEL_CARD\.md: not found, expected a model card"):
         model_card(run, tmp_path, check=True)
-    with pytest.raises(InputError, match="--workdir=.*: not found"):
+    with pytest.raises(InputError, match=r"--workdir=.*: not found"):
         model_card(run, tmp_path / "nowhere")

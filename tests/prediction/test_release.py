@@ -86,7 +86,7 @@ def test_a_release_is_made_again_in_its_own_folder_and_in_no_other(run, released
     (released.folder / "README.md").write_text("changed")
     (released.folder / "release.log").write_text("a log")
     release(run, released.folder)
-    assert (released.folder / SUMS).read_text().replace("release.log", "") == before
+    assert (released.folder / SUMS).read_text() == before
     assert (released.folder / "release.log").read_text() == "a log"
     assert not list(released.folder.glob(".made*"))
     (tmp_path / "thesis.txt").touch()
@@ -107,7 +107,7 @@ def test_a_release_of_other_weights_is_not_overwritten(run, released, tmp_path):
 
 def test_a_run_without_a_report_is_refused_before_anything_is_written(run, tmp_path):
     copy = shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("report.json"))
-    with pytest.raises(InputError, match="report.json: not found"):
+    with pytest.raises(InputError, match=r"report\.json: not found"):
         release(copy, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
