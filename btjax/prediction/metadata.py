@@ -28,11 +28,15 @@ def is_chengs(report: Report) -> bool:
 
 def licence_of(report: Report) -> tuple[str, str]:
     """Under what a run's weights may be passed on: Hugging Face's name for it, and in words."""
+    began = (report.config.get("extra") or {}).get("weights") or "random"
+    below = "" if began == "random" else "; its lower layers began as published weights, which have their own terms"
     if report.data.synthetic:
-        return "apache-2.0", "Apache-2.0; the slices were drawn by a program"
+        return "apache-2.0", f"Apache-2.0; the slices were drawn by a program{below}"
     if is_chengs(report):
-        return "cc-by-4.0", "weights: CC BY 4.0, as the data that they were trained on (Jun Cheng); code: Apache-2.0"
-    return "unknown", "code: Apache-2.0; weights: under the terms of the data that they were trained on, see Data"
+        named = "weights: CC BY 4.0, as the data that they were trained on (Jun Cheng); code: Apache-2.0"
+        return "cc-by-4.0", named + below
+    of_data = "code: Apache-2.0; weights: under the terms of the data that they were trained on, see Data"
+    return "unknown", of_data + below
 
 
 def before_steps(data: DataConfig) -> list[str]:
