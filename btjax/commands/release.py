@@ -72,7 +72,7 @@ def release(
         with foreign(f"--workdir={place}: the release could not be written, what was there is kept"):
             shutil.rmtree(made, ignore_errors=True)
             try:
-                _make(run, made, typical)
+                _make(run, made, typical, watching)
                 sync_tree(made)
                 move_in(made, place)
             finally:
@@ -80,7 +80,7 @@ def release(
     return restore(place)
 
 
-def _make(run: Run, made: pathlib.Path, typical: Typical | None) -> None:
+def _make(run: Run, made: pathlib.Path, typical: Typical | None, observer: Observer) -> None:
     """Everything, in a folder beside its place."""
     make_folder(made)
     copy_run(run, made)
@@ -90,7 +90,13 @@ def _make(run: Run, made: pathlib.Path, typical: Typical | None) -> None:
         write_test_table(run, made)
     if forms := permitted_forms(run):
         make_folder(made / "exports")
-        export_run(run, made / "exports", forms, typical)
+        try:
+            export_run(run, made / "exports", forms, typical)
+        except InputError as error:
+            if "onnx" not in forms:
+                raise
+            observer.on_message(f"note: without ONNX: {error}")  # a jax2onnx that does not take this jax
+            export_run(run, made / "exports", [form for form in forms if form != "onnx"], typical)
     (made / SUMS).touch()  # the card names it, and it names the card
     text = write_card(Run(made), made).read_bytes()
     (made / "README.md").write_bytes(text)

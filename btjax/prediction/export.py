@@ -206,6 +206,8 @@ def _write_onnx(predict: Predict, folder: pathlib.Path, about: dict[str, Any]) -
         logging.getLogger(name).setLevel(logging.ERROR)
     with (
         portable(),
+        jax.numpy_rank_promotion("allow"),  # jax2onnx's own forms of Flax's layers need both
+        jax.numpy_dtype_promotion("standard"),
         foreign(f"--to=onnx: jax2onnx under jax {jax.__version__}", "a jax that it supports, such as 0.10"),
     ):
         # By name, since neither package goes with every version of Python and jax that btjax takes.

@@ -28,7 +28,7 @@ SIZE = 32
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    config = btjax.preset("cnn_demo").replace("data.phantom_patients", 8).replace("data.image_size", SIZE)
+    config = btjax.preset("cnn_demo").replace("data.phantom_patients", 12).replace("data.image_size", SIZE)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         return btjax.train(config.replace("training.epochs", 1), tmp_path_factory.mktemp("run") / "run")
 
