@@ -112,14 +112,18 @@ def _options(record: Any) -> str:
 
 def _uses(report: Report) -> list[str]:
     classes = ", ".join(map(plain, report.classes))
+    none = (
+        "- Deciding whether there is a tumour, unless a class above says so: every slice gets one of the classes.\n"
+        if report.task == "classification"
+        else ""
+    )
     return [
         "## Intended use",
         "- Research on classifying MRI slices and on explaining and auditing networks; teaching; comparing methods "
         "under the same split.\n"
         f"- Slices like those of the training: one grey slice, upright, dark is low, showing one of: {classes}.",
         "Out of scope:",
-        "- Any clinical use.\n"
-        "- Deciding whether there is a tumour, unless a class above says so: every slice gets one of the classes.\n"
+        f"- Any clinical use.\n{none}"
         "- Other sequences, other organs, children, treated tumours, whole volumes, photographs of screens, unless the "
         "data below hold them.",
     ]
@@ -233,9 +237,9 @@ def _limits(report: Any) -> list[str]:
     lines = [
         "One fold and one seed: what another division or another start would give is in none of these intervals.",
         "Slices of other hospitals, scanners or sequences were not tested: `python -m experiments.evaluate` does that.",
-        "Slices, not patients: a patient's slices may get different classes.",
     ]
     if report.task == "classification":
+        lines.append("Slices, not patients: a patient's slices may get different classes.")
         lines += [note.text for note in interval_notes(report.test)]
         lines.append(
             "Probabilities are calibrated for slices like the validation rows alone. `btjax.predict` declines slices "

@@ -19,6 +19,7 @@ from btjax.commands.export import export, known_typical
 from btjax.commands.predict import PredictOptions
 from btjax.data.phantom import make_phantom
 from btjax.prediction.export import predictor
+from btjax.prediction.latency import measure_latency
 from btjax.prediction.metadata import metadata
 from btjax.runs.seen import Eye, load_typical
 from btjax.studies.typical import typical_of
@@ -96,6 +97,8 @@ def test_onnx_gives_the_same_probabilities(run, tmp_path):
         known = load_typical(run).strangeness(Eye(run).see(heads[:count]))
         np.testing.assert_allclose(strange, known, rtol=1e-3, atol=1e-3)
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(run.classes)
+    (timed,) = measure_latency(run, path, (2,))
+    assert timed.batch == 2 and timed.btjax > 0 and timed.onnxruntime > 0
 
 
 def test_what_the_file_calls_strange_is_what_btjax_does_not_answer(run):
