@@ -243,7 +243,7 @@ def _limits(report: Any) -> list[str]:
         lines += [note.text for note in interval_notes(report.test)]
         lines.append(
             "Probabilities are calibrated for slices like the validation rows alone. `btjax.predict` declines slices "
-            "unlike the training's; an exported file answers whatever it is given, unless its user compares."
+            "unlike the training's; an exported file gives probabilities for whatever it is given, and a limit to compare."
         )
     if report.validation is None:
         lines.append(
@@ -270,9 +270,12 @@ def _loading(report: Report, beside: Sequence[str]) -> list[str]:
         place = next(path for path in beside if path.endswith("model.stablehlo")).rpartition("/")[0]
         parts.append(f"```bash\npython {place + '/' if place else ''}load.py scan.png  # without btjax\n```")
     if "model.onnx" in names:
+        path = next(path for path in beside if path.endswith("model.onnx"))
         parts.append(
-            '```python\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession("model.onnx")\n'
-            "outputs = session.run(None, {session.get_inputs()[0].name: slices})  # uint8 [B, S, S]\n```"
+            f'```python\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession("{path}")\n'
+            "outputs = session.run(None, {session.get_inputs()[0].name: slices})  # of uint8 [B, S, S]\n```\n\n"
+            "The outputs are probabilities and, where `model.json` tells a limit (`not_answered`), strangeness: name no "
+            "class above it."
         )
     return [*parts, facts([(f"`{path}`", FILES[path.rpartition("/")[2]]) for path in beside])]
 
