@@ -243,7 +243,7 @@ def _limits(report: Any) -> list[str]:
         lines += [note.text for note in interval_notes(report.test)]
         lines.append(
             "Probabilities are calibrated for slices like the validation rows alone. `btjax.predict` declines slices "
-            "unlike the training's; an exported file gives probabilities for whatever it is given, and a limit to compare."
+            "unlike the training's; an exported file gives probabilities for all, and a limit for its user to compare."
         )
     if report.validation is None:
         lines.append(
@@ -274,8 +274,8 @@ def _loading(report: Report, beside: Sequence[str]) -> list[str]:
         parts.append(
             f'```python\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession("{path}")\n'
             "outputs = session.run(None, {session.get_inputs()[0].name: slices})  # of uint8 [B, S, S]\n```\n\n"
-            "The outputs are probabilities and, where `model.json` tells a limit (`not_answered`), strangeness: name no "
-            "class above it."
+            "The outputs are probabilities and, where `model.json` tells a limit (`not_answered`), strangeness: above it "
+            "name no class."
         )
     return [*parts, facts([(f"`{path}`", FILES[path.rpartition("/")[2]]) for path in beside])]
 
