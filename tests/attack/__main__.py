@@ -14,7 +14,7 @@ from typing import Any
 import btjax
 from btjax.base.files import write_json
 from tests.attack.inputs import READ, REFUSED, WRONG, Attack, attacks, outcome
-from tests.attack.kills import COMMANDS, count_kills
+from tests.attack.kills import COMMANDS, Stage, count_kills
 from tests.readers import forms
 
 SECONDS = 60
@@ -89,10 +89,11 @@ def main() -> None:
         if flags.inputs:
             found["inputs"] = {"seed": flags.seed, **count_inputs(top, flags.inputs, flags.seed)}
             write_json(path, found)
+        stage = Stage(top / "stage") if flags.kills or flags.other_kills else None
         for name in flags.commands.split(","):
             count, kills = (flags.kills, 2) if name == "train" else (flags.other_kills, 1)
-            if count:
-                wrong = count_kills(top / name, name, count, flags.seed, kills)
+            if stage is not None and count:
+                wrong = count_kills(stage, name, count, flags.seed, kills)
                 found["kills"][name] = {"count": count, "kills": kills, "wrong": wrong}
                 write_json(path, found)
     print(json.dumps(found, indent=2))

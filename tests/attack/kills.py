@@ -20,7 +20,8 @@ import numpy as np
 from tests.readers import forms
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SMALL = ("--protocol=slice", "--image_size=32", "--epochs=3", "--batch_size=8")
+SMALL = ("--image_size=32", "--epochs=3", "--batch_size=8")
+SPACE = "--dense=2..6\n--learning_rate=0.001..0.1 log\n"
 WAIT = 280.0
 
 
@@ -39,22 +40,22 @@ class Command:
     resume: str = ""
 
 
-_CNN = ("--flagfile=experiments/flags/cnn_demo.flags", "--data_dir={data}", *SMALL)
+_CNN = ("--data_dir={data}", "--preset=cnn_demo", *SMALL)
+_PATIENTS = ("--data_dir=phantom", "--phantom_patients=8", "--phantom_slices=3", *SMALL)
+_KEPT = ("--checkpoint={run}",)
 COMMANDS = {
-    "train": Command("cnn", _CNN, "--resume"),
+    "train": Command("cnn", ("--flagfile=experiments/flags/cnn_demo.flags", *_CNN[:1], *SMALL, "--protocol=slice"), "--resume"),
     "unet": Command(
         "unet",
-        ("--flagfile=experiments/flags/unet_cpu.flags", "--data_dir={data}", *SMALL, "--widths=4,8", "--latent_epochs=1"),
+        (*_PATIENTS, "--width=4", "--classifier_epochs=3", "--keep_every=1", "--select=validation_accuracy", "--protocol=patient"),
         "--resume",
     ),
-    "saliency": Command("saliency", ("--checkpoint={run}", "--methods=gradient,grad_cam,rise", "--checked_slices=2")),
+    "saliency": Command("saliency", (*_KEPT, "--methods=gradient,grad_cam,rise", "--checked_slices=3")),
     "links": Command("links", ("--data_dir={data}",)),
-    "ladder": Command(
-        "ladder", ("--preset=cnn_demo", "--data_dir={data}", "--protocols=slice,patient", "--seeds=0", "--folds=2", *SMALL[1:])
-    ),
-    "search": Command("search", ("--preset=cnn_demo", "--data_dir={data}", "--trials=3", *SMALL), "--resume"),
-    "export": Command("export", ("--checkpoint={run}", "--to=stablehlo,safetensors")),
-    "predict": Command("predict", ("--checkpoint={run}", "--images={images}", "--explain=gradient"), "--resume"),
+    "ladder": Command("ladder", ("--preset=cnn_demo", *_PATIENTS, "--protocols=slice,patient", "--seeds=0", "--folds=2")),
+    "search": Command("search", (*_CNN, "--space={space}", "--trials=3", "--protocol=slice")),
+    "export": Command("export", (*_KEPT, "--to=stablehlo,safetensors")),
+    "predict": Command("predict", (*_KEPT, "--images={images}", "--explain=gradient"), "--resume"),
 }
 
 
@@ -80,7 +81,9 @@ class Stage:
 
     def __init__(self, top: pathlib.Path) -> None:
         self.top, self.context = top, preloaded()
-        self.places = {name: str(top / name) for name in ("data", "run", "images", "cache")}
+        self.places = {name: str(top / name) for name in ("data", "run", "images", "cache", "space")}
+        top.mkdir(parents=True)
+        (top / "space").write_text(SPACE)
         forms.write_manifest(top / "data", forms.make_slices(40))
         forms.write_classes(top / "images", forms.make_slices(30))
         status, text = self.end(self.start(COMMANDS["train"], top / "run"), top / "run")
@@ -111,7 +114,7 @@ class Stage:
             process = self.start(command, folder, again)
             time.sleep(whole * random.uniform(0.02, 1.0))
             _kill(process)
-            again = (folder / "config.json").exists() or (folder.exists() and any(folder.iterdir()))
+            again = any(folder.rglob("config.json")) or (folder / "answers.jsonl").exists()
         status, text = self.end(self.start(command, folder, again), folder)
         return "" if status == 0 else f"exit status {status}: {text}"
 
@@ -141,6 +144,10 @@ def left(folder: pathlib.Path) -> dict[str, str]:
         elif path.suffix == ".npz":
             with np.load(path) as arrays:
                 content = {key: hashlib.sha256(arrays[key].tobytes()).hexdigest() for key in arrays}
+        elif path.suffix == ".safetensors":  # the library writes the header's entries in no order
+            data = path.read_bytes()
+            end = 8 + int.from_bytes(data[:8], "little")
+            content = [json.loads(data[8:end]), hashlib.sha256(data[end:]).hexdigest()]
         else:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
         found[name] = json.dumps(content, sort_keys=True)
@@ -165,9 +172,10 @@ def _weights(folder: pathlib.Path) -> str:
     return content_digest(btjax.Run(folder).variables)
 
 
-def count_kills(top: pathlib.Path, name: str, count: int, seed: int = 0, kills: int = 1) -> list[str]:
+def count_kills(stage: Stage, name: str, count: int, seed: int = 0, kills: int = 1) -> list[str]:
     """Kills a command `count` times; a line for each that did not end as an undisturbed one."""
-    stage, random, wrong = Stage(top / "stage"), np.random.default_rng(seed), []
+    random, wrong, top = np.random.default_rng(seed), [], stage.top / "killed" / name
+    top.mkdir(parents=True)
     command, whole = COMMANDS[name], top / "whole"
     began = time.monotonic()
     status, text = stage.end(stage.start(command, whole), whole)
@@ -180,7 +188,7 @@ def count_kills(top: pathlib.Path, name: str, count: int, seed: int = 0, kills: 
         other = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         if problem or other:
             wrong.append(f"{name} {number}: {problem or 'other content in ' + ', '.join(other)}")
+            print(wrong[-1], flush=True)
         else:
             shutil.rmtree(folder)
-        print(f"{name}: {number + 1} of {count}, {len(wrong)} wrong", flush=True)
     return wrong
