@@ -274,8 +274,8 @@ def _loading(report: Report, beside: Sequence[str]) -> list[str]:
         parts.append(
             f'```python\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession("{path}")\n'
             "outputs = session.run(None, {session.get_inputs()[0].name: slices})  # of uint8 [B, S, S]\n```\n\n"
-            "The outputs are probabilities and, where `model.json` tells a limit (`not_answered`), strangeness: above it "
-            "name no class."
+            "The outputs are probabilities and, where `model.json` tells a limit (`not_answered`), strangeness: name "
+            "no class above it."
         )
     return [*parts, facts([(f"`{path}`", FILES[path.rpartition("/")[2]]) for path in beside])]
 
