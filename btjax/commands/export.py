@@ -75,5 +75,8 @@ def known_typical(
     try:
         return typical_of(run, own_dir, observer, cache_dir)
     except InputError as error:
-        observer.on_message(f"note: the files answer whatever they are given: {error}")
+        why = str(error).partition("; the run's own data set")[0]
+        observer.on_message(
+            f"note: the files answer whatever they are given: {why}; --own_dir names the run's own data set"
+        )
         return None
