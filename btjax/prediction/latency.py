@@ -58,6 +58,8 @@ def measure_latency(run: Run, path: pathlib.Path, batches: Sequence[int] = BATCH
         if session is not None:
             name = session.get_inputs()[0].name
             calls.append(lambda slices=slices, name=name: session.run(None, {name: slices}))
+        for call in calls:
+            call()  # compiles
         times = [[_milliseconds(call) for call in calls] for _ in range(_ROUNDS)]
         middle = np.median(times, axis=0).tolist()
         found.append(Latency(batch, middle[0], middle[1] if session is not None else None))
@@ -65,8 +67,7 @@ def measure_latency(run: Run, path: pathlib.Path, batches: Sequence[int] = BATCH
 
 
 def _milliseconds(call: Callable[[], Any]) -> float:
-    """The time of one call, over as many as take some tenths of a second, after one that may compile."""
-    call()
+    """The time of one call, over as many as take some tenths of a second."""
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < _SECONDS:
         call()
