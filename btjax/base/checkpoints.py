@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from jax.experimental import multihost_utils
 
@@ -79,7 +80,8 @@ class Checkpoints:
           (tree, progress)
 
         Raises:
-          InputError: there is no checkpoint, it is of another architecture, or damaged.
+          InputError: there is no checkpoint, it is of another architecture, or damaged, or its parameters are no
+            finite numbers.
         """
         folder = self.folder / which
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -94,6 +96,7 @@ class Checkpoints:
             _check_leaves(folder, metadata.metadata, abstract)
             loaded = checkpointer.load(None, abstract)
         _check_sums(folder, loaded, sums)
+        _check_finite(folder, loaded)
         return loaded, progress
 
     def exists(self, which: str) -> bool:
@@ -175,6 +178,14 @@ def _check_sums(folder: pathlib.Path, loaded: Any, sums: dict[str, str]) -> None
     for name in sorted(found.keys() | sums.keys()):
         if found.get(name) != sums.get(name):
             raise InputError(f"{folder}: the checkpoint is damaged: {name} is not what was saved (SHA-256 differs)")
+
+
+def _check_finite(folder: pathlib.Path, loaded: Any) -> None:
+    """Names the first leaf of params or batch_stats that holds NaN or infinity, with which every answer is none."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(loaded):
+        name = leaf_name(path)
+        if {"params", "batch_stats"} & set(name.split("/")) and not np.isfinite(np.asarray(leaf)).all():
+            raise InputError(f"{folder}: {name} of the checkpoint holds NaN or infinity, expected finite numbers")
 
 
 def _checkpointer(folder: pathlib.Path, **options: Any) -> ocp.training.Checkpointer:

@@ -105,6 +105,15 @@ assert checkpoints.load("last", state)[1] == {"epoch": 2}
 """
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_parameters_that_are_no_numbers_are_named_and_not_used(tmp_path, value):
+    weights = {"params": {"dense": {"bias": jnp.ones(3).at[1].set(value)}}, "best_loss": jnp.float32(np.inf)}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("best", weights, 0, {})
+    with pytest.raises(InputError, match=r"best: params/dense/bias of the checkpoint holds NaN or infinity"):
+        checkpoints.load("best", weights)
+
+
 def test_a_disk_that_takes_no_more_keeps_the_previous_checkpoint(tmp_path):
     # In a process of its own, since a limit on the size of files holds for all of a process's threads.
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
