@@ -13,7 +13,6 @@ import ipaddress
 import logging
 import os
 import pathlib
-import shutil
 import tempfile
 import time
 import warnings
@@ -88,7 +87,9 @@ class Teller:
             return fragment("remarks.html", notes=[Note(text, "No answer.")], pairs=())
         except Exception as error:  # the page goes on, and the console learns of it
             logging.getLogger(__name__).error("an image could not be answered: %s", type(error).__name__)
-            text = f"btjax itself failed on this file ({type(error).__name__}); python -m experiments.predict says more."
+            text = (
+                f"btjax itself failed on this file ({type(error).__name__}); python -m experiments.predict says more."
+            )
             return fragment("remarks.html", notes=[Note(text, "No answer.")], pairs=())
         finally:
             place.unlink(missing_ok=True)
@@ -97,8 +98,8 @@ class Teller:
         """The top of the page."""
         where = "this machine" if _is_own(host) else "the machine that serves this page"
         lead = [
-            "Drop one slice of a contrast-enhanced T1 series: an image, a DICOM file or a .mat of figshare. The answer is a "
-            "class with its probability, the classes that fit, and a map of what spoke for it, or no answer and why.",
+            "Drop one slice of a contrast-enhanced T1 series: an image, a DICOM file or a .mat of figshare. The answer is "
+            "a class, how probable each class is, which classes fit, and a map of what spoke for it; or no answer, and why.",
             f"Images do not leave {where}. They are deleted once they are answered.",
         ]
         return fragment("served.html", title=_TITLE, purpose=PURPOSE, lead=lead)
@@ -140,18 +141,25 @@ def serving(
         raise InputError("the page needs gradio, which is not installed: pip install btjax[serve]")
     with told(observer) as watching:
         teller = Teller(runs, options, explain=explain, observer=watching)
-    uploads = pathlib.Path(tempfile.mkdtemp(prefix="btjax_served_"))
-    try:
-        with _quiet_gradio(uploads):
-            page = _page(teller, uploads, host)
-            with foreign(f"--host={host} --port={port}", "an address of this machine and a free port"):
-                _, address, _ = page.launch(**_launch_options(host, port))
+    with (
+        tempfile.TemporaryDirectory(prefix="btjax_served_", ignore_cleanup_errors=True) as folder,
+        _environment(folder),
+    ):
+        page = _launch(teller, pathlib.Path(folder), host, port)
         try:
-            yield f"http://{_shown(host)}:{page.server_port}/" if not _is_own(host) else address
+            yield f"http://{_shown(host)}:{page.server_port}/"
         finally:
             page.close(verbose=False)
-    finally:
-        shutil.rmtree(uploads, ignore_errors=True)
+
+
+def _launch(teller: Teller, uploads: pathlib.Path, host: str, port: int) -> Any:
+    """Starts the page in a thread of its own; Gradio's dependencies warn of each other at their import."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        page = _page(teller, uploads, host)
+        with foreign(f"--host={host} --port={port}", "an address of this machine and a free port"):
+            page.launch(**_launch_options(host, port))
+    return page
 
 
 def _page(teller: Teller, uploads: pathlib.Path, host: str) -> Any:
@@ -170,9 +178,7 @@ def _page(teller: Teller, uploads: pathlib.Path, host: str) -> Any:
             with gradio.Column(scale=3, min_width=280):
                 shown = gradio.HTML(_waiting(), apply_default_css=False, elem_id="answer")
         gradio.HTML(teller.foot(), apply_default_css=False)
-        upload.upload(
-            answered, upload, [shown, upload], api_name="a", api_visibility="private", show_progress="full"
-        )
+        upload.upload(answered, upload, [shown, upload], api_name="a", api_visibility="private", show_progress="full")
     page.queue(api_open=False, max_size=_WAITING, default_concurrency_limit=1)
     return page
 
@@ -210,15 +216,13 @@ def _launch_options(host: str, port: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _quiet_gradio(uploads: pathlib.Path) -> Iterator[None]:
-    """While Gradio is imported and started: its own folder of uploads, no telemetry, and no word of its dependencies."""
-    wanted = {"GRADIO_TEMP_DIR": str(uploads), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+def _environment(uploads: str) -> Iterator[None]:
+    """Context in which Gradio puts uploads into a folder of the page's own, and sends no telemetry."""
+    wanted = {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         for name, value in before.items():
             if value is None:
@@ -239,7 +243,7 @@ def _sweep(uploads: pathlib.Path) -> None:
 def _free_port(host: str) -> int:
     import socket
 
-    with foreign(f"--host={host}", "an address of this machine"), socket.socket(_family(host)) as free:
+    with socket.socket(_family(host)) as free:
         free.bind((host, 0))
         return free.getsockname()[1]
 

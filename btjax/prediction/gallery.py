@@ -209,7 +209,7 @@ def run_pairs(ensemble: Ensemble) -> list[tuple[str, str]]:
     pairs = []
     for member in ensemble.members:
         config = member.eye.run.config
-        said = f"{config.system}, {config.data.image_size} px, {config.data.protocol}"
+        said = f"{config.system}, {config.data.image_size} px, protocol {config.data.protocol}"
         temperature = f"{member.temperature:.3f}" if member.calibration is not None else UNDEFINED
         pairs += [(member.eye.run.folder.name, said), ("its temperature", temperature)]
     return pairs
