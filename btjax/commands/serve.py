@@ -6,6 +6,8 @@ as `btjax.predict` takes, and is deleted; nothing leaves the machine, and nobody
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import importlib.resources
 import importlib.util
@@ -98,8 +100,8 @@ class Teller:
         """The top of the page."""
         where = "this machine" if _is_own(host) else "the machine that serves this page"
         lead = [
-            "Drop one slice of a contrast-enhanced T1 series: an image, a DICOM file or a .mat of figshare. The answer is "
-            "a class, how probable each class is, which classes fit, and a map of what spoke for it; or no answer, and why.",
+            "Drop one slice of a contrast-enhanced T1 series: an image, a DICOM file or a .mat of figshare. The answer "
+            "is a class, how probable each one is, which of them fit, a map of what spoke for it; or none, and why.",
             f"Images do not leave {where}. They are deleted once they are answered.",
         ]
         return fragment("served.html", title=_TITLE, purpose=PURPOSE, lead=lead)
@@ -153,13 +155,21 @@ def serving(
 
 
 def _launch(teller: Teller, uploads: pathlib.Path, host: str, port: int) -> Any:
-    """Starts the page in a thread of its own; Gradio's dependencies warn of each other at their import."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """Starts the page in a thread of its own.
+
+    Gradio's dependencies warn of each other at their import. Where no event loop runs it makes several and leaves them
+    open, so one runs here.
+    """
+
+    async def start() -> Any:
         page = _page(teller, uploads, host)
         with foreign(f"--host={host} --port={port}", "an address of this machine and a free port"):
             page.launch(**_launch_options(host, port))
-    return page
+        return page
+
+    with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(1) as thread:
+        warnings.simplefilter("ignore")
+        return thread.submit(lambda: asyncio.run(start())).result()
 
 
 def _page(teller: Teller, uploads: pathlib.Path, host: str) -> Any:
@@ -188,12 +198,12 @@ def _waiting() -> str:
 
 
 def _launch_options(host: str, port: int) -> dict[str, Any]:
-    import gradio
+    from gradio.themes import Base, Font
 
     files = importlib.resources.files("btjax.reports")
     css = "\n".join(files.joinpath(name).read_text("utf-8") for name in ("cards.css", "served.css"))
     script = files.joinpath("slider.js").read_text("utf-8")
-    font = gradio.themes.Font("system-ui")
+    font = Font("system-ui")
     return {
         "server_name": host,
         "server_port": port or _free_port(host),
@@ -209,7 +219,7 @@ def _launch_options(host: str, port: int) -> dict[str, Any]:
         "pwa": False,
         "ssr_mode": False,
         "max_file_size": limit_of("upload"),
-        "theme": gradio.themes.Base(primary_hue="blue", font=font, font_mono=gradio.themes.Font("monospace")),
+        "theme": Base(primary_hue="blue", font=font, font_mono=Font("monospace")),
         "css": css,
         "head": f"<script>\n{script}</script>",
     }

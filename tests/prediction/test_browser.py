@@ -1,5 +1,6 @@
 """What a person sees and does in a real browser: the gallery of a prediction, and the page that is served."""
 
+import gc
 import pathlib
 import tempfile
 
@@ -60,6 +61,7 @@ def address(run):
     pytest.importorskip("gradio", reason="needs gradio, of the extra `serve`")
     with serving(run, explain=["grad_cam", "gradient"]) as address:
         yield address
+    gc.collect()  # what a server leaves to the collector is not to be found in another test
 
 
 def move_slider(page, value):

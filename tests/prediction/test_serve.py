@@ -1,5 +1,6 @@
 """The page that answers a dropped slice: what it says, what it refuses, and that nothing stays or leaks."""
 
+import gc
 import importlib.util
 import json
 import os
@@ -49,6 +50,7 @@ def address(run):
     pytest.importorskip("gradio", reason="needs gradio, of the extra `serve`")
     with serving(run, ALWAYS) as address:
         yield address
+    gc.collect()  # what a server leaves to the collector is not to be found in another test
 
 
 def head(folder, name="head.png", seed=5):
