@@ -143,7 +143,7 @@ def test_damaged_files_are_lines_among_those_that_are_whole(run, marked, tmp_pat
 
 
 def encrypted(image):
-    """A file whose attributes are encrypted (PS3.15): the patient's are within the envelope, and the pixels are noise."""
+    """A file whose attributes are encrypted (PS3.15); its pixels are noise."""
     dataset = dicom(np.frombuffer(np.random.default_rng(0).bytes(image.size), np.uint8).reshape(image.shape), **HEADER)
     envelope = pydicom.Dataset()
     envelope.EncryptedContentTransferSyntaxUID = uid.ExplicitVRLittleEndian
