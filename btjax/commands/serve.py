@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _LEFT_SECONDS = 300
 """An upload that was broken off, or never asked about, is deleted after so long."""
 
+_ENVELOPE = 1 << 16
+"""Bytes around the file in a request that uploads it, at most."""
+
 _WAITING = 32
 """Images that may wait for an answer at a time."""
 
@@ -95,6 +98,8 @@ class Teller:
             return fragment("remarks.html", notes=[Note(text, "No answer.")], pairs=())
         finally:
             place.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the folder of its own that Gradio made for it
+                place.parent.rmdir()
 
     def head(self, host: str) -> str:
         """The top of the page."""
@@ -193,17 +198,36 @@ def _page(teller: Teller, uploads: pathlib.Path, host: str) -> Any:
     return page
 
 
+class _Bounded:
+    """Refuses a request whose length is above the limit before a byte of it is read, and hangs up."""
+
+    def __init__(self, app: Any, most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = dict(scope.get("headers", ()))
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self.most:
+            told = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": 413, "headers": told})
+            await send({"type": "http.response.body", "body": b"larger than the maximum allowed size"})
+            return
+        await self.app(scope, receive, send)
+
+
 def _waiting() -> str:
     return '<p class="waiting">The answer appears here.</p>'
 
 
 def _launch_options(host: str, port: int) -> dict[str, Any]:
     from gradio.themes import Base, Font
+    from starlette.middleware import Middleware
 
     files = importlib.resources.files("btjax.reports")
     css = "\n".join(files.joinpath(name).read_text("utf-8") for name in ("cards.css", "served.css"))
     script = files.joinpath("slider.js").read_text("utf-8")
     font = Font("system-ui")
+    bounded = Middleware(_Bounded, most=limit_of("upload") + _ENVELOPE)
     return {
         "server_name": host,
         "server_port": port or _free_port(host),
@@ -219,6 +243,7 @@ def _launch_options(host: str, port: int) -> dict[str, Any]:
         "pwa": False,
         "ssr_mode": False,
         "max_file_size": limit_of("upload"),
+        "app_kwargs": {"middleware": [bounded]},
         "theme": Base(primary_hue="blue", font=font, font_mono=Font("monospace")),
         "css": css,
         "head": f"<script>\n{script}</script>",

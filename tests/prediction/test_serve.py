@@ -1,10 +1,12 @@
 """The page that answers a dropped slice: what it says, what it refuses, and that nothing stays or leaks."""
 
+import contextlib
 import gc
 import importlib.util
 import json
 import os
 import pathlib
+import select
 import shutil
 import socket
 import tempfile
@@ -99,7 +101,7 @@ def huge_png():
         ("empty.png", b"", "empty"),
         ("text.png", b"no image at all", "expected an image"),
         ("cut.png", b"\x89PNG\r\n\x1a\n damaged", "cut.png"),
-        ("huge.png", huge_png, "30000 x 30000 pixels: found 30000 pixels a side, expected at most 4096"),
+        ("huge.png", huge_png, "found 900000000 pixels, expected at most 4096 a side"),
         (
             "enveloped.dcm",
             b"\x30\x82\x10\x00\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03" + bytes(200),
@@ -205,27 +207,29 @@ def test_the_page_tells_no_function_and_no_file_and_listens_here_alone(address):
 
 
 @needs_gradio
-def test_an_upload_of_a_gigabyte_is_refused_before_it_is_stored(address):
-    import httpx
+@pytest.mark.parametrize("declared", [True, False])
+def test_an_upload_of_a_gigabyte_is_refused_before_it_is_stored(address, declared):
+    port, sent = int(address.rstrip("/").rpartition(":")[2]), 0
+    length = f"Content-Length: {(1 << 30) + 100}" if declared else "Transfer-Encoding: chunked"
+    head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{length}\r\n"
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.dcm"\r\n\r\n'
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
+        client.sendall(part if declared else chunk(part))
+        while sent < 1 << 30 and not select.select([client], [], [], 0)[0]:
+            try:
+                client.sendall(bytes(1 << 20) if declared else chunk(bytes(1 << 20)))
+            except OSError:  # the server hung up
+                break
+            sent += 1 << 20
+        with contextlib.suppress(ConnectionResetError):
+            assert b" 413 " in client.recv(4096).split(b"\r\n")[0]
+    assert sent < 256 << 20
+    assert not [path for path in uploads() if path.stat().st_size]
 
-    sent = 0
 
-    def body():
-        nonlocal sent
-        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.dcm"\r\n\r\n'
-        for _ in range(1024):
-            sent += 1
-            yield bytes(1 << 20)
-        yield b"\r\n--x--\r\n"
-
-    headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str((1 << 30) + 100)}
-    try:
-        answer = httpx.post(f"{address}gradio_api/upload", content=body(), headers=headers, trust_env=False, timeout=60)
-        assert answer.status_code == 413 and "maximum allowed size" in answer.text
-    except httpx.WriteError:  # the server hung up while we still sent
-        pass
-    assert 64 <= sent < 256
-    assert not [path for path in uploads() if path.stat().st_size > 1 << 20]
+def chunk(content):
+    return f"{len(content):x}\r\n".encode() + content + b"\r\n"
 
 
 def uploads():
@@ -257,7 +261,7 @@ def test_an_upload_is_answered_and_deleted_and_the_folder_goes_with_the_page(run
         (folder,) = set(pathlib.Path(tempfile.gettempdir()).glob("btjax_served_*")) - before
         page, upload = ask(client, "head.png", content)
         assert 'class="verdict"' in page and upload is None
-        assert not [path for path in folder.rglob("*") if path.is_file()]
+        assert not [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
     assert not folder.exists() and "GRADIO_TEMP_DIR" not in os.environ
 
 
