@@ -72,7 +72,7 @@ def test_prediction_is_compared_with_the_network_by_turns_on_as_many_files():
 
 
 def test_a_folder_of_pictures_holds_as_many_as_are_asked_for_of_some_that_differ(tmp_path):
-    predicting.write_pictures(tmp_path, 130, 16)
+    predicting.write_pictures(tmp_path, 130, 32)
     contents = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
     assert len(contents) == 130 and len(set(contents)) == predicting.DIFFERENT and contents[64] == contents[0]
 
