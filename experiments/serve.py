@@ -57,7 +57,9 @@ def main() -> None:
             signal.signal(one, stop)
         print(f"{address}\nCtrl-C ends the page", flush=True)
         asked.wait()
-    raise Stop("the page is closed", number[0])
+    ended = Stop("the page is closed")
+    ended.signal = number[0]
+    raise ended
 
 
 if __name__ == "__main__":

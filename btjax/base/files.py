@@ -12,6 +12,8 @@ import pwd
 import re
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from btjax.base.errors import InputError, foreign, reason_of
 from btjax.base.opening import read_regular
 from btjax.base.sealed import sealed, unsealed
@@ -199,7 +201,7 @@ def read_json(path: str | os.PathLike, expected: str = "a run's folder") -> Any:
       InputError: the file is missing, cannot be read, is not JSON, or is not what was written.
     """
     try:
-        return unsealed(json.loads(read_regular(path, "json").decode()), path)
+        return unsealed(msgspec.json.decode(read_regular(path, "json")), path)
     except FileNotFoundError:
         raise InputError(f"{path}: not found, expected {expected}") from None
     except OSError as error:

@@ -121,7 +121,7 @@ class Segmenter(nn.Module):
                 name=name,
                 dtype=self.dtype,
                 kernel_init=nn.initializers.glorot_uniform(),
-                bias_init=_mostly_background,
+                bias_init=mostly_background,
                 conv_general_dilated=conv_general_dilated,
             )
             return layer(hidden).astype(jnp.float32)
@@ -174,7 +174,7 @@ def tumour_probability(logits: jax.Array) -> jax.Array:
     return jax.nn.sigmoid(jax.nn.logsumexp(logits[..., 1:], axis=-1) - logits[..., 0])
 
 
-def _mostly_background(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+def mostly_background(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     """Biases of the logits, float32 [1 + classes], under which tumours of all classes together have `RARITY`."""
     del key
     return jnp.zeros(shape, dtype).at[0].set(jnp.log((shape[0] - 1) * (1 - RARITY) / RARITY))
