@@ -15,8 +15,9 @@ from btjax.evaluation.typical import ANSWERED
 from btjax.figures.overlay import map_png, overlay_png, slice_png
 from btjax.prediction.answers import LEVEL, Answer, Ensemble
 from btjax.prediction.stream import prepared_of, side_of
-from btjax.reports.numbers import UNDEFINED
+from btjax.reports.numbers import UNDEFINED, amount, percent_with_interval
 from btjax.reports.page import Card, Headline, Note, Section, Table, render
+from btjax.runs.report import ClassifierReport
 from btjax.studies.maps import explain
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from btjax.prediction.inputs import Item
+    from btjax.runs.run import Run
 
 OVERLAYS = "overlays"
 
@@ -211,8 +213,21 @@ def run_pairs(ensemble: Ensemble) -> list[tuple[str, str]]:
         config = member.eye.run.config
         said = f"{config.system}, {config.data.image_size} px, protocol {config.data.protocol}"
         temperature = f"{member.temperature:.3f}" if member.calibration is not None else UNDEFINED
-        pairs += [(member.eye.run.folder.name, said), ("its temperature", temperature)]
+        pairs += [(member.eye.run.folder.name, said), *_tested(member.eye.run), ("its temperature", temperature)]
     return pairs
+
+
+def _tested(run: Run) -> list[tuple[str, str]]:
+    """A run's accuracy on its own test slices, where it has a report."""
+    try:
+        report = run.report
+    except InputError:
+        return []
+    if not isinstance(report, ClassifierReport):
+        return []
+    test = report.test
+    shown = percent_with_interval(test.accuracy, test.accuracy_ci95)
+    return [("its test accuracy", f"{shown} of {amount(test.slices)} slices")]
 
 
 def cautions(ensemble: Ensemble) -> list[Note]:

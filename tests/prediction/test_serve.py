@@ -153,6 +153,7 @@ def test_nothing_of_a_dicom_header_is_on_the_page(teller, tmp_path):
 def test_a_run_without_calibration_says_so_on_the_page(run, tmp_path):
     copy = shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("predictions.npz"))
     teller = Teller(copy, ALWAYS, observer=Observer())
+    assert "its test accuracy" in teller.foot()
     assert "Uncalibrated." in teller.foot() and "classes that fit" not in teller.answer(head(tmp_path))
 
 
