@@ -11,8 +11,19 @@ from absl import app, logging
 
 from btjax.base.errors import InputError
 from btjax.base.files import cache_folder
+from btjax.systems.system import find_system
 from btjax.training.hosts import join, leads
-from experiments.command_line import FLAGS, asked_for_help, help_text, parse
+from experiments.command_line import (
+    FLAGS,
+    asked_for_help,
+    define_cache_flag,
+    define_options,
+    flag_before_parsing,
+    heading,
+    help_text,
+    parse,
+    with_presets,
+)
 from experiments.console import fail_in_one_line
 
 if TYPE_CHECKING:
@@ -44,6 +55,34 @@ def run_guarded(name: str, main: Callable[[], None], description: str, *, positi
 
     help_wanted = asked_for_help(sys.argv[1:])
     fail_in_one_line(name, (lambda: print(help_text(name, description))) if help_wanted else parsed)
+
+
+def run_over_runs(name: str, define: Callable[[str], None], main: Callable[[], None], description: str) -> None:
+    """`run_guarded` for a command that makes many runs of one system, which --preset or --system names.
+
+    Args:
+      name: of the command.
+      define: defines its own flags; it takes the system's name.
+      main: see `run_guarded`.
+      description: the command's docstring.
+    """
+
+    def defined() -> None:
+        sys.argv[1:] = with_presets(sys.argv[1:])
+        system = flag_before_parsing("system", "")
+        if not system:
+            raise InputError("--preset is missing: expected a flags file's name, such as cnn_cpu, or --system=NAME")
+        find_system(system)
+        with heading(name):
+            define(system)
+            define_cache_flag()
+        define_options(system)
+
+    if asked_for_help(sys.argv[1:]) and not any("--system" in text or "--preset" in text for text in sys.argv):
+        print(f"{description}\nAdd --system=NAME or --preset=NAME for the flags of a system.")
+        return
+    fail_in_one_line(name, defined)
+    run_guarded(name, main, description)
 
 
 def keep_compiled() -> None:

@@ -10,7 +10,6 @@ DIR/best.flags trains the best like any other flags file. With --storage several
 from __future__ import annotations
 
 import pathlib
-import sys
 from importlib import resources
 
 from absl import flags
@@ -21,53 +20,28 @@ from btjax.base.files import expanded
 from btjax.commands.search import SearchPlan, run_search
 from btjax.reports.search import search_lines
 from btjax.studies.search import PRUNERS, SAMPLERS
-from btjax.systems.system import find_system
-from experiments.command_line import (
-    FLAGS,
-    asked_for_help,
-    config_from_flags,
-    define_cache_flag,
-    define_options,
-    flag_before_parsing,
-    heading,
-    with_presets,
-)
-from experiments.console import fail_in_one_line
-from experiments.guard import run_guarded
+from experiments.command_line import FLAGS, config_from_flags
+from experiments.guard import run_over_runs
 
 
 def run() -> None:
     """Defines the flags of the system and runs the command."""
-    if asked_for_help(sys.argv[1:]) and not any("--system" in text or "--preset" in text for text in sys.argv):
-        print(f"{__doc__}\nAdd --system=NAME or --preset=NAME for the flags of a system.")
-        return
-    fail_in_one_line("search", _define)
-    run_guarded("search", main, __doc__ or "")
+    run_over_runs("search", _define, main, __doc__ or "")
 
 
-def _define() -> None:
-    sys.argv[1:] = with_presets(sys.argv[1:])
-    system = flag_before_parsing("system", "")
-    if not system:
-        raise InputError("--preset is missing: expected the name of a flags file, such as cnn_cpu, or --system=NAME")
-    find_system(system)
-    with heading("search"):
-        flags.DEFINE_string("system", system, "which system is trained; a preset names it")
-        flags.DEFINE_string("workdir", None, "folder of the search: trials, search.json, search.html, best.flags")
-        flags.DEFINE_string(
-            "space", None, "what varies: a text file, or one of the experiments' by name, such as irmak"
-        )
-        flags.DEFINE_integer("trials", 30, "points to try, those of former sittings included", lower_bound=1)
-        flags.DEFINE_enum("sampler", "tpe", list(SAMPLERS), "how points are proposed")
-        flags.DEFINE_enum("pruner", "asha", list(PRUNERS), "how trials that lag behind are stopped early")
-        flags.DEFINE_integer("seed", 0, "seed of the points and of every run", lower_bound=0, upper_bound=2**32 - 1)
-        flags.DEFINE_string(
-            "storage",
-            "",
-            "URL of a database that several machines share, each with its own workdir; default a file",
-        )
-        define_cache_flag()
-    define_options(system)
+def _define(system: str) -> None:
+    flags.DEFINE_string("system", system, "which system is trained; a preset names it")
+    flags.DEFINE_string("workdir", None, "folder of the search: trials, search.json, search.html, best.flags")
+    flags.DEFINE_string("space", None, "what varies: a text file, or one of the experiments' by name, such as irmak")
+    flags.DEFINE_integer("trials", 30, "points to try, those of former sittings included", lower_bound=1)
+    flags.DEFINE_enum("sampler", "tpe", list(SAMPLERS), "how points are proposed")
+    flags.DEFINE_enum("pruner", "asha", list(PRUNERS), "how trials that lag behind are stopped early")
+    flags.DEFINE_integer("seed", 0, "seed of the points and of every run", lower_bound=0, upper_bound=2**32 - 1)
+    flags.DEFINE_string(
+        "storage",
+        "",
+        "URL of a database that several machines share, each with its own workdir; default a file",
+    )
 
 
 def _space() -> pathlib.Path:

@@ -1,19 +1,19 @@
 """The network of three pathways: what is the pixel in the middle of a window, seen at three scales.
 
 Díaz-Pernas, Martínez-Zarzuela, Antón-Rodríguez and González-Ortega, "A deep learning approach for brain tumor
-classification and segmentation using a multiscale convolutional neural network", Healthcare 9(2):153, 2021. A window of 65 x 65
-pixels goes through three pathways, each twice a convolution, ReLU and the largest of 3 x 3 at every second pixel: 128
-filters of 11 x 11, 96 of 7 x 7, 64 of 3 x 3. Together they go through 128 filters of 3 x 3, the same pooling, and a hidden layer
-with dropout to four classes, the background and three tumours, of the window's middle.
+classification and segmentation using a multiscale convolutional neural network", Healthcare 9(2):153, 2021. A window
+of 65 x 65 pixels goes through three pathways, each twice a convolution, ReLU and the largest of 3 x 3 at every second
+pixel: 128 filters of 11 x 11, 96 of 7 x 7, 64 of 3 x 3. Together they go through 128 filters of 3 x 3, the same
+pooling, and a hidden layer with dropout to four classes, the background and three tumours, of the window's middle.
 
-A slice is not cut into windows here. The whole network is a convolution, so one pass gives the classes of the middles of
-all windows at a `grid` of pixels, and shares what windows have in common. On a grid of 8 this is the network as it is; on a
-finer one its last poolings take every pixel, and what follows them looks at pixels as far apart as before. Both give the same
-numbers. Windows reach over the slice's border into zeros.
+A slice is not cut into windows here. The whole network is a convolution, so one pass gives the classes of the middles
+of all windows at a `grid` of pixels, and shares what windows have in common. On a grid of 8 this is the network as it
+is; on a finer one its last poolings take every pixel, and what follows them looks at pixels as far apart as before.
+Both give the same numbers. Windows reach over the slice's border into zeros.
 
-The paper does not say how the pathways, whose maps of a window have different sizes, come together: here convolutions do not pad,
-and each map is cut to the 8 x 8 places that all three see. Of these the last pooling leaves one of each side over, so that 61
-of the 65 pixels count; the middle is theirs.
+The paper does not say how the pathways, whose maps of a window have different sizes, come together: here convolutions
+do not pad, and each map is cut to the 8 x 8 places that all three see. Of these the last pooling leaves one of each
+side over, so that 61 of the 65 pixels count; the middle is theirs.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.models.segmenter import mostly_background
 from btjax.nn.chain import run_chain
+from btjax.nn.convolution import conv_general_dilated
 
 WINDOW = 61
 """Pixels of a window's side that count."""
@@ -183,14 +184,17 @@ class Scales(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Their maps cut to the places that all see, `dtype` [B, H, W, sum of widths], of images [B, S, S, channels]."""
+        """Their maps where all see, `dtype` [B, H, W, sum of widths], of images [B, S, S, channels]."""
         paths = zip(KERNELS, self.widths, CUT, strict=True)
         maps = [self._path(images, kernel, width, cut) for kernel, width, cut in paths]
         # A pathway's first place has its middle at half of its reach, 3 k + 4 pixels; the others begin where that of
         # 11 x 11 does. Between places lie the grid's pixels, or 4 where it is coarser.
         between = min(self.steps.grid, 4)
         middles = [(3 * kernel + 3) // 2 + cut for kernel, cut in zip(KERNELS, CUT, strict=True)]
-        maps = [one[:, (first := (middles[0] - middle) // between) :, first:] for one, middle in zip(maps, middles, strict=True)]
+        maps = [
+            one[:, (first := (middles[0] - middle) // between) :, first:]
+            for one, middle in zip(maps, middles, strict=True)
+        ]
         side = min(one.shape[1] for one in maps)
         return jnp.concatenate([one[:, :side, :side] for one in maps], axis=-1)
 
@@ -213,6 +217,7 @@ def convolution(name: str, features: int, size: int, apart: int, dtype: str) -> 
         kernel_dilation=(apart, apart),
         dtype=dtype,
         kernel_init=nn.initializers.he_normal(),
+        conv_general_dilated=conv_general_dilated,
     )
 
 

@@ -209,7 +209,5 @@ def _scale(normalisation: dict[str, np.ndarray], where: str) -> str:
 def _width(model: Backbone) -> int:
     """Channels of the trunk's output."""
     inputs = jax.ShapeDtypeStruct((1, model.smallest, model.smallest, 3), np.float32)
-    features, _ = jax.eval_shape(
-        lambda x: model.init_with_output(jax.random.key(0), x, stop=model.trunk[-1]), inputs
-    )
+    features, _ = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, stop=model.trunk[-1]), inputs)
     return features.shape[-1]

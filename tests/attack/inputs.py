@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
-import io
 import json
 import math
 import os
-import pathlib
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import jax
@@ -30,6 +28,9 @@ from btjax.systems.config import Config, config_groups
 from btjax.systems.system import system_names
 from btjax.weights.keras import read_keras
 from tests.readers import forms
+
+if TYPE_CHECKING:
+    import pathlib
 
 Random = np.random.Generator
 
@@ -236,8 +237,9 @@ def _other_field(place: pathlib.Path, random: Random) -> Attack:
 
 
 CELLS = (
-    "", " ", "0", "-1", "4", "1.5", "NaN", "inf", "1e400", "9" * 5000, "\uff11", "\u0662", "true", "None", "\0", "\u200b",
-    "\u202eevil", "=1+1", "<script>", "../../etc/passwd", "/dev/zero", "~nosuchuser/x", "a\nb", "unknown", "MR1", "\ud7ff",
+    "", " ", "0", "-1", "4", "1.5", "NaN", "inf", "1e400", "9" * 5000, "\uff11", "\u0662", "true", "None", "\0",
+    "\u200b", "\u202eevil", "=1+1", "<script>", "../../etc/passwd", "/dev/zero", "~nosuchuser/x", "a\nb",
+    "unknown", "MR1", "\ud7ff",
 )  # fmt: skip
 
 
@@ -264,7 +266,7 @@ def _odd_names(place: pathlib.Path, random: Random) -> Attack:
         "a link to itself": lambda: path.symlink_to(path),
         "a link to nothing": lambda: path.symlink_to("nothing"),
         "a link to a device": lambda: path.symlink_to("/dev/zero"),
-        "a name that is no UTF-8": lambda: open(os.fsencode(path.parent) + b"/\xff\xfe" + path.suffix.encode(), "w"),
+        "a name that is no UTF-8": lambda: os.mkfifo(os.fsencode(path.parent) + b"/\xff\xfe" + path.suffix.encode()),
         "a name with a line break": lambda: (path.parent / f"a\nb{path.suffix}").write_bytes(b"x"),
         "a name of many digits": lambda: (path.parent / f"{'9' * 200}{path.suffix}").write_bytes(b"x"),
         "a name with markup": lambda: (path.parent / f"<img onerror=x>{path.suffix}").write_bytes(b"x"),
@@ -278,7 +280,8 @@ def _odd_names(place: pathlib.Path, random: Random) -> Attack:
 
 
 OPTIONS = (
-    -1, 0, 1, 3, True, None, 2**31, 2**63, 10**400, 1e308, -1e308, 5e-324, 0.5, math.nan, math.inf, -math.inf, "", "1", "x" * 10**5,
+    -1, 0, 1, 3, True, None, 2**31, 2**63, 10**400, 1e308, -1e308, 5e-324, 0.5, math.nan, math.inf, -math.inf,
+    "", "1", "x" * 10**5,
     "../x", "\0", [], [1], {}, {"a": 1}, (), (0,), (-1,), (1,) * 10**5, ("a",), (None,), (2**40,), (True,), ((1,),),
     1j, b"1", object(), np.float64(2), np.zeros(3), np.int64(7),
 )  # fmt: skip
@@ -346,7 +349,9 @@ def _weights(place: pathlib.Path, random: Random) -> Attack:
         for layer in ("conv", "dense"):
             group = file.create_group(layer)
             group.attrs["weight_names"] = [f"{layer}/kernel:0".encode(), f"{layer}/bias:0".encode()]
-            group.create_dataset(f"{layer}/kernel:0", data=np.ones((3, 3, 1, 4) if layer == "conv" else (4, 3), np.float32))
+            group.create_dataset(
+                f"{layer}/kernel:0", data=np.ones((3, 3, 1, 4) if layer == "conv" else (4, 3), np.float32)
+            )
             group.create_dataset(f"{layer}/bias:0", data=np.ones(4 if layer == "conv" else 3, np.float32))
         how = pick(random, ("bytes", "layer_names", "weight_names", *STORED))
         if how in STORED:
@@ -415,12 +420,19 @@ def _call(random: Random, run: btjax.Run) -> Attack:
     images, targets, size = pick(random, ARRAYS), pick(random, TARGETS), pick(random, SIZES)
     calls = {
         "attribution_maps": lambda: attribution_maps(
-            Classifier(run.model, run.variables), ARRAYS[images], targets, jax.random.key(0), METHODS["gradient"], batch_size=size
+            Classifier(run.model, run.variables),
+            ARRAYS[images],
+            targets,
+            jax.random.key(0),
+            METHODS["gradient"],
+            batch_size=size,
         ),
         "explain": lambda: btjax.explain(run, ARRAYS[images]),
         "predict": lambda: btjax.predict(run, ARRAYS[images]),
         "make_phantom": lambda: btjax.make_phantom(size, pick(random, SIZES[1:]), 32),
-        "make_split": lambda: btjax.make_split(btjax.make_phantom(6, 1, 32), "patient", size, folds=pick(random, SIZES)),
+        "make_split": lambda: btjax.make_split(
+            btjax.make_phantom(6, 1, 32), "patient", size, folds=pick(random, SIZES)
+        ),
     }
     name = pick(random, calls)
 

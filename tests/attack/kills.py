@@ -1,4 +1,4 @@
-"""Commands that are killed at random moments and started again: what they leave must be what an undisturbed one leaves."""
+"""Commands that are killed at random moments and begun again: what they leave is what an undisturbed one leaves."""
 
 from __future__ import annotations
 
@@ -44,15 +44,26 @@ _CNN = ("--data_dir={data}", "--preset=cnn_demo", *SMALL)
 _PATIENTS = ("--data_dir=phantom", "--phantom_patients=8", "--phantom_slices=3", *SMALL)
 _KEPT = ("--checkpoint={run}",)
 COMMANDS = {
-    "train": Command("cnn", ("--flagfile=experiments/flags/cnn_demo.flags", *_CNN[:1], *SMALL, "--protocol=slice"), "--resume"),
+    "train": Command(
+        "cnn", ("--flagfile=experiments/flags/cnn_demo.flags", *_CNN[:1], *SMALL, "--protocol=slice"), "--resume"
+    ),
     "unet": Command(
         "unet",
-        (*_PATIENTS, "--width=4", "--classifier_epochs=3", "--keep_every=1", "--select=validation_accuracy", "--protocol=patient"),
+        (
+            *_PATIENTS,
+            "--width=4",
+            "--classifier_epochs=3",
+            "--keep_every=1",
+            "--select=validation_accuracy",
+            "--protocol=patient",
+        ),
         "--resume",
     ),
     "saliency": Command("saliency", (*_KEPT, "--methods=gradient,grad_cam,rise", "--checked_slices=3")),
     "links": Command("links", ("--data_dir={data}",)),
-    "ladder": Command("ladder", ("--preset=cnn_demo", *_PATIENTS, "--protocols=slice,patient", "--seeds=0", "--folds=2")),
+    "ladder": Command(
+        "ladder", ("--preset=cnn_demo", *_PATIENTS, "--protocols=slice,patient", "--seeds=0", "--folds=2")
+    ),
     "search": Command("search", (*_CNN, "--space={space}", "--trials=3", "--protocol=slice")),
     "export": Command("export", (*_KEPT, "--to=stablehlo,safetensors")),
     "predict": Command("predict", (*_KEPT, "--images={images}", "--explain=gradient"), "--resume"),
@@ -107,8 +118,10 @@ class Stage:
         lines = pathlib.Path(f"{folder}.log").read_text(errors="replace").replace("\r", "\n").strip().splitlines()
         return process.exitcode, lines[-1] if lines else ""
 
-    def killed(self, command: Command, folder: pathlib.Path, whole: float, kills: int, random: np.random.Generator) -> str:
-        """Kills a command `kills` times at random moments of `whole` seconds, and lets it end; what went wrong, or ""."""
+    def killed(
+        self, command: Command, folder: pathlib.Path, whole: float, kills: int, random: np.random.Generator
+    ) -> str:
+        """Kills a command at random moments of `whole` seconds, then lets it end; what went wrong, or ""."""
         again = False
         for _ in range(kills):
             process = self.start(command, folder, again)
@@ -135,7 +148,9 @@ def left(folder: pathlib.Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_dir() or any(part in name for part in ("tensorboard", "checkpoints/", ".html", "queue", ".log", ".lock")):
+        if path.is_dir() or any(
+            part in name for part in ("tensorboard", "checkpoints/", ".html", "queue", ".log", ".lock")
+        ):
             continue
         if path.suffix == ".json":
             content: Any = _timeless(json.loads(path.read_text()), folder)

@@ -1,4 +1,4 @@
-"""A part of the attack: bad inputs of every kind; that no network is used; and that the attack itself tells right from wrong."""
+"""A part of the attack: bad inputs of every kind, no use of the network, and that the attack tells right from wrong."""
 
 import os
 import pathlib
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import btjax
-from btjax.base.errors import InputError
 from btjax.commands.saliency import saliency
 from btjax.studies.subject import SaliencyConfig
 from tests.attack.__main__ import count_inputs, small_run, timed
@@ -99,7 +98,9 @@ def test_what_a_command_left_is_compared_without_times_and_places(tmp_path):
     before = left(run.folder)
     copy = pathlib.Path(shutil.copytree(run.folder, tmp_path / "copy"))
     assert left(copy) == before
-    assert {"report.json", "predictions.npz", "metrics.jsonl", "weights"} <= {name.rpartition("/")[2] for name in before}
+    assert {"report.json", "predictions.npz", "metrics.jsonl", "weights"} <= {
+        name.rpartition("/")[2] for name in before
+    }
     rows = (copy / "metrics.jsonl").read_text().replace('"epoch": 1', '"epoch": 2')
     (copy / "metrics.jsonl").write_text(rows)
     assert left(copy) != before
