@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import btjax
 from experiments.bench import __main__ as command
 from experiments.bench import cases, predicting, within
 from experiments.bench.cases import CASES, Case, flops
@@ -61,9 +62,11 @@ def test_the_folds_share_the_rows(monkeypatch):
     assert first.endswith("1.50 times as long") and second.endswith("1.25 times as long")
 
 
-def test_prediction_is_compared_with_the_network_by_turns_on_as_many_files():
+def test_prediction_is_compared_with_the_network_by_turns_on_as_many_files(tmp_path):
+    config = btjax.preset("cnn_demo").replace("data.phantom_patients", 8).replace("data.image_size", 32)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        found = predicting.measure_predict(2, most=64)
+        btjax.train(config.replace("training.epochs", 1), tmp_path / "run")
+        found = predicting.measure_predict(2, str(tmp_path / "run"), most=64)
     assert found["files"] == 64 and found["rounds"] == 2 and found["picture_side"] == found["image_size"]
     assert 0 < found["predict_share"] < 2 and found["forward_ms_per_image"] > 0
     lines = command.describe_predictions({"speeds": [found], "memory_mib": {"1000": 700}})
