@@ -98,8 +98,6 @@ class Teller:
             return fragment("remarks.html", notes=[Note(text, "No answer.")], pairs=())
         finally:
             place.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # the folder of its own that Gradio made for it
-                place.parent.rmdir()
 
     def head(self, host: str) -> str:
         """The top of the page."""
@@ -183,7 +181,12 @@ def _page(teller: Teller, uploads: pathlib.Path, host: str) -> Any:
 
     def answered(path: str | None) -> tuple[str, None]:
         _sweep(uploads)
-        return (teller.answer(path) if path else ""), None
+        if not path:
+            return "", None
+        told = teller.answer(path)
+        with contextlib.suppress(OSError):  # the folder that Gradio made for this file alone
+            pathlib.Path(path).parent.rmdir()
+        return told, None
 
     with gradio.Blocks(analytics_enabled=False, title="btjax", delete_cache=(60, _LEFT_SECONDS)) as page:
         gradio.HTML(teller.head(host), apply_default_css=False)

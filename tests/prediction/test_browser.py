@@ -122,7 +122,7 @@ def drop(page, path):
 def test_a_dropped_slice_is_answered_with_bars_set_and_map(chromium, address, run, pictures):
     (expected,) = btjax.predict(run, pictures / "00.png", PredictOptions(abstain=False))
     with opened(chromium, address) as page:
-        assert "Research use only. Not a medical device." in page.inner_text("body")
+        page.get_by_text("Research use only. Not a medical device.").wait_for()
         said = drop(page, pictures / "00.png")
         assert expected.predicted in said.lower() and "classes that fit:" in said
         widths = page.locator("#answer .fill").evaluate_all("all => all.map(one => parseFloat(one.style.width))")
