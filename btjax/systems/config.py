@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from btjax.base import options
@@ -71,14 +72,11 @@ class Config:
         system = find_system(self.system)
         chosen = {name: getattr(self.extra, name) for name in system.task_options}
         if not system.fitted and self.training.guidance:
+            if "guidance" not in inspect.signature(system.task).parameters:
+                raise InputError(f"--guidance: {system.title} is no classifier, expected 0")
             training = self.training
             chosen["guidance"] = Guidance(training.guidance, training.guidance_map, training.guidance_radius)
-        try:
-            return system.task(self.model, self.preprocessing, self.augmentation, **chosen)
-        except TypeError:
-            if "guidance" not in chosen:
-                raise
-            raise InputError(f"--guidance: {system.title} is no classifier, expected 0") from None
+        return system.task(self.model, self.preprocessing, self.augmentation, **chosen)
 
     def replace(self, name: str, value: Any) -> Config:
         """The same config with one option changed.
