@@ -52,6 +52,8 @@ LIMITS = {
     "weights_file": Limit(4096 * _MIB, "bytes"),
     # Features of VGG16's fourth block, of the 3064 slices and as many changed copies, have 5 GB in files of 256 rows.
     "kept": Limit(64 * 1024 * _MIB, "bytes"),
+    # A slice of 4096 x 4096 in colour of 8 bits has 50 MB; DICOM files of one slice have 0.5 MB, photographs 10 MB.
+    "upload": Limit(64 * _MIB, "bytes"),
     # The largest published file has 232 MB.
     "download": Limit(4096 * _MIB, "bytes"),
     "download_seconds": Limit(6 * 3600, "seconds"),

@@ -115,9 +115,9 @@ def predict(
     """
     options = options or PredictOptions()
     with told(observer) as watching:
-        opened = _open_runs(runs)
-        listing = _listing(opened, images, options)
-        ensemble = _ensemble(opened, options, watching)
+        opened = open_runs(runs)
+        listing = list_images(opened, images, options)
+        ensemble = open_ensemble(opened, options, watching)
         found = answers(ensemble, listing.items, _batch(options, len(listing.items)))
         return list(_watched(found, 0, len(listing.items), watching))
 
@@ -160,15 +160,12 @@ def predict_into(
       (3, True)
     """
     options, place = options or PredictOptions(), expanded(folder)
-    methods = [method.name for method in find_methods(explain)]
-    for method in find_methods(explain):
-        if method.needs_options:
-            raise InputError(f"--explain={method.name}: needs training slices, which predicting has not")
+    methods = explaining(explain)
     with told(observer) as watching:
-        opened = _open_runs(runs)
-        listing = _listing(opened, images, options)
+        opened = open_runs(runs)
+        listing = list_images(opened, images, options)
         watching.on_notes(listing.notes)
-        ensemble = _ensemble(opened, options, watching)
+        ensemble = open_ensemble(opened, options, watching)
         journal = Journal(place, _settings(opened, options))
         done = journal.begin(resume)
         left = (item for item in listing.items if item.key not in done)
@@ -214,12 +211,22 @@ def _conclude(
     return Predicted(journal.folder, counts)
 
 
-def _open_runs(runs: Runs) -> list[Run]:
+def explaining(names: Sequence[str]) -> list[str]:
+    """Names of saliency methods, checked; InputError for one that is not known, or that needs training slices."""
+    methods = find_methods(names)
+    for method in methods:
+        if method.needs_options:
+            raise InputError(f"--explain={method.name}: needs training slices, which predicting has not")
+    return [method.name for method in methods]
+
+
+def open_runs(runs: Runs) -> list[Run]:
+    """The runs themselves, restored where folders are given."""
     given = [runs] if isinstance(runs, Run | str | os.PathLike) else list(runs)
     return [run if isinstance(run, Run) else restore(run) for run in given]
 
 
-def _listing(runs: Sequence[Run], images: Images, options: PredictOptions) -> Listing:
+def list_images(runs: Sequence[Run], images: Images, options: PredictOptions) -> Listing:
     """The slices that are meant: arrays, or files read as the first run's were."""
     if isinstance(images, np.ndarray):
         return list_arrays(images[None] if images.ndim == 2 else images)
@@ -233,7 +240,8 @@ def _listing(runs: Sequence[Run], images: Images, options: PredictOptions) -> Li
     return list_items(images, how)
 
 
-def _ensemble(runs: Sequence[Run], options: PredictOptions, observer: Observer) -> Ensemble:
+def open_ensemble(runs: Sequence[Run], options: PredictOptions, observer: Observer) -> Ensemble:
+    """Runs that predict together, with what they need to tell when not to answer; InputError as `predict`."""
     typical: Iterable[Any] = [None] * len(runs)
     for run in runs:
         run.require_classifier()

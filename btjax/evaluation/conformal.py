@@ -2,7 +2,7 @@
 
 For each class, the probability that the model gives a new slice of the class is compared with what it gave calibration
 slices of the class; a class stays in the set unless the new slice looks less like it than nearly all of those. Sets are
-class-conditional: the promise holds for each class by itself (Mondrian conformal prediction, Vovk 2005), by crepes.
+class-conditional: the promise holds for each class by itself (Mondrian conformal prediction, Vovk 2005).
 
 Slices of a patient are not exchangeable with those of another, patients are. So a calibration patient counts once,
 however many slices it has: p-values are the mean of those of calibration sets with one slice of each patient (Lee,
@@ -59,6 +59,46 @@ class ConformalScores:
     calibration_patients: dict[str, int]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Calibrated:
+    """What p-values are counted from; made once, it answers batch after batch.
+
+    Attributes:
+      pools: for each class, float64 [draws * K], ascending: how unlike the class its calibration slices look, one slice
+        of each of K patients in every draw; None for a class without calibration rows.
+      draws: for each class, how many draws its pool holds.
+    """
+
+    pools: tuple[np.ndarray | None, ...]
+    draws: tuple[int, ...]
+
+    @staticmethod
+    def of(calibration: Labelled) -> Calibrated:
+        """Draws from rows that neither trained the model nor are scored."""
+        known, labels, pools, draws = calibration.probabilities, np.asarray(calibration.labels), [], []
+        for index in range(known.shape[1]):
+            rows = labels == index
+            drawn = _one_of_each(1 - known[rows, index], calibration.voters.numbers[rows]) if rows.any() else None
+            pools.append(None if drawn is None else np.sort(drawn, axis=None))
+            draws.append(0 if drawn is None else len(drawn))
+        return Calibrated(tuple(pools), tuple(draws))
+
+    def p_values(self, logits: np.ndarray) -> np.ndarray:
+        """See `conformal_p_values`.
+
+        All draws are of one size, so the mean of their p-values is counted in their union.
+        """
+        from scipy.special import softmax
+
+        scores = 1 - softmax(np.asarray(logits, np.float64), axis=1)
+        found = np.ones_like(scores)
+        for index, (pool, draws) in enumerate(zip(self.pools, self.draws, strict=True)):
+            if pool is not None:
+                above = len(pool) - np.searchsorted(pool, scores[:, index], side="left")
+                found[:, index] = (above + draws) / (len(pool) + draws)
+        return found
+
+
 def conformal_p_values(calibration: Labelled, logits: np.ndarray) -> np.ndarray:
     """How usual each class's probability of each row would be, were the row of that class.
 
@@ -76,22 +116,7 @@ def conformal_p_values(calibration: Labelled, logits: np.ndarray) -> np.ndarray:
       >>> conformal_p_values(calibration, np.array([[1.5, 0]])).round(2).tolist()
       [[0.67, 0.5]]
     """
-    from crepes import ConformalClassifier
-    from crepes.extras import hinge
-    from scipy.special import softmax
-
-    probabilities = softmax(np.asarray(logits, np.float64), axis=1)
-    known, labels, scores = calibration.probabilities, np.asarray(calibration.labels), hinge(probabilities)
-    found = np.ones_like(probabilities)
-    for index in range(probabilities.shape[1]):
-        rows = labels == index
-        if not rows.any():
-            continue
-        own, patients = hinge(known)[rows, index], calibration.voters.numbers[rows]
-        draws = _one_of_each(own, patients)
-        parts = [ConformalClassifier().fit(draw).predict_p(scores[:, [index]], smoothing=False)[:, 0] for draw in draws]
-        found[:, index] = np.mean(parts, axis=0)
-    return found
+    return Calibrated.of(calibration).p_values(logits)
 
 
 def _one_of_each(scores: np.ndarray, patients: np.ndarray) -> np.ndarray:

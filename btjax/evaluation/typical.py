@@ -18,7 +18,7 @@ detection, NeurIPS 2020.
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -124,11 +124,15 @@ class Typical:
         from scipy.special import logsumexp
 
         white = ((seen.wide - self.centre) / self.spread) @ self.whitening
-        known = self.neighbours.astype(np.float32)
-        nearest = min(NEIGHBOURS, len(known)) - 1
-        angles = np.partition(1 - _unit(seen.deep) @ known.T, nearest, axis=1)[:, nearest]
+        nearest = min(NEIGHBOURS, len(self.neighbours)) - 1
+        angles = np.partition(1 - _unit(seen.deep) @ self._directions, nearest, axis=1)[:, nearest]
         energy = -np.asarray(logsumexp(np.asarray(seen.logits, np.float64), axis=1))
         return np.stack([np.square(white, dtype=np.float64).sum(axis=1), angles.astype(np.float64), energy], axis=1)
+
+    @functools.cached_property
+    def _directions(self) -> np.ndarray:
+        """float32 [P, N]: the neighbours as they are multiplied with, batch after batch."""
+        return np.ascontiguousarray(self.neighbours.T, np.float32)
 
     def strangeness(self, seen: Seen) -> np.ndarray:
         """float64 [N]: the largest part on the scale of the validation slices."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.evaluation.calibration import fit_temperature
-from btjax.evaluation.conformal import conformal_p_values
+from btjax.evaluation.conformal import Calibrated
 from btjax.evaluation.labelled import Labelled
 from btjax.evaluation.typical import ANSWERED, Seen, Typical
 from btjax.readers.raw import prepare
@@ -76,14 +76,14 @@ class Member:
     Attributes:
       eye: its network.
       temperature: its logits are divided by it; 1 where there are no validation rows.
-      calibration: its validation rows, or None.
+      calibration: what its conformal sets are counted from, or None without validation rows.
       typical: what it was trained on, or None where it answers always.
       order: int [C], the place of each of the ensemble's classes among the run's.
     """
 
     eye: Eye
     temperature: float
-    calibration: Labelled | None
+    calibration: Calibrated | None
     typical: Typical | None
     order: np.ndarray
 
@@ -126,6 +126,8 @@ class Ensemble:
         Raises:
           InputError: no run, one without a network, or runs of different classes.
         """
+        import threadpoolctl
+
         if not runs:
             raise InputError("no run, expected the folder of at least one")
         self.classes = runs[0].classes
@@ -136,7 +138,9 @@ class Ensemble:
                 raise InputError(f"{found}, expected those of {runs[0].folder}: {', '.join(self.classes)}")
             order = np.array([run.classes.index(name) for name in self.classes])
             temperature, rows = calibration_of(run)
-            self.members.append(Member(Eye(run, wide=known is not None), temperature, rows, known, order))
+            calibration = None if rows is None else Calibrated.of(rows)
+            self.members.append(Member(Eye(run, wide=known is not None), temperature, calibration, known, order))
+        self._libraries = threadpoolctl.ThreadpoolController()
 
     @property
     def calibrated(self) -> bool:
@@ -170,9 +174,11 @@ class Ensemble:
             scaled = softmax(np.asarray(seen.logits, np.float64) / member.temperature, axis=1)
             probabilities.append(scaled[:, member.order])
             if member.calibration is not None:
-                p_values.append(conformal_p_values(member.calibration, seen.logits)[:, member.order])
+                p_values.append(member.calibration.p_values(seen.logits)[:, member.order])
             if member.typical is not None:
-                typicality.append(member.typical.typicality(seen))
+                # The networks keep all cores busy; more threads of a second library would only wait for each other.
+                with self._libraries.limit(limits=1, user_api="blas"):
+                    typicality.append(member.typical.typicality(seen))
         return Verdicts(
             np.mean(probabilities, axis=0),
             np.mean(p_values, axis=0) if self.calibrated else None,

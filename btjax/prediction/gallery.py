@@ -15,8 +15,9 @@ from btjax.evaluation.typical import ANSWERED
 from btjax.figures.overlay import map_png, overlay_png, slice_png
 from btjax.prediction.answers import LEVEL, Answer, Ensemble
 from btjax.prediction.stream import prepared_of, side_of
-from btjax.reports.numbers import UNDEFINED
+from btjax.reports.numbers import UNDEFINED, amount, percent_with_interval
 from btjax.reports.page import Card, Headline, Note, Section, Table, render
+from btjax.runs.report import ClassifierReport
 from btjax.studies.maps import explain
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from btjax.prediction.inputs import Item
+    from btjax.runs.run import Run
 
 OVERLAYS = "overlays"
 
 _EXPLAINED = 16
-"""Slices that are explained at a time."""
+"""Slices that are explained at a time, where there are as many."""
 
 
 @dataclasses.dataclass
@@ -79,10 +81,10 @@ def make_cards(
     items: dict[tuple[str, str], Item],
     methods: Sequence[str],
     *,
-    folder: pathlib.Path,
+    folder: pathlib.Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Card]:
-    """The cards of slices, which are read again; their overlays are written to `folder`/overlays.
+    """The cards of slices, which are read again; with a folder, their overlays are written to its overlays/.
 
     Maps explain the most probable class of the first run, whether it is named or not.
 
@@ -91,31 +93,36 @@ def make_cards(
       shown: answers with their numbers, in the order of the page.
       items: where each is read from.
       methods: saliency methods; () for pictures alone.
-      folder: takes overlays/.
+      folder: takes overlays/; None for cards alone.
       progress: is told how many cards are made.
     """
-    if methods:
+    if methods and folder is not None:
         make_folder(folder / OVERLAYS)
     cards = []
-    for first in range(0, len(shown), _EXPLAINED):
-        rows = shown[first : first + _EXPLAINED]
+    at_once = max(1, min(_EXPLAINED, len(shown)))
+    for first in range(0, len(shown), at_once):
+        rows = shown[first : first + at_once]
         images = [_image(ensemble, items.get((answer.file, answer.slice))) for _, answer in rows]
         there = [image for image in images if image is not None]
-        maps = _maps(ensemble, there, methods) if there else {}
+        maps = _maps(ensemble, there, methods, at_once) if there else {}
         place = 0
         for (number, answer), image in zip(rows, images, strict=True):
             layers = []
             if image is not None:
                 for name, found in maps.items():
                     layers.append((name, map_png(found[place])))
-                    content = overlay_png(image, found[place])
-                    path = folder / OVERLAYS / f"{number:06d}_{_plain(answer)}_{name}.png"
-                    write_whole(path, lambda beside, content=content: beside.write_bytes(content))
+                    if folder is not None:
+                        _write_overlay(folder / OVERLAYS, f"{number:06d}_{_plain(answer)}_{name}", image, found[place])
                 place += 1
             cards.append(_card(answer, None if image is None else slice_png(image), layers))
         if progress is not None:
             progress(len(cards))
     return cards
+
+
+def _write_overlay(folder: pathlib.Path, name: str, image: np.ndarray, values: np.ndarray) -> None:
+    content = overlay_png(image, values)
+    write_whole(folder / f"{name}.png", lambda beside: beside.write_bytes(content))
 
 
 def _plain(answer: Answer) -> str:
@@ -134,9 +141,11 @@ def _image(ensemble: Ensemble, item: Item | None) -> np.ndarray | None:
         return None
 
 
-def _maps(ensemble: Ensemble, images: Sequence[np.ndarray], methods: Sequence[str]) -> dict[str, np.ndarray]:
+def _maps(
+    ensemble: Ensemble, images: Sequence[np.ndarray], methods: Sequence[str], at_once: int
+) -> dict[str, np.ndarray]:
     """The maps of slices by method, float32 [N, S, S]; computed in batches of one size."""
-    filled = np.stack([*images, *[images[-1]] * (_EXPLAINED - len(images))])
+    filled = np.stack([*images, *[images[-1]] * (at_once - len(images))])
     run = ensemble.members[0].eye.run
     return {name: explain(run, filled, name)[: len(images)] for name in methods}
 
@@ -192,22 +201,37 @@ def gallery_page(
             else [],
         ),
         Section("Files", remarks=notes),
-        Section("Runs", pairs=_run_pairs(ensemble)),
+        Section("Runs", pairs=run_pairs(ensemble)),
     ]
-    return render("Predictions", sections, headline=headline, notes=_cautions(ensemble))
+    return render("Predictions", sections, headline=headline, notes=cautions(ensemble))
 
 
-def _run_pairs(ensemble: Ensemble) -> list[tuple[str, str]]:
+def run_pairs(ensemble: Ensemble) -> list[tuple[str, str]]:
+    """The runs by name with what they are, and their temperatures."""
     pairs = []
     for member in ensemble.members:
         config = member.eye.run.config
-        said = f"{config.system}, {config.data.image_size} px, {config.data.protocol}"
+        said = f"{config.system}, {config.data.image_size} px, protocol {config.data.protocol}"
         temperature = f"{member.temperature:.3f}" if member.calibration is not None else UNDEFINED
-        pairs += [(member.eye.run.folder.name, said), ("its temperature", temperature)]
+        pairs += [(member.eye.run.folder.name, said), *_tested(member.eye.run), ("its temperature", temperature)]
     return pairs
 
 
-def _cautions(ensemble: Ensemble) -> list[Note]:
+def _tested(run: Run) -> list[tuple[str, str]]:
+    """A run's accuracy on its own test slices, where it has a report."""
+    try:
+        report = run.report
+    except InputError:
+        return []
+    if not isinstance(report, ClassifierReport):
+        return []
+    test = report.test
+    shown = percent_with_interval(test.accuracy, test.accuracy_ci95)
+    return [("its test accuracy", f"{shown} of {amount(test.slices)} slices")]
+
+
+def cautions(ensemble: Ensemble) -> list[Note]:
+    """What whoever reads answers must know."""
     notes = []
     if ensemble.abstains:
         text = (

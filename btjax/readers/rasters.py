@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from btjax.base.errors import InputError, foreign
-from btjax.base.limits import check_limit
+from btjax.base.limits import check_limit, limit_of
 from btjax.base.opening import open_regular, read_regular
 from btjax.readers.pictures import open_picture
 
@@ -113,6 +114,10 @@ def _open(path: pathlib.Path) -> Raster:
         if not data.startswith(_TIFF_STARTS):
             raise
         return _with_tifffile(path, data)
+    except Image.DecompressionBombError as error:
+        count = re.search(r"[0-9]+", str(error))
+        found = f"{count[0]} pixels" if count else "too many pixels"
+        raise InputError(f"{path}: found {found}, expected at most {limit_of('image_side')} a side") from None
     _check_size(path, *image.size)
     remarks = _check_alone(path, image, data)
     if _is_lost_on_pillow(image):

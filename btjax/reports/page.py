@@ -239,6 +239,14 @@ def render(
     return _environment().get_template("page.html").render(title=title, purpose=PURPOSE, lead=lead, **content)
 
 
+def fragment(template: str, **content: Any) -> str:
+    """Renders a part of a page: `template` is a file's name beside this one; every text of `content` is escaped."""
+    return _environment().get_template(template).render(**content)
+
+
+_OWN = {"style": "style.css", "cards_style": "cards.css", "sort": "sort.js", "slider": "slider.js"}
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
     import jinja2
@@ -253,7 +261,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     # The style sheet and the script are our own files; nothing else on a page is trusted.
-    for name, file in (("style", "style.css"), ("sort", "sort.js"), ("slider", "slider.js")):
+    for name, file in _OWN.items():
         environment.globals[name] = markupsafe.Markup(files.joinpath(file).read_text("utf-8"))
     return environment
 

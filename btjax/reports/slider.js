@@ -1,6 +1,8 @@
-const gallery = document.querySelector(".gallery");
-const strength = document.getElementById("strength"), shown = document.getElementById("shown");
-strength.addEventListener("input", () => gallery.style.setProperty("--strength", strength.value / 100));
-shown?.addEventListener("change", () => {
-  for (const map of gallery.querySelectorAll(".map")) map.hidden = map.dataset.map !== shown.value;
+document.addEventListener("input", ({ target }) => {
+  if (target.id !== "strength") return;
+  for (const one of document.querySelectorAll(".gallery")) one.style.setProperty("--strength", target.value / 100);
+});
+document.addEventListener("change", ({ target }) => {
+  if (target.id !== "shown") return;
+  for (const map of document.querySelectorAll(".gallery .map")) map.hidden = map.dataset.map !== target.value;
 });

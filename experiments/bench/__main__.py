@@ -7,9 +7,10 @@ model's loss, Adam), VGG16 by its forward pass, SmoothGrad and integrated gradie
 a framework in one of its variants. Each form runs in its own process; the processes take turns, so that whatever slows
 the machine slows all of them.
 
-Three cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of plain
+Four cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of plain
 matrix products. `epoch`: the time that the training loop adds to its compiled steps. `folds`: five folds trained in one
-program, compared with the same runs one after the other.
+program, compared with the same runs one after the other. `predict`: image files predicted, as a share of the speed of
+the network alone, by turns, and the memory with 1,000 and 20,000 files; of a small CNN, or of the runs of --runs.
 
 Prints tables and writes experiments/results/bench_DEVICE.json; cases that were not asked for keep their figures.
 """
@@ -22,18 +23,22 @@ import os
 import pathlib
 import platform
 import sys
+from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json
 from experiments.bench.cases import CASES, FORMS, PIECES
 from experiments.bench.measure import ask_once, describe, measure_case, select_forms
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
-WITHIN = ("layers", "epoch", "folds")
+WITHIN = ("layers", "epoch", "folds", "predict")
 FRAMEWORKS = ("btjax", "torch", "keras", "captum")
 
 
-def measure(name: str, device: dict, forms: list[str], rounds: int) -> dict | None:
+def measure(name: str, device: dict, forms: list[str], rounds: int, runs: Sequence[str] = ("",)) -> dict | None:
     """Measures one case and prints its table.
 
     Args:
@@ -41,11 +46,15 @@ def measure(name: str, device: dict, forms: list[str], rounds: int) -> dict | No
       device: what `experiments.bench.worker.device` returns.
       forms: the forms or frameworks to compare.
       rounds: timings of each form.
+      runs: folders of the runs that `predict` measures; "" for a small CNN.
 
     Returns:
       The figures as JSON values; None, after a line that says why, where nothing was measured.
     """
-    if name in WITHIN:
+    if name == "predict":
+        result = measure_predictions(rounds, runs)
+        lines = describe_predictions(result) if result else []
+    elif name in WITHIN:
         result = ask_once(name, json.dumps({"rounds": rounds}))
         lines = describe_within(name, result) if result else []
     elif CASES[name].gpu_only and device["platform"] != "gpu":
@@ -60,6 +69,33 @@ def measure(name: str, device: dict, forms: list[str], rounds: int) -> dict | No
         return None
     print("\n".join(["", name, *lines, ""]), flush=True)
     return result | {"versions": device["versions"]}
+
+
+def measure_predictions(rounds: int, runs: Sequence[str], files: Sequence[int] = (1000, 20_000)) -> dict | None:
+    """The speed of predicting with each run, from pictures of two sizes, and the memory of the first by `files`.
+
+    Returns:
+      `speeds`, a list, and `memory_mib` by the number of files; None where a process failed.
+    """
+    speeds = []
+    for run in runs:
+        for side in (0, 512):
+            speeds.append(ask_once("predict", json.dumps({"rounds": rounds, "run": run, "side": side})))
+    memory = [ask_once("predict_memory", json.dumps({"files": count, "run": runs[0]})) for count in files]
+    if None in (*speeds, *memory):
+        return None
+    return {"speeds": speeds, "memory_mib": {str(one["files"]): one["peak_memory_mib"] for one in memory if one}}
+
+
+def describe_predictions(result: dict) -> list[str]:
+    """The printed lines for the figures of `predict`."""
+    lines = [
+        f"  {one['system']}, {one['image_size']} px, PNG files of {one['picture_side']} px: "
+        f"{one['predict_ms_per_image']:.2f} ms an image, {one['predict_share']:.0%} of the network's speed; "
+        f"{one['predict_always_share']:.0%} where everything is answered (load {one['load']})"
+        for one in result["speeds"]
+    ]
+    return [*lines, *(f"  {files} files: {mib} MiB" for files, mib in result["memory_mib"].items())]
 
 
 def describe_within(name: str, result: dict) -> list[str]:
@@ -120,6 +156,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "bfloat16 beside float32 on a GPU alone",
     )
     parser.add_argument("--rounds", type=int, default=7, help="timings of each form")
+    parser.add_argument("--runs", default="", help="finished runs that `predict` measures, comma-separated")
     parser.add_argument("--results_dir", type=pathlib.Path, default=RESULTS, help="folder of the results file")
     options = parser.parse_args(arguments)
     options.cases, options.forms = options.cases.split(","), options.forms.split(",")
@@ -147,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     path, failed = options.results_dir / f"bench_{device['name']}.json", False
     for name in options.cases:
-        result = measure(name, device, options.forms, options.rounds)
+        result = measure(name, device, options.forms, options.rounds, options.runs.split(","))
         if result:
             try:
                 merge(path, device, name, result)

@@ -1,7 +1,7 @@
 """The process that measures one form of a case.
 
     python -m experiments.bench.worker FORM CASE_AS_JSON
-    python -m experiments.bench.worker layers|epoch|folds SETTINGS_AS_JSON
+    python -m experiments.bench.worker layers|epoch|folds|predict|predict_memory SETTINGS_AS_JSON
     python -m experiments.bench.worker device
 
 A form compiles, answers, and then answers each line of standard input: `run` with a timing, `peak DTYPE` with the rate
@@ -46,6 +46,10 @@ def main(arguments: list[str]) -> None:
         from experiments.bench import within
 
         answer(getattr(within, f"measure_{kind}")(**json.loads(arguments[1])))
+    elif kind in ("predict", "predict_memory"):
+        from experiments.bench import predicting
+
+        answer(getattr(predicting, f"measure_{kind}")(**json.loads(arguments[1])))
     else:
         serve(kind, Case.from_json(json.loads(arguments[1])), answer)
 

@@ -62,6 +62,17 @@ def _speed_note(name: str, case: dict[str, Any]) -> str:
             f"- An epoch of {case['steps']} steps by the training loop takes {100 * case['overhead']:+.1f}% over its "
             "compiled steps."
         )
+    if name == "predict":
+        speeds = (
+            f"{one['system']} on PNG files of {one['picture_side']} px {100 * one['predict_share']:.0f}% "
+            f"({100 * one['predict_always_share']:.0f}% with `--noabstain`)"
+            for one in case["speeds"]
+        )
+        memory = (f"{mib} MiB with {int(files):,} files" for files, mib in case["memory_mib"].items())
+        return (
+            f"- Prediction from files, of the speed of the network alone: "
+            f"{', '.join(speeds)}. Peak memory: {', '.join(memory)}."
+        )
     return (
         f"- {case['folds']} folds one after the other take {case['ratio']:.2f} times as long as in one program, "
         f"{case['epoch_ratio']:.2f} times without compilation."

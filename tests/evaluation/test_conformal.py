@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from btjax.data.phantom import make_phantom
 from btjax.evaluation.baselines import box_averages
-from btjax.evaluation.conformal import conformal_p_values, conformal_report
+from btjax.evaluation.conformal import _one_of_each, conformal_p_values, conformal_report
 from btjax.evaluation.labelled import Labelled
 
 CLASSES = ("a", "b", "c")
@@ -33,6 +33,21 @@ def test_a_p_value_is_the_share_of_patients_as_unusual_with_the_new_one():
         for row, score in enumerate(1 - new.probabilities[:, index]):
             expected = (weights[scores >= score].sum() + 1) / (len(set(names)) + 1)
             assert found[row, index] == pytest.approx(expected, abs=0.02)
+
+
+def test_p_values_are_the_mean_of_those_of_an_independent_library_over_the_draws():
+    crepes = pytest.importorskip("crepes", reason="needs crepes, of the extra `test`")
+    calibration, new = patients_of(60, 0), patients_of(20, 1)
+    logits = np.concatenate([new.logits, calibration.logits[:50]])  # with ties
+    probabilities = Labelled(logits, np.zeros(len(logits), int)).probabilities
+    found = conformal_p_values(calibration, logits)
+    for index in range(3):
+        rows = calibration.labels == index
+        draws = _one_of_each(1 - calibration.probabilities[rows, index], calibration.voters.numbers[rows])
+        assert len(draws) == 20
+        scores = 1 - probabilities[:, [index]]
+        parts = [crepes.ConformalClassifier().fit(draw).predict_p(scores, smoothing=False)[:, 0] for draw in draws]
+        np.testing.assert_allclose(found[:, index], np.mean(parts, axis=0), atol=1e-12)
 
 
 def test_coverage_of_new_patients_is_what_was_promised():

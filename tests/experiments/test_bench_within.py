@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+import btjax
 from experiments.bench import __main__ as command
-from experiments.bench import cases, within
+from experiments.bench import cases, predicting, within
 from experiments.bench.cases import CASES, Case, flops
+from experiments.tables.bench import _speed_note
 from tests.experiments.test_bench import SMALL, native
 
 
@@ -58,3 +60,26 @@ def test_the_folds_share_the_rows(monkeypatch):
         assert set(one.train[0]) | set(one.validation) == set(range(10)) and one.train.shape == (1, 8)
     first, second = command.describe_within("folds", result)
     assert first.endswith("1.50 times as long") and second.endswith("1.25 times as long")
+
+
+def test_prediction_is_compared_with_the_network_by_turns_on_as_many_files(tmp_path):
+    config = btjax.preset("cnn_demo").replace("data.phantom_patients", 8).replace("data.image_size", 32)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        btjax.train(config.replace("training.epochs", 1), tmp_path / "run")
+        found = predicting.measure_predict(2, str(tmp_path / "run"), most=64)
+    assert found["files"] == 64 and found["rounds"] == 2 and found["picture_side"] == found["image_size"]
+    assert 0 < found["predict_share"] < 2 and found["forward_ms_per_image"] > 0
+    lines = command.describe_predictions({"speeds": [found], "memory_mib": {"1000": 700}})
+    assert "of the network's speed" in lines[0] and lines[1].strip() == "1000 files: 700 MiB"
+    assert "700 MiB with 1,000 files" in _speed_note("predict", {"speeds": [found], "memory_mib": {"1000": 700}})
+
+
+def test_a_folder_of_pictures_holds_as_many_as_are_asked_for_of_some_that_differ(tmp_path):
+    predicting.write_pictures(tmp_path, 130, 32)
+    contents = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    assert len(contents) == 130 and len(set(contents)) == predicting.DIFFERENT and contents[64] == contents[0]
+
+
+def test_a_run_that_cannot_be_measured_is_no_result(monkeypatch):
+    monkeypatch.setattr(command, "ask_once", lambda kind, settings: None if "b" in settings else {"files": 1000})
+    assert command.measure_predictions(1, ["b"]) is None

@@ -10,7 +10,7 @@ from PIL import Image
 pytest.importorskip("pydicom", reason="needs pydicom, of the extra `medical`")
 pytest.importorskip("nibabel", reason="needs nibabel, of the extra `medical`")
 
-from pydicom import uid
+from pydicom import Dataset, uid
 
 import btjax
 from btjax.commands.predict import PredictOptions, predict_into
@@ -139,6 +139,31 @@ def test_damaged_files_are_lines_among_those_that_are_whole(run, marked, tmp_pat
     assert "expected one volume" in unread["four.nii"]
     assert all(reason and "\n" not in reason for reason in unread.values())
     assert {answer.file for answer in found} - set(unread) == {"whole.dcm", "holes.nii", "oblique.nii"}
+
+
+# A whole file in an envelope (CMS, PS3.15 D.1) begins with its ASN.1 header, and holds no preamble.
+ENVELOPE = b"\x30\x82\x10\x00\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03" + bytes(range(256)) * 8
+
+
+def test_encrypted_and_truncated_dicom_files_are_one_line_each(run, marked, tmp_path):
+    folder = tmp_path / "scans"
+    whole = write_dicom(folder / "whole.dcm", marked, **HEADER)
+    data = whole.read_bytes()
+    for name, end in {"preamble": 128, "header": 400, "pixels": len(data) - 1}.items():
+        (folder / f"{name}.dcm").write_bytes(data[:end])
+    (folder / "envelope.dcm").write_bytes(ENVELOPE)
+    # Attributes in an envelope of their own (PS3.15 E.1), the pixels among them.
+    hidden, envelope = dicom(marked, **HEADER), Dataset()
+    envelope.EncryptedContentTransferSyntaxUID, envelope.EncryptedContent = uid.ExplicitVRLittleEndian, ENVELOPE
+    hidden.EncryptedAttributesSequence = [envelope]
+    del hidden.Rows, hidden.Columns, hidden.PixelData
+    hidden.save_as(folder / "hidden.dcm", enforce_file_format=True)
+    found = {answer.file: answer for answer in btjax.predict(run, folder, ALWAYS)}
+    assert found.pop("whole.dcm").answered
+    assert set(found) == {f"{name}.dcm" for name in ("preamble", "header", "pixels", "envelope", "hidden")}
+    for name, answer in found.items():
+        assert not answer.answered and answer.reason.startswith(name) and "\n" not in answer.reason, answer.reason
+        assert not [secret for secret in SECRETS if secret in answer.reason]
 
 
 def test_nothing_that_a_header_says_of_a_patient_reaches_an_output(run, marked, tmp_path):

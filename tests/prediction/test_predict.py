@@ -19,6 +19,7 @@ from btjax.evaluation.conformal import conformal_p_values
 from btjax.evaluation.labelled import Labelled
 from btjax.prediction.files import JOURNAL as JOURNAL_NAME
 from tests.experiments.commands import run as run_command
+from tests.readers.test_hostile import png
 
 SIZE = 32
 ALWAYS = PredictOptions(abstain=False)
@@ -124,6 +125,16 @@ def test_a_picture_of_too_many_pixels_is_a_line(runs, tmp_path, monkeypatch):
     Image.fromarray(np.zeros((20, 200), np.uint8)).save(tmp_path / "wide.png")
     (answer,) = btjax.predict(runs[0], tmp_path / "wide.png", ALWAYS)
     assert not answer.answered and "at most 100" in answer.reason
+
+
+def test_pictures_of_one_pixel_and_of_30000_a_side_are_lines_and_the_others_go_on(runs, tmp_path):
+    Image.fromarray(np.full((1, 1), 9, np.uint8)).save(tmp_path / "dot.png")
+    (tmp_path / "huge.png").write_bytes(png(30000, 30000))
+    Image.fromarray(make_phantom(1, 1, SIZE).images[0]).save(tmp_path / "whole.png")
+    found = answers_by_file(btjax.predict(runs[0], tmp_path, ALWAYS))
+    assert found["whole.png"].answered and "is blank" in found["dot.png"].reason
+    huge = "huge.png: found 900000000 pixels, expected at most 4096 a side"
+    assert found["huge.png"].reason.startswith(huge) and "\n" not in found["huge.png"].reason
 
 
 def test_files_a_folder_and_a_pattern_mean_the_same_slices(runs, pictures):
