@@ -210,7 +210,8 @@ def test_grey_in_other_colour_spaces_is_grey_or_refused_where_pillow_cannot_deco
     image = image.convert(mode)
     image.save(tmp_path / "x.tif")
     try:
-        Image.open(tmp_path / "x.tif").load()
+        with Image.open(tmp_path / "x.tif") as opened:
+            opened.load()
     except OSError:
         assert (mode, PIL.__version__ < "13") == ("YCbCr", True)
         assert "image file is truncated" in refusal(tmp_path / "x.tif")
