@@ -15,4 +15,5 @@ SYSTEM = System(
     task=JointClassification,
     task_options=("segmentation", "dice_weight"),
     extra=JointConfig,
+    claims="accuracy 97.3%, Dice .828, recall .99 of glioma, .93 of meningioma, .98 of pituitary; five folds",
 )
