@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import csv
 import dataclasses
@@ -255,13 +256,19 @@ def _other_cell(place: pathlib.Path, random: Random) -> Attack:
     return Attack("cells of manifests", f"{where}: {cell[:20]!r}", lambda: check_source(place))
 
 
+def _make_socket(path: pathlib.Path) -> None:
+    # The path of a socket may have some hundred letters at most.
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)
+
+
 def _odd_names(place: pathlib.Path, random: Random) -> Attack:
     name = pick(random, FORMS)
     FORMS[name](place, forms.make_slices(6))
     path = pick(random, [path for path in sorted(place.rglob("*")) if path.is_file()])
     other = {
         "a pipe": lambda: os.mkfifo(path),
-        "a socket": lambda: socket.socket(socket.AF_UNIX).bind(os.path.relpath(path)),
+        "a socket": lambda: _make_socket(path),
         "a folder": path.mkdir,
         "a link to itself": lambda: path.symlink_to(path),
         "a link to nothing": lambda: path.symlink_to("nothing"),
