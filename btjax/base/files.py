@@ -206,7 +206,7 @@ def read_json(path: str | os.PathLike, expected: str = "a run's folder") -> Any:
         raise InputError(f"{path}: not found, expected {expected}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected {expected}") from None
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # of old versions no ValueError
         raise InputError(f"{path}: not JSON: {error}") from None
 
 

@@ -93,7 +93,7 @@ class Pathways(nn.Module):
         if start is None:
             self.check(inputs.shape[1])
             inputs = inputs.astype(self.dtype)
-        steps = self.steps
+        steps = Steps(self.grid)
 
         def pathways(images):
             margin = WINDOW // 2 - self.grid // 2
@@ -103,13 +103,13 @@ class Pathways(nn.Module):
             )
 
         def merge(hidden):
-            return self.activation(self._convolution("merge", self.merged, 3, steps.apart(2))(hidden))
+            return self.activation(convolution("merge", self.merged, 3, steps.apart(2), self.dtype)(hidden))
 
         def pool(hidden):
             return pooled(hidden, steps.stride(2), steps.apart(2))
 
         def hidden_layer(hidden):
-            hidden = self.activation(self._convolution("hidden", self.dense, 2, steps.apart(3))(hidden))
+            hidden = self.activation(convolution("hidden", self.dense, 2, steps.apart(3), self.dtype)(hidden))
             return nn.Dropout(self.dropout, deterministic=not train)(hidden)
 
         def pixels(hidden):
@@ -122,14 +122,6 @@ class Pathways(nn.Module):
 
         chain: list[Any] = [("pathways", pathways), ("merge", merge), ("pool", pool), ("hidden", hidden_layer)]
         return run_chain([*chain, ("pixels", pixels), ("logits", logits)], inputs, start, stop)
-
-    @property
-    def steps(self) -> Steps:
-        """How far apart the poolings' results are."""
-        return Steps(self.grid)
-
-    def _convolution(self, name: str, features: int, size: int, apart: int) -> nn.Conv:
-        return convolution(name, features, size, apart, self.dtype)
 
     def check(self, image_size: int) -> None:
         """Raises InputError where the options or the slices' size do not fit."""
