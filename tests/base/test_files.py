@@ -103,3 +103,19 @@ def test_an_owner_without_a_name_goes_by_number_within_the_block_alone(monkeypat
         assert pwd.getpwuid(12345).pw_name == "12345"
     with pytest.raises(KeyError):
         pwd.getpwuid(12345)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": NaN}', '{"a": Infinity}', '{"a": 1e400}', '{"a": "\\ud800"}', "{", "[" * 100_000]
+)
+def test_what_is_not_strictly_json_is_one_line(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(InputError, match=r"x\.json: not JSON: ") as refused:
+        files.read_json(tmp_path / "x.json")
+    assert "\n" not in str(refused.value)
+
+
+def test_numbers_and_texts_come_back_from_json_as_they_were(tmp_path):
+    values = {"a": [0.1, 1.7976931348623157e308, 2**70, -0.0], "b": "é\u202e\n", "c": None}
+    files.write_json(tmp_path / "x.json", values)
+    assert {name: one for name, one in files.read_json(tmp_path / "x.json").items() if name != "sha256"} == values
