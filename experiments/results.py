@@ -39,6 +39,7 @@ from btjax.studies.unet import SCHEMA as UNET_SCHEMA
 from btjax.studies.unet import UNetReport
 from experiments.console import fail_in_one_line
 from experiments.tables.headlines import result_lines
+from experiments.tables.overview import overview_page
 from experiments.tables.page import tables
 from experiments.tables.presets import measured, with_measured
 
@@ -273,10 +274,12 @@ def presets(results: dict[str, dict[str, Any]]) -> dict[pathlib.Path, str]:
 
 
 def write_tables() -> None:
-    """Writes the tables of the results' page, the lines of the README and the comments of the presets."""
+    """Writes the tables of the results' page, the page of all systems, README's lines and the presets' comments."""
     results = all_results()
     for path, text in presets(results).items():
         write_whole(path, lambda beside, text=text: beside.write_text(text, encoding="utf-8"))
+    page = overview_page(results)
+    write_whole(RESULTS / "systems.html", lambda beside: beside.write_text(page, encoding="utf-8"))
     for path, text in ((RESULTS / "README.md", tables(results)), (ROOT / "README.md", result_lines(results))):
         page = path.read_text(encoding="utf-8")
         before, rest = page.split(BEGIN)

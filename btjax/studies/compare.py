@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from btjax.runs.predictions import Predictions
     from btjax.runs.run import Run
+    from btjax.systems.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,18 +168,18 @@ def _cost(run: Run, seconds: float, device: str) -> Cost:
     if run.kept is not None:
         return Cost(seconds, device, None, None)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(run.variables["params"]))
-    return Cost(seconds, device, int(parameters), _flops(run))
+    return Cost(seconds, device, int(parameters), forward_flops(run.config, run.variables))
 
 
-def _flops(run: Run) -> float | None:
-    """Of the forward pass of one slice, preprocessing included."""
-    config, size = run.config, run.config.data.image_size
+def forward_flops(config: Config, variables: dict[str, Any]) -> float | None:
+    """Floating-point operations of one slice's forward pass, preprocessing included; None where XLA counts none."""
+    size = config.data.image_size
 
     def forward(variables, images):
         return config.model.apply(variables, config.preprocessing(images))
 
     slices = jax.ShapeDtypeStruct((1, size, size), jnp.uint8)
-    told = jax.jit(forward).lower(run.variables, slices).cost_analysis()
+    told = jax.jit(forward).lower(variables, slices).cost_analysis()
     return None if not told or "flops" not in told else float(told["flops"])
 
 

@@ -118,13 +118,7 @@ def prepare_transfer(
     check_weights(transfer.head, config.training.class_weights)
     task: Any = config.task()
     pretrained = load_pretrained(config, load)
-    size = slices.images.shape[1]
-    shapes = jax.eval_shape(lambda key: task.initialise(key, size), jax.random.key(0))
-    trained, frozen = split_frozen(shapes["params"], config.training.layer_rates)
-    stage = highest_frozen(task.model, trained)
-    if stage is not None:
-        inputs = jax.ShapeDtypeStruct((1, size, size, config.preprocessing.channels), np.float32)
-        stage = highest_cut(task.model, shapes, inputs, stage)
+    stage, frozen = frozen_stage(config, slices.images.shape[1])
     known = pretrained is not None and frozen.keys() <= pretrained["params"].keys()
     if task.needs_masks and slices.masks is None:
         raise InputError(masks_missing(config))
@@ -141,6 +135,26 @@ def prepare_transfer(
             "--layer_rates=block*=0,*=1 of VGG16 or logits/*=1,*=0 of other networks"
         )
     return Prepared(task, Examples.of(slices, split, masks=task.needs_masks), pretrained)
+
+
+def frozen_stage(config: Config, size: int) -> tuple[str | None, dict[str, Any]]:
+    """The highest stage whose output can be computed once, since neither it nor any stage below it trains.
+
+    Args:
+      config: of a system whose `extra` is a `TransferConfig`.
+      size: side of the slices in pixels.
+
+    Returns:
+      The stage's name, or None; and the shapes of the parameters that do not train.
+    """
+    task: Any = config.task()
+    shapes = jax.eval_shape(lambda key: task.initialise(key, size), jax.random.key(0))
+    trained, frozen = split_frozen(shapes["params"], config.training.layer_rates)
+    stage = highest_frozen(task.model, trained)
+    if stage is not None:
+        inputs = jax.ShapeDtypeStruct((1, size, size, config.preprocessing.channels), np.float32)
+        stage = highest_cut(task.model, shapes, inputs, stage)
+    return stage, frozen
 
 
 def _features(part: FrozenPart, config: Config, slices: Slices, split: Split, place: Place) -> Examples:

@@ -12,6 +12,7 @@ from experiments.tables.coverage import coverage_table, methods_sentence
 from experiments.tables.external import external_table
 from experiments.tables.ladders import ladder_tables
 from experiments.tables.links import links_table
+from experiments.tables.overview import overview_table
 from experiments.tables.paper import paper_table
 from experiments.tables.regions import regions_tables, retrieval_tables
 from experiments.tables.saliency import saliency_table, settings_table
@@ -65,8 +66,11 @@ KINDS: dict[str, Callable[[Results], str]] = {
     "coverage": _each(lambda *_: "Intervals", coverage_table),
     "neighbours_of_all": _each(lambda *_: "Slices that belong together", links_table),
     "cases": _each(lambda *_: "Speed", speed_table),
+    "costs": lambda _: "",
 }
-"""For each kind of results file a key, and what writes its section, in the page's order. A file's first key counts."""
+"""For each kind of results file a key, and what writes its section, in the page's order. A file's first key counts.
+
+The costs of presets stand in the table of every system alone."""
 
 
 def tables(results: Results) -> str:
@@ -82,5 +86,5 @@ def tables(results: Results) -> str:
             raise ValueError(f"{name}: of no kind that has a table; expected one of the keys {', '.join(KINDS)}")
         of_kind.setdefault(kind, {})[name] = result
     sections = (section(of_kind[key]) for key, section in KINDS.items() if key in of_kind)
-    lead = (f"## What the paper says\n\n{paper_table()}", LEGEND, methods_sentence(results))
-    return "\n\n".join([*filter(None, lead), *sections])
+    lead = (f"## What the paper says\n\n{paper_table()}", LEGEND, methods_sentence(results), overview_table(results))
+    return "\n\n".join(filter(None, (*lead, *sections)))
