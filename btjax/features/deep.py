@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from btjax.base.progress import ProgressCallback
-    from btjax.data.preprocess import Augmentation, Preprocessing
+    from btjax.data.augment import Augmentation
+    from btjax.data.preprocess import Preprocessing
 
 _SHARD_ROWS = 128  # rows in a file: what an interruption loses at most
 _BATCH_ROWS = 16  # divides _SHARD_ROWS

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from btjax.base import options
 from btjax.base.errors import InputError
+from btjax.data.augment import Augmentation
 from btjax.data.dataset import DataConfig
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.preprocess import Preprocessing
 from btjax.readers.slices import CLASSES
 from btjax.systems.system import find_system, system_names
 from btjax.training.config import TrainingConfig
@@ -71,11 +72,9 @@ class Config:
         """What training this config means."""
         system = find_system(self.system)
         chosen = {name: getattr(self.extra, name) for name in system.task_options}
-        if not system.fitted and self.training.guidance:
-            if "guidance" not in inspect.signature(system.task).parameters:
-                raise InputError(f"--guidance: {system.title} is no classifier, expected 0")
-            training = self.training
-            chosen["guidance"] = Guidance(training.guidance, training.guidance_map, training.guidance_radius)
+        chosen |= {} if system.fitted else _of_classifiers(self.training)
+        for name in sorted(chosen.keys() - inspect.signature(system.task).parameters.keys()):
+            raise InputError(f"--{name}: {system.title} is no classifier, expected 0")
         return system.task(self.model, self.preprocessing, self.augmentation, **chosen)
 
     def replace(self, name: str, value: Any) -> Config:
@@ -177,3 +176,11 @@ def _checked_classes(classes: Any, where: str) -> tuple[str, ...]:
     if not named or len(set(classes)) < len(classes) or len(classes) < 2:
         raise InputError(f"{where}: classes is {classes!r}, expected two or more different names")
     return tuple(classes)
+
+
+def _of_classifiers(training: TrainingConfig) -> dict[str, Any]:
+    """The options of training that only classifiers have, where they are on."""
+    chosen: dict[str, Any] = {name: getattr(training, name) for name in ("label_smoothing", "mixup")}
+    if training.guidance:
+        chosen["guidance"] = Guidance(training.guidance, training.guidance_map, training.guidance_radius)
+    return {name: value for name, value in chosen.items() if value}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 from btjax.base.options import option
-from btjax.data.preprocess import Augmentation
+from btjax.data.augment import Augmentation
 from btjax.models.unet import UNet
 from btjax.systems.system import RAFIQ_DATA, Paper, System
 from btjax.training.tasks import Reconstruction

@@ -55,6 +55,19 @@ class TrainingConfig:
         "train on the training rows' labels in random order: a model that can only memorise, whose saliency maps show "
         "what maps owe to learning",
     )
+    label_smoothing: float = option(
+        0.0,
+        "share of a classifier's training target that all classes have alike, as in Szegedy et al. 2016",
+        minimum=0,
+        maximum=0.9,
+    )
+    mixup: float = option(
+        0.0,
+        "train a classifier on weighed means of two slices and of their classes, the weight drawn from "
+        "Beta(mixup, mixup), as in Zhang et al. 2018; 0 for none",
+        minimum=0,
+        maximum=100,
+    )
     guidance: float = option(
         0.0,
         "weight in a classifier's loss of the share of a saliency map that lies outside the tumour's dilated mask; 0 "
@@ -83,5 +96,7 @@ class TrainingConfig:
     def __post_init__(self):
         if self.weight_decay and self.optimizer != "adamw":
             raise InputError(f"--weight_decay={self.weight_decay}: needs --optimizer=adamw")
+        if self.mixup and self.class_weights != "none":
+            raise InputError(f"--mixup={self.mixup}: a mean of two slices has no class, expected --class_weights=none")
         if self.patience and self.select == "last_epoch":
             raise InputError(f"--patience={self.patience}: --select=last_epoch has no best epoch to wait for")

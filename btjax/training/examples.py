@@ -97,5 +97,9 @@ def check_examples(task: Task, config: TrainingConfig, examples: Examples) -> No
     classes = getattr(task.model, "classes", None)
     if task.needs_labels and classes is not None and (held := examples.labels[rows]).max() >= classes:
         raise ValueError(f"labels from {held.min()} to {held.max()}, expected 0 to {classes - 1}: the model's classes")
+    if task.needs_masks and config.mixup:
+        raise InputError(
+            f"--mixup={config.mixup}: two slices' masks have no mean, expected 0 where masks are trained on"
+        )
     if task.needs_masks and examples.masks is None:
         raise InputError(f"a {task.name} trains on tumour masks, found slices without, expected a data set with masks")

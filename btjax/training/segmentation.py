@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import optax
 
 from btjax.base.keys import random_key
+from btjax.data.augment import Augmentation
 from btjax.data.bits import unpack_masks
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.preprocess import Preprocessing
 from btjax.models.segmenter import tumour_probability
 from btjax.nn.network import Network
 from btjax.training.tasks import Batch, Loss, initialise

@@ -13,8 +13,9 @@ from flax import linen as nn
 
 from btjax.base.errors import InputError
 from btjax.base.keys import random_key
+from btjax.data.augment import Augmentation
 from btjax.data.bits import unpack_masks
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.preprocess import Preprocessing
 from btjax.features.deep import highest_frozen
 from btjax.nn.network import Network
 from btjax.saliency.classifier import Classifier, replace_map, stage_map
@@ -122,6 +123,9 @@ class Classification:
       frozen_below: None, or the highest stage such that neither it nor any stage below it trains. In training these
         stages run as in inference: running statistics that do not move, no dropout.
       guidance: None, or what a saliency map outside the tumour costs in training.
+      label_smoothing: the share of a training target that all classes have alike.
+      mixup: 0, or the parameter of the Beta distribution by whose draws two slices of a training batch are mixed, and
+        their targets; features are mixed where they take the place of slices.
     """
 
     model: Network
@@ -130,6 +134,8 @@ class Classification:
     start: str | None = None
     frozen_below: str | None = None
     guidance: Guidance | None = None
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
 
     name: ClassVar[str] = "classification"
     trains: ClassVar[str] = "a classifier"
@@ -158,6 +164,7 @@ class Classification:
         """As `Task.loss`."""
         variables = state.replace(params=params).variables
         images, masks = self._augmented(state, batch)
+        images, targets = self._targets(images, batch["labels"], random_key(state.key, "mixup", state.step))
         start, hidden = self.start, self._inputs(images)
         if self._place(self.frozen_below) > self._place(start):
             hidden = self.model.apply(variables, hidden, start=start, stop=self.frozen_below)
@@ -178,8 +185,25 @@ class Classification:
             return output, updated.get("batch_stats", {})
 
         logits, terms, batch_stats = self._forward(live, hidden, start, variables, batch | {"masks": masks})
-        sums = self._sums(logits, batch, variables["params"], terms, batch.get("weights"))
+        sums = self._sums(logits, batch | {"targets": targets}, variables["params"], terms)
         return sums["loss"] / sums["count"], (sums, batch_stats)
+
+    def _targets(self, images: jax.Array, labels: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """The training inputs, mixed if so asked, and their targets float32 [B, classes]; None for the labels alone."""
+        if not self.label_smoothing and not self.mixup:
+            return images, None
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, self.model.classes), self.label_smoothing)
+        if self.mixup:
+            mix, order = jax.random.split(key)
+            share = jax.random.beta(mix, self.mixup, self.mixup)
+            other = jax.random.permutation(order, len(labels))
+
+            def mixed(values: jax.Array) -> jax.Array:
+                values = values.astype(jnp.float32)
+                return share * values + (1 - share) * jnp.take(values, other, axis=0)
+
+            images, targets = mixed(images), mixed(targets)
+        return images, targets
 
     def _augmented(self, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array | None]:
         """The training slices (or their features as they are), and bool masks [B, S, S] where they are needed."""
@@ -248,10 +272,14 @@ class Classification:
         return 0 if stage is None else self.model.layers.index(stage) + 1
 
     def _sums(
-        self, logits: jax.Array, batch: Batch, params: Any, beside: Terms = ((), {}), weights: jax.Array | None = None
+        self, logits: jax.Array, batch: dict[str, Any], params: Any, beside: Terms = ((), {})
     ) -> dict[str, jax.Array]:
-        counted = batch["counted"].astype(jnp.float32)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"])
+        """Sums over a batch, whose `targets` and `weights` count where it has them, as in training."""
+        counted, targets, weights = batch["counted"].astype(jnp.float32), batch.get("targets"), batch.get("weights")
+        if targets is None:
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"])
+        else:
+            losses = optax.softmax_cross_entropy(logits, targets)
         terms, metrics = beside
         losses = sum(terms, losses)
         losses = losses if weights is None else losses * weights

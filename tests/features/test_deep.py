@@ -12,7 +12,8 @@ import pytest
 from flax import linen as nn
 
 from btjax.base.errors import InputError
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.augment import Augmentation
+from btjax.data.preprocess import Preprocessing
 from btjax.features import deep
 from btjax.features.deep import FrozenPart, compute_features, highest_cut, highest_frozen
 from btjax.models.cnn import CNN

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from btjax.base.errors import InputError
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.augment import Augmentation
+from btjax.data.preprocess import Preprocessing
 from btjax.models.vgg16 import CONVOLUTIONS, VGG16
 from btjax.systems.config import Config
 from btjax.systems.system import Place

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.augment import Augmentation
+from btjax.data.preprocess import Preprocessing
 from btjax.data.splits import Split, make_split
 from btjax.models.cnn import CNN
 from btjax.readers.slices import Slices

@@ -11,7 +11,8 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.augment import Augmentation
+from btjax.data.preprocess import Preprocessing
 from btjax.models.unet import UNet
 from btjax.training import loop
 from btjax.training import step as compiled

@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from btjax.base.errors import InputError
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.augment import Augmentation
+from btjax.data.preprocess import Preprocessing
 from btjax.features.deep import FrozenPart, compute_features, highest_frozen
 from btjax.models.cnn import CNN
 from btjax.models.unet import UNet

@@ -12,8 +12,9 @@ import numpy as np
 import optax
 import pytest
 
+from btjax.data.augment import Augmentation
 from btjax.data.phantom import make_phantom
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.preprocess import Preprocessing
 from btjax.models.cnn import CNN
 from btjax.models.unet import EncoderClassifier, UNet
 from btjax.models.vgg16 import VGG16

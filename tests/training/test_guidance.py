@@ -11,9 +11,10 @@ import pytest
 import btjax
 from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
+from btjax.data.augment import Augmentation
 from btjax.data.bits import pack_masks
 from btjax.data.phantom import make_phantom
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.preprocess import Preprocessing
 from btjax.models.cnn import CNN
 from btjax.models.joint import JointNetwork
 from btjax.saliency.activations import grad_cam

@@ -9,7 +9,8 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.augment import Augmentation
+from btjax.data.preprocess import Preprocessing
 from btjax.models.unet import EncoderClassifier, UNet
 from btjax.training import step as compiled
 from btjax.training.state import create_state

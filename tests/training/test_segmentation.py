@@ -9,8 +9,9 @@ import pytest
 
 from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
+from btjax.data.augment import Augmentation
 from btjax.data.bits import pack_masks
-from btjax.data.preprocess import Augmentation, Preprocessing
+from btjax.data.preprocess import Preprocessing
 from btjax.models.segmenter import Segmenter, tumour_probability
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
