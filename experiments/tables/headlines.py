@@ -9,27 +9,25 @@ from btjax.studies.regions import BEST
 from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
 from experiments.tables.ladders import ladder_headlines, leak_lines, source_lines
+from experiments.tables.presets import other_options
 from experiments.tables.saliency import mean, saliency_rows
 
 Results = dict[str, dict[str, Any]]
 
+_LADDERS = {"cnn_cpu": "CNN, 128 px", "vgg16_paper": "VGG16, frozen"}
+"""Presets whose ladder the README tells, and what it calls them."""
+
 
 def result_lines(results: Results) -> str:
     """The README's lines: one for each system and protocol that has a results file, and one for the maps."""
-    lines = []
-    for name, title in (("cnn_cpu", "CNN, 128 px"), ("vgg16_paper", "VGG16, frozen"), ("linear_cpu", "Linear model")):
-        ladder = results.get(f"ladder_{name}")
-        runs = results.get(name, {}).get("runs", [])
-        own = ladder_headlines(ladder) if ladder else []
-        # A ladder's protocols stand in the place of single runs of them.
-        told = [rung["name"] for rung in ladder["rungs"]] if ladder else []
-        own += _protocol_lines([run for run in runs if run["protocol"] not in told])
-        lines += [f"- {title}, {line}" for line in own]
-        lines += [f"- {line}" for line in (*leak_lines(ladder)[-1:], *source_lines(ladder)[:1])] if ladder else []
+    lines = [line for name, title in _LADDERS.items() for line in _system_lines(name, title, results)]
+    if "ladder_linear_cpu" in results:
+        (family,) = ladder_headlines(results["ladder_linear_cpu"])[-1:]
+        lines.append(f"- Linear model of 32x32 pixels, the floor, {family}")
     if "external_four_class" in results:
         lines.append(f"- {_external_line(results['external_four_class'])}")
     if "unet_cpu" in results:
-        lines.append(f"- {_unet_line(results['unet_cpu'])}")
+        lines.append(f"- {_unet_line(results['unet_cpu'])}{_encoder_line(results)}")
     for name in ("regions_official", "retrieval_official"):
         if name in results:
             lines.append(f"- {_cheng_line(name, results)}")
@@ -39,6 +37,27 @@ def result_lines(results: Results) -> str:
         f"Parentheses hold 95% intervals by patient, {NONE} where there is none. A single fold or seed is called that."
     )
     return f"{intervals} `slice` leaks patients; `family` does not.\n\n" + "\n".join(lines)
+
+
+def _system_lines(name: str, title: str, results: Results) -> list[str]:
+    """A system's ladder; its single runs of other protocols; the size of the leak and of the source confound."""
+    ladder, runs = results.get(f"ladder_{name}"), results.get(name, {}).get("runs", [])
+    if ladder is None:
+        return [f"- {title}, {line}" for line in _protocol_lines(runs)]
+    told, others = [rung["name"] for rung in ladder["rungs"]], other_options(name, ladder["config"])
+    rungs = [f"- {title}, {others}{', ' * bool(others)}{line}" for line in ladder_headlines(ladder)]
+    single = [f"- {title}, {line}" for line in _protocol_lines([run for run in runs if run["protocol"] not in told])]
+    sizes = " ".join((*leak_lines(ladder)[-1:], *source_lines(ladder)[:1]))
+    return [*rungs, *single, f"- {sizes}"]
+
+
+def _encoder_line(results: Results) -> str:
+    """What is added on folds of the U-Net's classifier, on its short schedule."""
+    ladder = results.get("ladder_encoder_classifier_cpu")
+    if ladder is None:
+        return ""
+    (line,) = ladder_headlines(ladder)[-1:]
+    return f"; on a schedule of {ladder['config']['training']['epochs']} epochs, {line}"
 
 
 def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:

@@ -12,6 +12,7 @@ from btjax.systems.presets import preset, preset_names
 from btjax.systems.system import find_system, system_names
 from experiments.tables.cells import table, with_interval
 from experiments.tables.ladders import cells_in_words
+from experiments.tables.presets import other_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,6 +85,7 @@ class Row:
       reached: by protocol.
       inflation: the comparison of a ladder's leak, or None.
       seconds: of a run's training, the mean, or None.
+      others: flags by which the runs differ from the preset.
     """
 
     system: str
@@ -91,6 +93,7 @@ class Row:
     reached: dict[str, Reached]
     inflation: dict[str, Any] | None = None
     seconds: float | None = None
+    others: str = ""
 
     @property
     def family(self) -> float:
@@ -158,6 +161,7 @@ def _ladder_row(options: str, result: dict[str, Any]) -> Row:
         {name: Reached(rungs[name]["scores"], cells_in_words(rungs[name])) for name in PROTOCOLS if name in rungs},
         leaks[0] if leaks else None,
         sum(cell["seconds"] for cell in cells) / len(cells),
+        other_options(options, result["config"]),
     )
 
 
@@ -186,7 +190,7 @@ def _cells(row: Row, results: Results) -> list[str]:
     system = find_system(row.system)
     return [
         system.title,
-        f"`{row.options}`" if row.options else "",
+        " ".join(filter(None, [row.options and f"`{row.options}`", row.others])),
         system.claims or UNDEFINED,
         *(_accuracy(row.reached.get(name)) for name in PROTOCOLS),
         _inflation(row.inflation),

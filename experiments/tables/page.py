@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from experiments.tables.audits import audits_table, deviations_table, paper_like
 from experiments.tables.bench import speed_table
@@ -14,24 +15,27 @@ from experiments.tables.ladders import ladder_tables
 from experiments.tables.links import links_table
 from experiments.tables.overview import overview_table
 from experiments.tables.paper import paper_table
+from experiments.tables.presets import other_options
 from experiments.tables.regions import regions_tables, retrieval_tables
 from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
-from experiments.tables.segmenter import segmenter_table
+from experiments.tables.segmenter import ceiling_lines, segmenter_table
 from experiments.tables.unet import unet_table, variants_table
 from experiments.tables.unknown import unknown_table
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Results = dict[str, dict[str, Any]]
 """What the results files hold, by name."""
 
 
-def _saliency_section(results: Results) -> str:
+Section = Callable[[Results, Results], str]
+"""Writes the section of a kind: from the results files of that kind, and all of them."""
+
+
+def _saliency_section(results: Results, every: Results) -> str:
     explained = {name.removeprefix("saliency_").replace("_", ", "): result for name, result in results.items()}
-    parts = (settings_table(explained), saliency_table(explained), saliency_findings(explained))
-    return "\n\n".join(["## Saliency", *parts])
+    outlined = [run for result in every.values() for run in result.get("outlined", [])]
+    parts = (settings_table(explained), saliency_table(explained), ceiling_lines(outlined))
+    return "\n\n".join(filter(None, ["## Saliency", *parts, saliency_findings(explained)]))
 
 
 def _runs_table(result: dict[str, Any]) -> str:
@@ -44,16 +48,26 @@ def _unet_tables(result: dict[str, Any]) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _each(title: Callable[[str, dict], str], table: Callable[[dict], str]) -> Callable[[Results], str]:
+def _each(title: Callable[[str, dict], str], table: Callable[[dict], str]) -> Section:
     """A section for each results file of a kind."""
-    return lambda results: "\n\n".join(
+    return lambda results, _: "\n\n".join(
         f"## {title(name, result)}\n\n{table(result)}" for name, result in results.items()
     )
 
 
-KINDS: dict[str, Callable[[Results], str]] = {
-    "rungs": _each(lambda _, result: f"{result['title']} under every protocol", ladder_tables),
-    "floors": lambda results: f"## Shortcuts\n\n{audits_table(results)}",
+def _ladder_sections(results: Results, _: Results) -> str:
+    parts = []
+    for name, result in results.items():
+        own = name.removeprefix("ladder_")
+        others = other_options(own, result["config"])
+        options = f"Options of `{own}.flags`" + (f", but {others}." if others else ".")
+        parts.append(f"## {result['title']} under every protocol\n\n{options} {ladder_tables(result)}")
+    return "\n\n".join(parts)
+
+
+KINDS: dict[str, Section] = {
+    "rungs": _ladder_sections,
+    "floors": lambda results, _: f"## Shortcuts\n\n{audits_table(results)}",
     "runs": _each(lambda name, _: f"`{name}.flags`", _runs_table),
     "linked_too": _each(lambda _, result: f"{result['title']} on other data", external_table),
     "unknown": _each(lambda *_: "When not to answer", unknown_table),
@@ -66,7 +80,7 @@ KINDS: dict[str, Callable[[Results], str]] = {
     "coverage": _each(lambda *_: "Intervals", coverage_table),
     "neighbours_of_all": _each(lambda *_: "Slices that belong together", links_table),
     "cases": _each(lambda *_: "Speed", speed_table),
-    "costs": lambda _: "",
+    "costs": lambda *_: "",
 }
 """For each kind of results file a key, and what writes its section, in the page's order. A file's first key counts.
 
@@ -85,6 +99,6 @@ def tables(results: Results) -> str:
         if kind is None:
             raise ValueError(f"{name}: of no kind that has a table; expected one of the keys {', '.join(KINDS)}")
         of_kind.setdefault(kind, {})[name] = result
-    sections = (section(of_kind[key]) for key, section in KINDS.items() if key in of_kind)
+    sections = (section(of_kind[key], results) for key, section in KINDS.items() if key in of_kind)
     lead = (f"## What the paper says\n\n{paper_table()}", LEGEND, methods_sentence(results), overview_table(results))
     return "\n\n".join(filter(None, (*lead, *sections)))

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from btjax.reports.numbers import duration
+from btjax.systems.presets import preset, preset_names
 from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import run_name
 from experiments.tables.segmenter import estimate
@@ -32,6 +33,25 @@ def measured(name: str, result: dict[str, Any]) -> list[str]:
         return []
     source = f"experiments/results/{name}.json, written by python -m experiments.results; 95% intervals or {NONE}"
     return [f"{MARK} Measured ({source}):", *(f"{MARK}   {line}" for line in lines)]
+
+
+def other_options(name: str, config: dict[str, Any]) -> str:
+    """The flags by which the runs of a results file differ from its preset, such as `--epochs=8`; empty for none.
+
+    Which rows are held out, and with which seed, is no difference.
+    """
+    if name not in preset_names():
+        return ""
+    expected, flags = preset(name).to_json(), []
+    for group, values in config.items():
+        if not isinstance(values, dict) or not isinstance(expected.get(group), dict):
+            continue
+        for option, value in values.items():
+            held_out = group == "data" and option in ("protocol", "fold", "split_seed", "train_slices", "data_dir")
+            if option in expected[group] and value != expected[group][option] and not held_out:
+                shown = ",".join(map(str, value)) if isinstance(value, list) else value
+                flags.append(f"`--{'no' * (value is False)}{option}{'' if isinstance(value, bool) else f'={shown}'}`")
+    return " ".join(flags)
 
 
 def _accuracy(run: dict[str, Any]) -> str:

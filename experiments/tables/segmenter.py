@@ -36,6 +36,27 @@ def segmenter_table(result: dict[str, Any]) -> str:
     return f"{lead}\n\n{table(head, rows)}"
 
 
+def ceiling_lines(runs: list[dict[str, Any]]) -> str:
+    """What a network reaches that learned from masks: what maps could reach on these slices.
+
+    Args:
+      runs: of segmenters, as their results file holds them.
+    """
+    if not runs:
+        return ""
+    lines = [
+        f"- `{run['protocol']}`, fold {run['split']['fold']}, {run['test']['slices']} slices: the most certain pixel "
+        f"lies in the tumour in {estimate(run['test']['pointing'])} of them; Dice of the outline "
+        f"{estimate(run['test']['dice'])}"
+        for run in runs
+    ]
+    lead = (
+        "What is reachable: a small segmenter (`segmenter_cpu.flags`), trained on the masks of other patients, on its "
+        "test slices. No map above was made with masks."
+    )
+    return f"{lead}\n\n" + "\n".join(lines)
+
+
 def estimate(found: dict[str, Any]) -> str:
     """A number with its interval, in three digits; empty where it is not defined."""
     if found["value"] is None:
