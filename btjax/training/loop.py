@@ -194,11 +194,11 @@ class Trainer:
         initialise, first = self._fresh
         rates = (*(f"{name}/*=0" for name in getattr(task.model, "frozen", ())), *config.layer_rates)
         key = jax.random.key(seed, impl=config.prng)
-        self.state = put(create_state(initialise, first, key, rates, pretrained))
+        self.state = put(create_state(initialise, first, key, rates, pretrained, averaged=config.averaged > 0))
         self.task = task = task.with_trained(self.state.params)
         self._zero_sums = lambda: put(compiled.zero_sums(task, self.dataset, self.state))
         self.sums = self._zero_sums()
-        self.train_chunk = compiled.make_train_chunk(task, optimizer, divided)
+        self.train_chunk = compiled.make_train_chunk(task, optimizer, divided, config.averaged)
         self.evaluate = compiled.make_evaluate(task, divided)
         self.progress = Progress()
         self._chunk, self._saved = 1, time.monotonic()
@@ -296,7 +296,7 @@ class Trainer:
         if self.validation is None:
             return self.complete_epoch({})
         began = time.perf_counter()
-        sums = jax.device_get(self.evaluate(self.state.variables, self.dataset, *self.validation))
+        sums = jax.device_get(self.evaluate(self.state.judged, self.dataset, *self.validation))
         self.progress.seconds += time.perf_counter() - began
         return self.complete_epoch(compiled.means(sums))
 
@@ -326,10 +326,10 @@ class Trainer:
         if self._is_better(row):
             progress.best = row
             if self.checkpoints:
-                self.checkpoints.save("best", self.state.variables, step, dataclasses.asdict(progress))
+                self.checkpoints.save("best", self.state.judged, step, dataclasses.asdict(progress))
         if self.checkpoints and self.config.keep_every and progress.epoch % self.config.keep_every == 0:
             kept = {"epoch": progress.epoch}
-            self.checkpoints.save(kept_name(progress.epoch), self.state.variables, step, kept)
+            self.checkpoints.save(kept_name(progress.epoch), self.state.judged, step, kept)
         if self.config.schedule == "plateau":
             _, plateau = PLATEAU.update({}, self.state.plateau, value=row["validation_loss"])
             self.state = self.state.replace(plateau=plateau)

@@ -92,7 +92,7 @@ class ManyTrainer:
         evaluate = compiled.make_evaluate(task)
 
         def train_one(dataset, carry, which, *batches_and_bounds):
-            train_step = compiled.make_train_step(task, make_optimizer(config, lengths, which))
+            train_step = compiled.make_train_step(task, make_optimizer(config, lengths, which), config.averaged)
             return compiled.make_take_steps(train_step)(carry, dataset, *batches_and_bounds)
 
         def evaluate_one(dataset, variables, batches):
@@ -173,7 +173,7 @@ class ManyTrainer:
         if self._validation is None:
             return [{} for _ in active]
         began = time.perf_counter()
-        variables = _stack([run.state.variables for run in self.runs])
+        variables = _stack([run.state.judged for run in self.runs])
         sums = _rows(jax.device_get(self.evaluate(self.dataset, variables, self._validation)), len(self.runs))
         for index in active:
             self.runs[index].progress.seconds += (time.perf_counter() - began) / len(active)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import flax.struct
@@ -33,6 +34,7 @@ class TrainState(flax.struct.PyTreeNode):
       opt_state: the optimizer's state.
       plateau: state of `PLATEAU`; its `scale` multiplies every update and stays 1 under other schedules.
       key: the run's root random key; it never changes.
+      mean: running mean of `params`; empty where none is kept.
     """
 
     step: jax.Array
@@ -42,11 +44,24 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: Any
     plateau: optax.contrib.ReduceLROnPlateauState
     key: jax.Array
+    mean: Any = dataclasses.field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, Any]:
         """What `model.apply` takes: all params and batch_stats."""
         return {"params": merge(self.params, self.frozen), "batch_stats": self.batch_stats}
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        """The variables that are validated and kept: of the running mean of the params, where there is one."""
+        return self.replace(params=self.mean).variables if self.mean else self.variables
+
+    def next_mean(self, params: Any, kept: float) -> Any:
+        """The running mean after a step; early steps keep less, so that it does not lag behind the beginning."""
+        if not self.mean:
+            return self.mean
+        share = jnp.minimum(jnp.float32(kept), (1 + self.step) / (10 + self.step))
+        return jax.tree.map(lambda mean, new: share * mean + (1 - share) * new, self.mean, params)
 
 
 def create_state(
@@ -55,6 +70,8 @@ def create_state(
     key: jax.Array,
     layer_rates: Sequence[str] = ("*=1",),
     pretrained: dict[str, Any] | None = None,
+    *,
+    averaged: bool = False,
 ) -> TrainState:
     """Fresh parameters and optimizer state.
 
@@ -64,6 +81,7 @@ def create_state(
       key: the run's root key.
       layer_rates: which parameters train, see `btjax.training.freezing`.
       pretrained: variables {"params", "batch_stats"} of some stages, which take the place of the fresh ones.
+      averaged: whether a running mean of the params is kept.
 
     Returns:
       The state at step 0; every leaf is an array on the default device.
@@ -85,6 +103,7 @@ def create_state(
         opt_state=jax.jit(optimizer.init)(trained),
         plateau=plateau,
         key=key,
+        mean=jax.tree.map(jnp.array, trained) if averaged else {},
     )
 
 

@@ -120,8 +120,11 @@ def means(sums: dict[str, Any]) -> dict[str, float]:
     return {name: float(sums[name]) / max(float(sums["count"]), 1.0) for name in names}
 
 
-def make_train_step(task: Task, optimizer: optax.GradientTransformation) -> Callable:
-    """`train_step(state, batch) -> (state, sums)`: one optimizer step on one batch, a pure function."""
+def make_train_step(task: Task, optimizer: optax.GradientTransformation, averaged: float = 0.0) -> Callable:
+    """`train_step(state, batch) -> (state, sums)`: one optimizer step on one batch, a pure function.
+
+    `averaged` is the share of the state's running mean of params, if it keeps one, that a step leaves.
+    """
 
     def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Sums]:
         (loss, (sums, batch_stats)), gradients = jax.value_and_grad(task.loss, has_aux=True)(state.params, state, batch)
@@ -129,9 +132,11 @@ def make_train_step(task: Task, optimizer: optax.GradientTransformation) -> Call
         updates = jax.tree.map(lambda update: update * state.plateau.scale, updates)
         faults = {"not_finite_loss": loss, "not_finite_gradient": optax.tree.norm(gradients)}
         sums |= {name: jnp.where(jnp.isfinite(value), _NEVER, state.step) for name, value in faults.items()}
+        params = optax.apply_updates(state.params, updates)
         new_state = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
+            mean=state.next_mean(params, averaged),
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
@@ -140,14 +145,16 @@ def make_train_step(task: Task, optimizer: optax.GradientTransformation) -> Call
     return train_step
 
 
-def make_train_chunk(task: Task, optimizer: optax.GradientTransformation, sharding: Sharding | None = None) -> Callable:
+def make_train_chunk(
+    task: Task, optimizer: optax.GradientTransformation, sharding: Sharding | None = None, averaged: float = 0.0
+) -> Callable:
     """The compiled `train_chunk((state, sums), dataset, batches, start, stop) -> (state, sums)`.
 
     It takes the steps from `start` to `stop` of an epoch's batches (`shuffled_batches`) and adds to `sums`
     (`zero_sums`). State and sums are donated: their memory is used again. With a `sharding` of the batch axis each
     device takes its part of every batch, and XLA adds up the gradients.
     """
-    return jax.jit(make_take_steps(make_train_step(task, optimizer), sharding), donate_argnums=0)
+    return jax.jit(make_take_steps(make_train_step(task, optimizer, averaged), sharding), donate_argnums=0)
 
 
 def make_take_steps(train_step: Callable, sharding: Sharding | None = None) -> Callable:
