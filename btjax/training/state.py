@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import flax.struct
 import jax
@@ -34,7 +33,6 @@ class TrainState(flax.struct.PyTreeNode):
       opt_state: the optimizer's state.
       plateau: state of `PLATEAU`; its `scale` multiplies every update and stays 1 under other schedules.
       key: the run's root random key; it never changes.
-      mean: running mean of `params`; empty where none is kept.
     """
 
     step: jax.Array
@@ -44,7 +42,6 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: Any
     plateau: optax.contrib.ReduceLROnPlateauState
     key: jax.Array
-    mean: Any = dataclasses.field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -53,15 +50,35 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def judged(self) -> dict[str, Any]:
-        """The variables that are validated and kept: of the running mean of the params, where there is one."""
-        return self.replace(params=self.mean).variables if self.mean else self.variables
+        """The variables that are validated and kept."""
+        return self.variables
 
-    def next_mean(self, params: Any, kept: float) -> Any:
-        """The running mean after a step; early steps keep less, so that it does not lag behind the beginning."""
-        if not self.mean:
-            return self.mean
-        share = jnp.minimum(jnp.float32(kept), (1 + self.step) / (10 + self.step))
-        return jax.tree.map(lambda mean, new: share * mean + (1 - share) * new, self.mean, params)
+    def with_mean(self, kept: float) -> Self:
+        """The state after a step, with its running mean brought up to date; it keeps none."""
+        del kept
+        return self
+
+
+class AveragedState(TrainState):
+    """A state that keeps a running mean of its params, which is what is validated and kept.
+
+    Attributes:
+      mean: of `params`.
+    """
+
+    mean: Any
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        """As `TrainState.judged`: of the mean."""
+        return self.replace(params=self.mean).variables
+
+    def with_mean(self, kept: float) -> Self:
+        """As `TrainState.with_mean`; early steps keep less than `kept`, so that the mean does not lag behind."""
+        share = jnp.minimum(jnp.float32(kept), self.step / (9 + self.step))
+        return self.replace(
+            mean=jax.tree.map(lambda mean, new: share * mean + (1 - share) * new, self.mean, self.params)
+        )
 
 
 def create_state(
@@ -95,7 +112,7 @@ def create_state(
     )
     trained, frozen = split_frozen(params, layer_rates)
     plateau: Any = PLATEAU.init(trained)
-    return TrainState(
+    fields = dict(
         step=jnp.int32(0),
         params=trained,
         frozen=frozen,
@@ -103,8 +120,8 @@ def create_state(
         opt_state=jax.jit(optimizer.init)(trained),
         plateau=plateau,
         key=key,
-        mean=jax.tree.map(jnp.array, trained) if averaged else {},
     )
+    return AveragedState(**fields, mean=jax.tree.map(jnp.array, trained)) if averaged else TrainState(**fields)
 
 
 def _replace_stages(collection: str, fresh: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

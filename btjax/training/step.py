@@ -132,15 +132,13 @@ def make_train_step(task: Task, optimizer: optax.GradientTransformation, average
         updates = jax.tree.map(lambda update: update * state.plateau.scale, updates)
         faults = {"not_finite_loss": loss, "not_finite_gradient": optax.tree.norm(gradients)}
         sums |= {name: jnp.where(jnp.isfinite(value), _NEVER, state.step) for name, value in faults.items()}
-        params = optax.apply_updates(state.params, updates)
         new_state = state.replace(
             step=state.step + 1,
-            params=params,
-            mean=state.next_mean(params, averaged),
+            params=optax.apply_updates(state.params, updates),
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        return new_state, sums
+        return new_state.with_mean(averaged), sums
 
     return train_step
 
