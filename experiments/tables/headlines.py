@@ -8,7 +8,7 @@ from btjax.reports.numbers import interval, percent
 from btjax.studies.regions import BEST
 from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
-from experiments.tables.ladders import ladder_headlines, leak_lines, source_lines
+from experiments.tables.ladders import ladder_headline, leak_lines, source_lines
 from experiments.tables.presets import other_options
 from experiments.tables.saliency import mean, saliency_rows
 
@@ -22,8 +22,8 @@ def result_lines(results: Results) -> str:
     """The README's lines: one for each system and protocol that has a results file, and one for the maps."""
     lines = [line for name, title in _LADDERS.items() for line in _system_lines(name, title, results)]
     if "ladder_linear_cpu" in results:
-        (family,) = ladder_headlines(results["ladder_linear_cpu"])[-1:]
-        lines.append(f"- Linear model of 32x32 pixels, the floor, {family}")
+        floor = ladder_headline(results["ladder_linear_cpu"])
+        lines.append(f"- Linear model of 32x32 pixels, the floor, {floor}")
     if "external_four_class" in results:
         lines.append(f"- {_external_line(results['external_four_class'])}")
     if "unet_cpu" in results:
@@ -45,10 +45,10 @@ def _system_lines(name: str, title: str, results: Results) -> list[str]:
     if ladder is None:
         return [f"- {title}, {line}" for line in _protocol_lines(runs)]
     told, others = [rung["name"] for rung in ladder["rungs"]], other_options(name, ladder["config"])
-    rungs = [f"- {title}, {others}{', ' * bool(others)}{line}" for line in ladder_headlines(ladder)]
+    whole = f"- {title}, {others}{', ' * bool(others)}{ladder_headline(ladder)}"
     single = [f"- {title}, {line}" for line in _protocol_lines([run for run in runs if run["protocol"] not in told])]
     sizes = " ".join((*leak_lines(ladder)[-1:], *source_lines(ladder)[:1]))
-    return [*rungs, *single, f"- {sizes}"]
+    return [whole, *single, f"- {sizes}"]
 
 
 def _encoder_line(results: Results) -> str:
@@ -56,8 +56,7 @@ def _encoder_line(results: Results) -> str:
     ladder = results.get("ladder_encoder_classifier_cpu")
     if ladder is None:
         return ""
-    (line,) = ladder_headlines(ladder)[-1:]
-    return f"; on a schedule of {ladder['config']['training']['epochs']} epochs, {line}"
+    return f"; on a schedule of {ladder['config']['training']['epochs']} epochs, {ladder_headline(ladder)}"
 
 
 def _protocol_lines(runs: list[dict[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ from experiments.tables.audits import alone_lines
 from experiments.tables.cells import number_cell, table, with_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _EASIER = ("slice", "slice_matched")
 
@@ -176,13 +176,17 @@ def _share(estimate: dict[str, Any]) -> str:
     return f"{percent(estimate['value'])}{bounds}"
 
 
-def ladder_headlines(result: dict[str, Any]) -> list[str]:
-    """Lines for the README: the accuracy of three protocols."""
-    lines = []
-    for rung in result["rungs"]:
-        if rung["name"] in ("slice", "official", "family"):
-            scores, votes = rung["scores"], rung["scores"]["by_patient"]
-            by_patient = f", {with_interval(votes, 'accuracy')} by patient" if votes else ""
-            accuracy = f"**{with_interval(scores, 'accuracy')}** of {rung['tested']} slices{by_patient}"
-            lines.append(f"`{rung['name']}`, {cells_in_words(rung)}: {accuracy}")
-    return lines
+def ladder_headline(result: dict[str, Any], protocols: Sequence[str] = ("slice", "official", "family")) -> str:
+    """For the README: the accuracy under some protocols, and by patient under the last of them."""
+    rungs = [rung for rung in result["rungs"] if rung["name"] in protocols]
+    words = [cells_in_words(rung) for rung in rungs]
+    alike = len(set(words)) == 1
+    parts = [
+        f"`{rung['name']}` **{with_interval(rung['scores'], 'accuracy')}** of {rung['tested']} slices"
+        + ("" if alike else f" ({cells})")
+        for rung, cells in zip(rungs, words, strict=True)
+    ]
+    text = (f"{words[0]}: " if alike else "") + ", ".join(parts)
+    votes = rungs[-1]["scores"]["by_patient"]
+    by_patient = f"; one vote a patient under `{rungs[-1]['name']}`: " if votes else ""
+    return text + by_patient + (with_interval(votes, "accuracy") if votes else "")
