@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING, Any
 
 from btjax.data.dataset import PHANTOM
 from btjax.reports.numbers import UNDEFINED, amount, duration, signed
-from btjax.reports.page import Section, Table, render
+from btjax.reports.page import Cell, Section, Table, render
 from btjax.systems.presets import preset, preset_names
 from btjax.systems.system import find_system, system_names
 from experiments.tables.cells import table, with_interval
@@ -108,12 +109,34 @@ def overview_table(results: Results) -> str:
 
 
 def overview_page(results: Results) -> str:
-    """The same as a page, whose columns can be sorted by."""
-    plain = [[str(cell).replace("`", "").replace("**", "") for cell in _cells(row, results)]
-             for row in overview_rows(results)]  # fmt: skip
-    head = [name.replace("`", "") for name in HEAD]
-    shown = Table("Test accuracy by protocol, and what it costs.", head, plain, sortable=True)
-    return render("Every system under every protocol", [Section("Systems", [shown])], lead=[LEAD.replace("`", "")])
+    """The same as a page, in two tables whose columns can be sorted by."""
+    rows = [
+        [cell.replace("`", "").replace("**", "") for cell in _cells(row, results)] for row in overview_rows(results)
+    ]
+    head = [name.replace("`", "").removesuffix(" (95%)") for name in HEAD]
+    scores = [place for place, name in enumerate(HEAD) if "(95%)" in name]
+    costs = [place for place, _ in enumerate(HEAD) if place > 1 and place not in scores]
+    sections = [
+        Section(title, [_part(title, head, rows, [0, 1, *places])])
+        for title, places in (("Accuracy by protocol", scores), ("Claims and costs", costs))
+    ]
+    return render("Every system under every protocol", sections, lead=[LEAD.replace("`", "").replace("*", "")])
+
+
+def _part(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], places: Sequence[int]) -> Table:
+    """Some columns, intervals and remarks below their number."""
+    told = {"Accuracy by protocol": "Intervals of 95% below each number.", "Claims and costs": "Of one run."}[title]
+    cells = [[Cell(*_divided(row[place])) for place in places] for row in rows]
+    return Table(told, [head[place] for place in places], cells, sortable=True)
+
+
+def _divided(text: str) -> tuple[str, str]:
+    """A number, and its interval with what follows; whole texts of words."""
+    number, bracket, rest = text.partition(" (")
+    if not bracket or not re.fullmatch(r"[+-]?[\d.]+%?", number):
+        return text, ""
+    bounds, _, remark = rest.partition(")")
+    return number, bounds + remark
 
 
 def overview_rows(results: Results) -> list[Row]:
