@@ -1,0 +1,63 @@
+"""Region proposals as their users make them: on a tiny CNN and the phantom data set."""
+
+import os
+
+import numpy as np
+import pytest
+
+from btjax.base.files import read_json
+from tests.experiments.commands import run
+from tests.experiments.test_saliency import DATA, NETWORK
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    return os.environ | {"BTJAX_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture(scope="module")
+def proposed(environment, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    done = run(environment, "cnn", *DATA, *NETWORK, f"--workdir={folder / 'cnn'}")
+    assert done.returncode == 0, done.stderr
+    flags = [f"--checkpoint={folder / 'cnn'}", f"--workdir={folder / 'out'}", "--methods=gradient,rise"]
+    done = run(environment, "proposals", *flags, "--rise_masks=4", "--costly_slices=3")
+    assert done.returncode == 0, done.stderr
+    assert "centre_boxes" in done.stdout
+    return folder / "out"
+
+
+def test_every_source_has_its_recall_beside_the_better_control(proposed):
+    report = read_json(proposed / "proposals.json")
+    rows = report["rows"]
+    # RISE explains a few slices here, and so proposes nothing.
+    assert {row["source"] for row in rows} == {"gradient", "random_boxes", "centre_boxes"}
+    assert {row["group"] for row in rows} == {"all", *report["classes"]}
+    assert {row["count"] for row in rows} == {1, 5, 10} and {row["overlap"] for row in rows} == {0.3, 0.5}
+    for row in rows:
+        assert row["control"] == (row["over_control"] is None) == (row["better_control"] == "")
+        assert 0 <= row["recall"]["value"] <= 1
+
+
+def test_more_boxes_and_a_smaller_overlap_find_no_fewer_tumours(proposed):
+    rows = read_json(proposed / "proposals.json")["rows"]
+    found = {(row["source"], row["group"], row["overlap"], row["count"]): row["recall"]["value"] for row in rows}
+    for (source, group, overlap, count), value in found.items():
+        assert value >= max(found[source, group, overlap, fewer] for fewer in (1, 5, 10) if fewer <= count)
+        assert found[source, group, 0.3, count] >= found[source, group, 0.5, count]
+
+
+def test_the_difference_is_from_the_control_that_finds_more(proposed):
+    rows = read_json(proposed / "proposals.json")["rows"]
+    for row in rows:
+        if not row["control"]:
+            same = [one for one in rows if all(one[key] == row[key] for key in ("group", "count", "overlap"))]
+            best = max(one["recall"]["value"] for one in same if one["control"])
+            assert row["over_control"]["value"] == pytest.approx(row["recall"]["value"] - best)
+
+
+def test_the_page_shows_the_boxes(proposed):
+    page = (proposed / "proposals.html").read_text()
+    assert "Region proposals of Custom CNN" in page and "data:image" in page
+    maps = np.load(proposed / "maps" / "gradient.npy", allow_pickle=False)
+    assert maps.shape[1:] == (32, 32)
