@@ -44,7 +44,9 @@ def _system_lines(name: str, title: str, results: Results) -> list[str]:
     ladder, runs = results.get(f"ladder_{name}"), results.get(name, {}).get("runs", [])
     if ladder is None:
         return [f"- {title}, {line}" for line in _protocol_lines(runs)]
-    told, others = [rung["name"] for rung in ladder["rungs"]], other_options(name, ladder["config"])
+    others = other_options(name, ladder["config"])
+    # A ladder of the preset's own options stands in the place of single runs of its protocols.
+    told = [] if others else [rung["name"] for rung in ladder["rungs"]]
     whole = f"- {title}, {others}{', ' * bool(others)}{ladder_headline(ladder)}"
     single = [f"- {title}, {line}" for line in _protocol_lines([run for run in runs if run["protocol"] not in told])]
     sizes = " ".join((*leak_lines(ladder)[-1:], *source_lines(ladder)[:1]))

@@ -43,7 +43,7 @@ LEAD = (
     "The inflation is `slice` over `family` with as many training slices, on the predictions that both made. Macro F1, "
     "the lowest recall of a class and the calibration error are those of the strictest protocol with a number. Sorted "
     "by accuracy under `family`. An empty cell was not measured: *missing* names the command, and what a training step "
-    "of it was measured to take (`python -m experiments.costs`)."
+    "of it was measured to take (`python -m experiments.costs`). The same as a page to sort: `systems.html`."
 )
 
 _WITHOUT = {
@@ -141,36 +141,36 @@ def _divided(text: str) -> tuple[str, str]:
 
 def overview_rows(results: Results) -> list[Row]:
     """The rows, the best under `family` first; every preset of a classifier has one, and every system."""
-    rows = {row.options: row for row in _measured(results)}
+    rows = list(_measured(results))
+    told = {row.options for row in rows}
     for name in preset_names():
         config = preset(name)
-        if config.system not in _NO_CLASSIFIERS and config.data.data_dir != PHANTOM:
-            rows.setdefault(name, Row(config.system, name, {}))
-    told = {row.system for row in rows.values()}
-    for system in system_names():
-        if system not in told and system not in _NO_CLASSIFIERS:
-            rows[system] = Row(system, "", {})
-    return sorted(rows.values(), key=lambda row: (-row.family, row.system, row.options))
+        if name not in told and config.system not in _NO_CLASSIFIERS and config.data.data_dir != PHANTOM:
+            rows.append(Row(config.system, name, {}))
+    told = {row.system for row in rows}
+    rows += [Row(name, "", {}) for name in system_names() if name not in told and name not in _NO_CLASSIFIERS]
+    return sorted(rows, key=lambda row: (-row.family, row.system, row.options))
 
 
 def _measured(results: Results) -> Iterator[Row]:
     """A row for each preset with results: a ladder's rungs stand before single runs of the same protocol."""
-    found: dict[str, list[Row]] = {}
+    found: dict[tuple[str, str], list[Row]] = {}
     for name, result in results.items():
-        options = name.removeprefix("ladder_")
+        options, row = name.removeprefix("ladder_"), None
         if "rungs" in result:
-            found.setdefault(options, []).insert(0, _ladder_row(options, result))
+            row = _ladder_row(options, result)
         elif "runs" in result and not {"floors", "coverage"} & result.keys():
-            found.setdefault(options, []).append(_runs_row(options, result["runs"]))
+            row = _runs_row(options, result["runs"])
         elif "by_epoch" in result:
-            run = result["classifier"]
-            found.setdefault("unet_cpu", []).append(_runs_row("unet_cpu", [run]))
+            row = _runs_row("unet_cpu", [result["classifier"]])
         elif "cells" in result and "compared" not in result and not result["config"]["extra"]["outlines"]:
-            found.setdefault("cheng2015", []).append(_regions_row(result))
-    for options, rows in found.items():
-        first = rows[0]
+            row = _regions_row(result)
+        if row is not None:
+            rows = found.setdefault((row.options, row.others), [])
+            rows.insert(0 if "rungs" in result else len(rows), row)
+    for rows in found.values():
         reached = {name: one for row in reversed(rows) for name, one in row.reached.items()}
-        yield dataclasses.replace(first, options=options, reached=reached)
+        yield dataclasses.replace(rows[0], reached=reached)
 
 
 def _ladder_row(options: str, result: dict[str, Any]) -> Row:

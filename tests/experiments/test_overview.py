@@ -41,6 +41,17 @@ def test_a_ladder_stands_before_single_runs_of_the_same_protocol(found):
     assert "seed 0" in cells_of(alone, "vgg16_paper")["`slice` (95%)"]
 
 
+def test_runs_of_other_options_than_the_presets_have_a_row_of_their_own_that_names_them(found):
+    changed = copy.deepcopy(found[LADDER])
+    changed["config"]["training"]["epochs"] = 4
+    table = overview_table({LADDER: changed, "vgg16_paper": found["vgg16_paper"]})
+    rows = [line for line in table.splitlines() if line.startswith("| VGG16 transfer | `vgg16_paper`")]
+    assert [("`--epochs=4`" in line, "5 folds, 3 seeds" in line) for line in sorted(rows)] == [
+        (True, True),
+        (False, False),
+    ]
+
+
 def test_an_empty_cell_comes_with_the_command_that_fills_it_and_is_never_guessed():
     cells = cells_of({}, "cnn_cpu")
     assert not any(cells[f"`{name}` (95%)"] for name in PROTOCOLS)
