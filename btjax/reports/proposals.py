@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from btjax.figures.proposals import proposal_panels
 from btjax.reports.numbers import amount, capitalised, interval, percent, signed
 from btjax.reports.page import Cell, Picture, Section, Table, render
@@ -87,12 +89,13 @@ def _bounds(estimate: Estimate) -> str:
 
 def _picture(report: ProposalsReport, found: Proposals, tested: Slices) -> Picture:
     """The first boxes of the best method and of the controls on slices of every class."""
-    places = stratified(tested.labels[found.rows], _SHOWN, 0)
+    labels = np.asarray(tested.labels)
+    places = stratified(labels[found.rows], _SHOWN, 0)
     firsts = [row for row in report.rows if (row.count, row.overlap, row.group) == (1, OVERLAPS[-1], "all")]
     best = max((row for row in firsts if not row.control), key=lambda row: row.recall.value or 0).source
     boxes = {name: found.boxes[name][places, :_BOXES] for name in (best, *found.controls)}
     rows = found.rows[places]
-    titles = [f"{tested.classes[tested.labels[row]]}\n{tested.ids[row]}" for row in rows]
+    titles = [f"{tested.classes[labels[row]]}\n{tested.ids[row]}" for row in rows]
     figure = proposal_panels(tested.images[rows], found.true[places], boxes, titles)
     caption = f"The tumour's box (yellow) and the first {_BOXES} of each source (blue), the first of them thick."
     return Picture(figure, caption)

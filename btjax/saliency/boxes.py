@@ -45,13 +45,13 @@ def propose(maps: np.ndarray, count: int) -> np.ndarray:
 
 
 def _propose(values: np.ndarray, count: int) -> np.ndarray:
-    from scipy.ndimage import find_objects, gaussian_filter, label
+    from scipy.ndimage import find_objects, gaussian_filter
 
     smooth = gaussian_filter(values, values.shape[0] / 64)
     boxes = [[0, 0, *smooth.shape]]
     for level in np.unique(np.quantile(smooth, LEVELS)):
         if level > smooth.min():
-            found = find_objects(label(smooth >= level)[0])
+            found = find_objects(_parts(smooth >= level))
             boxes += [[rows.start, columns.start, rows.stop, columns.stop] for rows, columns in found]
     boxes = np.unique(boxes, axis=0)
     ranked = boxes[np.argsort(-_contrast(smooth, boxes), kind="stable")]
@@ -61,6 +61,13 @@ def _propose(values: np.ndarray, count: int) -> np.ndarray:
         (others if near else kept).append(box)
     whole = [[0, 0, *smooth.shape]] * count
     return np.array([*kept, *others, *whole])[:count]
+
+
+def _parts(chosen: np.ndarray) -> np.ndarray:
+    """Whole numbers [S, S]: the connected parts of some pixels, from 1; 0 for the others."""
+    from skimage.measure import label
+
+    return np.asarray(label(chosen, connectivity=1))
 
 
 def _contrast(values: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -86,7 +93,7 @@ def mask_boxes(masks: np.ndarray) -> np.ndarray:
         raise ValueError("a mask is empty: it has no box")
     ends = []
     for axis in (2, 1):
-        shown = masks.any(axis=axis)
+        shown = np.asarray(np.any(masks, axis=axis))
         ends.append((shown.argmax(axis=1), shown.shape[1] - shown[:, ::-1].argmax(axis=1)))
     (top, bottom), (left, right) = ends
     return np.stack([top, left, bottom, right], axis=1)

@@ -17,6 +17,8 @@ from btjax.studies.saliency import settings
 from btjax.systems.system import find_system
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from btjax.studies.maps import Maps
     from btjax.studies.subject import SaliencyConfig, Subject
 
@@ -140,7 +142,7 @@ def proposals_report(subject: Subject, config: SaliencyConfig, found: Proposals)
     rows = []
     for count in COUNTS:
         for overlap in OVERLAPS:
-            hits = {name: (values[:, :count] >= overlap).any(axis=1) for name, values in overlaps.items()}
+            hits = {name: np.any(values[:, :count] >= overlap, axis=1) for name, values in overlaps.items()}
             for group, members in groups.items():
                 rows += _rows(hits, found.controls, members, clusters, (group, count, overlap))
     return ProposalsReport(
@@ -159,7 +161,7 @@ def proposals_report(subject: Subject, config: SaliencyConfig, found: Proposals)
 
 
 def _rows(
-    hits: dict[str, np.ndarray],
+    hits: Mapping[str, Any],
     controls: tuple[str, ...],
     members: np.ndarray,
     clusters: np.ndarray,

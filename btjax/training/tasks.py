@@ -192,7 +192,8 @@ class Classification:
         """The training inputs, mixed if so asked, and their targets float32 [B, classes]; None for the labels alone."""
         if not self.label_smoothing and not self.mixup:
             return images, None
-        targets = optax.smooth_labels(jax.nn.one_hot(labels, self.model.classes), self.label_smoothing)
+        model: Any = self.model
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, model.classes), self.label_smoothing)
         if self.mixup:
             mix, order = jax.random.split(key)
             share = jax.random.beta(mix, self.mixup, self.mixup)

@@ -110,10 +110,11 @@ def _reliance_table(rungs: list[dict[str, Any]]) -> str:
 
 
 def _gain(gain: dict[str, Any] | None) -> str:
-    return "" if gain is None else _points(gain["gain"], gain["gain_ci95"])
+    return "" if gain is None else points(gain["gain"], gain["gain_ci95"])
 
 
-def _points(value: float, bounds: list[float] | None) -> str:
+def points(value: float, bounds: list[float] | None) -> str:
+    """A difference in percentage points, with its interval."""
     told = "" if bounds is None else f" ({signed(100 * bounds[0], 1)} to {signed(100 * bounds[1], 1)})"
     return f"{signed(100 * value, 1)}{told}"
 
@@ -150,7 +151,7 @@ def leak_lines(result: dict[str, Any]) -> list[str]:
         size = "trained on as many slices" if matched else "trained on more slices"
         lines.append(
             f"With slices divided at random the {result['title']} scores "
-            f"{_points(one['difference'], one['difference_ci95'])} percentage points over `{leak['harder']}`, {size}, "
+            f"{points(one['difference'], one['difference_ci95'])} percentage points over `{leak['harder']}`, {size}, "
             f"on the {one['rows']} predictions that both made."
         )
     return lines
@@ -166,7 +167,7 @@ def source_lines(result: dict[str, Any]) -> list[str]:
             lines.append(
                 f"Under `{rung[-1]['name']}` the {result['title']} recognises {_share(gap['recall'])} of "
                 f"{gap['class_name']} slices with {gap['value']} ids and {_share(gap['elsewhere'])} of the others: "
-                f"{_points(gap['gap']['value'], gap['gap']['ci95'])} percentage points."
+                f"{points(gap['gap']['value'], gap['gap']['ci95'])} percentage points."
             )
     return lines + alone_lines(audit)
 

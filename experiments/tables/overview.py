@@ -7,12 +7,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from btjax.data.dataset import PHANTOM
-from btjax.reports.numbers import UNDEFINED, amount, duration, signed
+from btjax.reports.numbers import UNDEFINED, amount, duration
 from btjax.reports.page import Cell, Section, Table, render
 from btjax.systems.presets import preset, preset_names
 from btjax.systems.system import find_system, system_names
 from experiments.tables.cells import table, with_interval
-from experiments.tables.ladders import cells_in_words
+from experiments.tables.ladders import cells_in_words, points
 from experiments.tables.presets import other_options
 
 if TYPE_CHECKING:
@@ -236,9 +236,7 @@ def _accuracy(reached: Reached | None) -> str:
 def _inflation(compared: dict[str, Any] | None) -> str:
     if compared is None:
         return ""
-    low, high = compared["difference_ci95"] or (None, None)
-    bounds = "" if low is None else f" ({signed(100 * low, 1)} to {signed(100 * high, 1)})"
-    return f"{signed(100 * compared['difference'], 1)}{bounds}"
+    return points(compared["difference"], compared["difference_ci95"])
 
 
 def _lowest_recall(scores: dict[str, Any]) -> str:
