@@ -126,5 +126,5 @@ def test_mixed_slices_have_neither_class_weights_nor_masks():
         TrainingConfig(mixup=0.2, class_weights="balanced")
     config = Config.default("joint").replace("training.mixup", 0.2)
     examples = Examples(SLICES.images, SLICES.labels, np.arange(9)[None], np.arange(9, 12), 16)
-    with pytest.raises(InputError, match=r"--mixup=0\.2: two masks have no mean"):
+    with pytest.raises(InputError, match=r"--mixup=0\.2: two slices' masks have no mean"):
         Trainer(config.task(), config.training, examples, 0)
