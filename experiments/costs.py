@@ -4,7 +4,7 @@
 
 Parameters, operations and time of a forward pass, time of a training step, on random slices. Where a frozen part's
 output is computed once for every slice, the step is that of what is trained on it. Writes
-experiments/results/costs.json; presets that were not asked for keep their figures. Presets at 512 pixels take minutes.
+experiments/results/costs.json; presets that were not asked for keep their figures.
 """
 
 from __future__ import annotations

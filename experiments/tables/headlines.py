@@ -50,7 +50,7 @@ def _system_lines(name: str, title: str, results: Results) -> list[str]:
     whole = f"- {title}, {others}{', ' * bool(others)}{ladder_headline(ladder)}"
     single = [f"- {title}, {line}" for line in _protocol_lines([run for run in runs if run["protocol"] not in told])]
     sizes = " ".join((*leak_lines(ladder)[-1:], *source_lines(ladder)[:1]))
-    return [whole, *single, f"- {sizes}"]
+    return [whole, *single, *([f"- {sizes}"] if sizes else [])]
 
 
 def _encoder_line(results: Results) -> str:

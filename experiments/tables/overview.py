@@ -50,7 +50,6 @@ _WITHOUT = {
     "efficientnet_b3_paper": "ImageNet weights of B3; a GPU",
     "inception_cpu": "ImageNet weights of InceptionV3",
     "cnn_paper": "a GPU",
-    "unet_paper": "a GPU",
     "pathways_paper": "a GPU",
     "hdl2bt_cpu": "patient ids: its set of four classes has none",
 }
@@ -69,11 +68,11 @@ class Reached:
 
     Attributes:
       scores: a results file's scores.
-      what: the folds and seeds, in words; empty where they are all five folds of one seed.
+      what: the folds and seeds, in words.
     """
 
     scores: dict[str, Any]
-    what: str = ""
+    what: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +229,7 @@ def _cells(row: Row, results: Results) -> list[str]:
 def _accuracy(reached: Reached | None) -> str:
     if reached is None:
         return ""
-    return f"**{with_interval(reached.scores, 'accuracy')}**" + (f", {reached.what}" if reached.what else "")
+    return f"**{with_interval(reached.scores, 'accuracy')}**, {reached.what}"
 
 
 def _inflation(compared: dict[str, Any] | None) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from experiments import results
 from experiments.tables.headlines import result_lines
+from experiments.tables.overview import overview_page
 from experiments.tables.page import tables
 from experiments.tables.presets import MARK
 
@@ -36,6 +37,8 @@ def differences(found) -> list[str]:
     """The files whose generated part is not what these results give."""
     written = {PAGES[0]: result_lines(found), PAGES[1]: tables(found)}
     stale = [path.name for path, text in written.items() if between_the_marks(path.read_text("utf-8")) != text.strip()]
+    page = results.RESULTS / "systems.html"
+    stale += [page.name] if page.read_text("utf-8") != overview_page(found) else []
     return stale + [path.name for path, text in results.presets(found).items() if path.read_text("utf-8") != text]
 
 
@@ -47,7 +50,7 @@ def test_a_results_file_that_changes_makes_the_pages_and_its_preset_stale():
     found = results.all_results()
     run = next(run for run in found["cnn_cpu"]["runs"] if run["protocol"] == "family")
     run["test"]["accuracy"] += 0.01
-    assert differences(found) == ["README.md", "README.md", "cnn_cpu.flags"]
+    assert differences(found) == ["README.md", "README.md", "systems.html", "cnn_cpu.flags"]
     assert differences({name: one for name, one in results.all_results().items() if name != "unet_cpu"}) != []
 
 
@@ -123,3 +126,11 @@ def test_the_lines_of_a_ladder_stand_in_the_place_of_single_runs_of_its_protocol
     both = result_lines({"vgg16_paper": runs, "ladder_vgg16_paper": ladder})
     assert both == result_lines({"ladder_vgg16_paper": ladder})
     assert "VGG16" in result_lines({"vgg16_paper": runs})
+
+
+def test_a_ladder_of_one_other_protocol_has_a_line_and_no_empty_ones():
+    ladder = results.all_results()["ladder_vgg16_paper"]
+    rungs = [rung for rung in ladder["rungs"] if rung["name"] == "patient"]
+    rungs[0]["audit"] |= {"gaps": [], "alone": []}
+    lines = result_lines({"ladder_vgg16_paper": ladder | {"rungs": rungs, "leaks": []}}).splitlines()[2:]
+    assert len(lines) == 1 and "`patient` **" in lines[0]
