@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 class DataBars:
     """A progress bar for each thing that is prepared, read or downloaded: called as `bars(what, done, total)`."""
 
-    def __init__(self, unit: str = "slice") -> None:
-        """`unit` stands beside the counts."""
+    def __init__(self, unit: str = "") -> None:
+        """`unit` stands beside the rate: "B" for bytes, which are written in thousands; none where `what` says it."""
         self._unit, self._bar, self._what = unit, None, None
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Shows how far something is."""
         if what != self._what or self._bar is None:
             self.close()
-            self._bar = _tqdm(total=total or None, desc=what, unit=self._unit, unit_scale=True)
+            self._bar = _tqdm(total=total or None, desc=what, unit=self._unit, unit_scale=self._unit == "B")
             self._what = what
         self._bar.update(done - self._bar.n)
         if done == total:
