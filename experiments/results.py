@@ -24,6 +24,7 @@ from btjax.commands.regions import REGIONS
 from btjax.commands.retrieval import RETRIEVAL
 from btjax.commands.unknown import UNKNOWN
 from btjax.reports.ladder import LADDER
+from btjax.reports.search import SEARCH
 from btjax.runs.report import ClassifierReport, SegmentationReport, read_typed
 from btjax.runs.run import REPORT, Run
 from btjax.studies.audit_flags import flags_of
@@ -35,6 +36,8 @@ from btjax.studies.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from btjax.studies.retrieval import RetrievalReport
 from btjax.studies.saliency_rows import SCHEMA as SALIENCY_SCHEMA
 from btjax.studies.saliency_rows import SaliencyReport
+from btjax.studies.search import SCHEMA as SEARCH_SCHEMA
+from btjax.studies.search import SearchReport
 from btjax.studies.unet import SCHEMA as UNET_SCHEMA
 from btjax.studies.unet import UNetReport
 from experiments.console import fail_in_one_line
@@ -161,7 +164,7 @@ def unet_variants(folders: list[pathlib.Path]) -> dict[str, Any]:
 
 
 def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The contents of a results file: classifiers' runs, U-Nets, one saliency folder, or one test on other data.
+    """The contents of a results file: classifiers' runs, U-Nets, or one folder of another kind.
 
     Args:
       folders: finished runs.
@@ -169,13 +172,8 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     """
     if (folders[0] / "unet.json").exists():
         return unet_summary(folders[0]) if len(folders) == 1 else unet_variants(folders)
-    read = saliency_summary if (folders[0] / "saliency.json").exists() else None
-    read = ladder_summary if (folders[0] / LADDER).exists() else read
-    read = audit_summary if (folders[0] / AUDIT).exists() else read
+    read = next((summarise for name, summarise in _SUMMARIES.items() if (folders[0] / name).exists()), None)
     read = external_summary if task_of(folders[0]) == "external" else read
-    read = regions_summary if (folders[0] / REGIONS).exists() else read
-    read = retrieval_summary if (folders[0] / RETRIEVAL).exists() else read
-    read = (lambda folder: read_json(folder / UNKNOWN)) if (folders[0] / UNKNOWN).exists() else read
     if read is not None:
         if len(folders) > 1:
             raise InputError(f"{folders[1]}: expected one folder for this results file")
@@ -244,6 +242,29 @@ def retrieval_summary(folder: pathlib.Path) -> dict[str, Any]:
     """A retrieval in six digits, without the places of files."""
     report = msgspec.to_builtins(read_typed(folder / RETRIEVAL, RetrievalReport, RETRIEVAL_SCHEMA), str_keys=True)
     return rounded(report | {"config": _without_outlines(report["config"])}, 6)
+
+
+def search_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """A search for hyper-parameters in six digits, without the places of files."""
+    report = msgspec.to_builtins(read_typed(folder / SEARCH, SearchReport, SEARCH_SCHEMA))
+    return rounded(report | {"config": without_paths(report["config"])}, 6)
+
+
+def unknown_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """What a run answered of slices that it should not answer."""
+    return read_json(folder / UNKNOWN)
+
+
+_SUMMARIES = {
+    "saliency.json": saliency_summary,
+    LADDER: ladder_summary,
+    AUDIT: audit_summary,
+    REGIONS: regions_summary,
+    RETRIEVAL: retrieval_summary,
+    SEARCH: search_summary,
+    UNKNOWN: unknown_summary,
+}
+"""What a folder of one results file holds, by the file that tells it."""
 
 
 def _without_outlines(config: dict[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from btjax.studies.search import SearchReport, TrialRow
 
 
+SEARCH = "search.json"
+"""The file of a search's report."""
+
+
 def write_search_report(folder: pathlib.Path, report: SearchReport) -> None:
     """Writes search.html and search.json into the search's folder."""
     page = search_page(report)
     write_whole(folder / "search.html", lambda beside: beside.write_text(page, encoding="utf-8"))
-    write_json(folder / "search.json", msgspec.to_builtins(report))
+    write_json(folder / SEARCH, msgspec.to_builtins(report))
 
 
 def search_page(report: SearchReport) -> str:

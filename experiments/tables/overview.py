@@ -52,13 +52,14 @@ _WITHOUT = {
     "cnn_paper": "a GPU",
     "pathways_paper": "a GPU",
     "hdl2bt_cpu": "patient ids: its set of four classes has none",
+    "cnn_four_class_cpu": "patient ids: its set of four classes has none",
 }
 """What else than hours a preset is without."""
 
 _NO_CLASSIFIERS = ("segmenter", "cheng2016", "unet")
 """Systems that do not classify slices."""
 
-_NO_LADDER = ("unet_cpu", "hdl2bt_cpu")
+_NO_LADDER = ("unet_cpu", "hdl2bt_cpu", "cnn_four_class_cpu")
 """Presets that no ladder runs: several stages, or no patients."""
 
 

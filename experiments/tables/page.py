@@ -19,7 +19,9 @@ from experiments.tables.presets import other_options
 from experiments.tables.regions import regions_tables, retrieval_tables
 from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
+from experiments.tables.search import search_table
 from experiments.tables.segmenter import ceiling_lines, segmenter_table
+from experiments.tables.stages import stages_table
 from experiments.tables.unet import unet_table, variants_table
 from experiments.tables.unknown import unknown_table
 
@@ -40,7 +42,7 @@ def _saliency_section(results: Results, every: Results) -> str:
 
 def _runs_table(result: dict[str, Any]) -> str:
     runs = result["runs"]
-    return "\n\n".join(filter(None, (classifier_table(runs), deviations_table(paper_like(runs)))))
+    return "\n\n".join(filter(None, (classifier_table(runs), stages_table(runs), deviations_table(paper_like(runs)))))
 
 
 def _unet_tables(result: dict[str, Any]) -> str:
@@ -69,6 +71,7 @@ KINDS: dict[str, Section] = {
     "rungs": _ladder_sections,
     "floors": lambda results, _: f"## Shortcuts\n\n{audits_table(results)}",
     "runs": _each(lambda name, _: f"`{name}.flags`", _runs_table),
+    "trials": _each(lambda _, result: f"Search for options: {result['title']}", search_table),
     "linked_too": _each(lambda _, result: f"{result['title']} on other data", external_table),
     "unknown": _each(lambda *_: "When not to answer", unknown_table),
     "cells": _each(lambda name, _: f"Texture of the tumour's region (Cheng et al. 2015), `{name}`", regions_tables),

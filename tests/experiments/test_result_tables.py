@@ -8,6 +8,8 @@ from experiments.tables.classifiers import classifier_table, macro_f1
 from experiments.tables.page import tables
 from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
+from experiments.tables.search import search_table
+from experiments.tables.stages import stages_table
 from experiments.tables.unet import variants_table
 from tests.experiments.fake_results import fake_comparison, fake_run, fake_saliency
 
@@ -187,3 +189,29 @@ def test_what_is_measured_of_btjax_alone_stands_below_the_speed_table():
     assert "forward 50 to 75%, image gradient 50 to 75%, kernel gradient 50 to 75%." in table
     assert "20 steps by the training loop takes +1.2% over" in table
     assert "5 folds one after the other take 1.50 times as long as in one program, 1.25 times" in table
+
+
+def test_errors_of_four_classes_are_told_apart_by_stage():
+    run = fake_run() | {"classes": ["meningioma", "glioma", "no_tumor"]}
+    matrix = [[5, 2, 1], [3, 4, 0], [0, 6, 9]]  # rows true
+    per_class = {name: {"recall": 0.5, "recall_ci95": [0.2, 0.8]} for name in run["classes"]}
+    run["test"] = run["test"] | {"confusion_matrix": matrix, "per_class": per_class}
+    assert "| slice, 0 | 1 | 6 | 5 |" in stages_table([run])
+    assert stages_table([fake_run() | {"classes": ["meningioma", "glioma", "pituitary"]}]) == ""
+
+
+def test_a_search_is_told_by_its_best_trials_and_no_test_slice():
+    trials = [
+        {"number": number, "flags": [f"--dropout=0.{number}"], "state": state, "value": value, "epochs": 3}
+        for number, (state, value) in enumerate([("pruned", 0.4), ("complete", 0.9), ("failed", None)])
+    ]
+    told = search_table(
+        {
+            "trials": trials, "metric": "validation_accuracy", "importance": {"dropout": 1.0},
+            "config": {"data": {"image_size": 64, "protocol": "family", "fold": 0}},
+            "counts": {"train": 10, "validation": 5, "test": 5},
+        }
+    )  # fmt: skip
+    assert "3 trials (1 complete, 1 pruned, 1 failed)" in told
+    rows = [line for line in told.splitlines() if line.startswith(("| 0", "| 1", "| 2"))]
+    assert rows == ["| 1 | 90.0% | 3 | complete | `--dropout=0.1` |", "| 0 | 40.0% | 3 | pruned | `--dropout=0.0` |"]
