@@ -8,7 +8,7 @@ from btjax.reports.numbers import interval, percent
 from btjax.studies.regions import BEST
 from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
-from experiments.tables.ladders import ladder_headline, leak_lines, source_lines
+from experiments.tables.ladders import cells_in_words, ladder_headline, leak_lines, source_lines
 from experiments.tables.presets import other_options
 from experiments.tables.saliency import mean, saliency_rows
 
@@ -17,10 +17,19 @@ Results = dict[str, dict[str, Any]]
 _LADDERS = {"cnn_cpu": "CNN, 128 px", "vgg16_paper": "VGG16, frozen"}
 """Presets whose ladder the README tells, and what it calls them."""
 
+_BACKBONES = {
+    "efficientnet_b0_cpu": "EfficientNet-B0, frozen",
+    "efficientnet_b0_finetune": "EfficientNet-B0, last block trained",
+    "resnet50_cpu": "ResNet50, frozen",
+    "resnet50_finetune": "ResNet50, last group trained",
+}
+"""Presets on ImageNet's weights whose ladders share one line."""
+
 
 def result_lines(results: Results) -> str:
     """The README's lines: one for each system and protocol that has a results file, and one for the maps."""
     lines = [line for name, title in _LADDERS.items() for line in _system_lines(name, title, results)]
+    lines += [f"- {line}" for line in (_backbones_line(results), _stages_line(results)) if line]
     if "ladder_linear_cpu" in results:
         floor = ladder_headline(results["ladder_linear_cpu"])
         lines.append(f"- Linear model of 32x32 pixels, the floor, {floor}")
@@ -43,14 +52,37 @@ def _system_lines(name: str, title: str, results: Results) -> list[str]:
     """A system's ladder; its single runs of other protocols; the size of the leak and of the source confound."""
     ladder, runs = results.get(f"ladder_{name}"), results.get(name, {}).get("runs", [])
     if ladder is None:
-        return [f"- {title}, {line}" for line in _protocol_lines(runs)]
+        return [f"- {title}, {'; '.join(_protocol_lines(runs))}"] if runs else []
     others = other_options(name, ladder["config"])
     # A ladder of the preset's own options stands in the place of single runs of its protocols.
     told = [] if others else [rung["name"] for rung in ladder["rungs"]]
     whole = f"- {title}, {others}{', ' * bool(others)}{ladder_headline(ladder)}"
-    single = [f"- {title}, {line}" for line in _protocol_lines([run for run in runs if run["protocol"] not in told])]
+    single = "; ".join(_protocol_lines([run for run in runs if run["protocol"] not in told]))
     sizes = " ".join((*leak_lines(ladder)[-1:], *source_lines(ladder)[:1]))
-    return [whole, *single, *([f"- {sizes}"] if sizes else [])]
+    return [whole, *([f"- {title}, {single}"] if single else []), *([f"- {sizes}"] if sizes else [])]
+
+
+def _backbones_line(results: Results) -> str:
+    """ImageNet's networks under the strict protocols, each as far as it was measured."""
+    told = []
+    for name, title in _BACKBONES.items():
+        rungs = {rung["name"]: rung for rung in results.get(f"ladder_{name}", {}).get("rungs", [])}
+        shown = [
+            f"`{one}` **{with_interval(rungs[one]['scores'], 'accuracy')}** ({cells_in_words(rungs[one])})"
+            for one in ("official", "family")
+            if one in rungs
+        ]
+        told += [f"{title}: {', '.join(shown)}"] if shown else []
+    return f"On ImageNet's weights, 160 px. {'; '.join(told)}" if told else ""
+
+
+def _stages_line(results: Results) -> str:
+    """The hierarchy beside one flat network on four classes."""
+    told = []
+    for name, title in {"hdl2bt_cpu": "HDL2BT's two CNNs", "cnn_four_class_cpu": "one flat CNN"}.items():
+        lines = _protocol_lines(results.get(name, {}).get("runs", []))
+        told += [f"{title}, {'; '.join(lines)}"] if lines else []
+    return f"Four classes, 64 px, slices without a tumour from other sources: {'; '.join(told)}" if told else ""
 
 
 def _encoder_line(results: Results) -> str:
