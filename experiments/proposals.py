@@ -5,6 +5,9 @@ python -m experiments.proposals --checkpoint=RUN --data_dir=DATA --workdir=OUT [
 RUN is the folder of a finished classifier's run, such as the classifier in a unet run, whose final output is then a
 method as well under --methods=all. OUT takes the maps, proposals.json and proposals.html; a command that was stopped
 goes on with the maps that are there. Boxes of the same number at random and about the centre stand beside them.
+
+With --labels OUT/labels takes outlines that no person drew, by each source's first box: a segmenter learns from them by
+--taught_by=OUT/labels/METHOD.npz, and is tested on true masks.
 """
 
 from absl import flags
@@ -23,6 +26,7 @@ with heading("run"):
     flags.DEFINE_string("checkpoint", None, "folder of the finished run whose maps propose")
     flags.DEFINE_string("data_dir", "", "folder of slices; default the run's own")
     flags.DEFINE_string("workdir", None, "folder for maps, boxes' scores and the page")
+    flags.DEFINE_bool("labels", False, "outline training and validation slices by each source's first box too")
     define_cache_flag()
 define_group(SaliencyConfig, "saliency")
 
@@ -35,6 +39,7 @@ def main() -> None:
         FLAGS.checkpoint,
         FLAGS.workdir,
         group_from_flags(SaliencyConfig),
+        labels=FLAGS.labels,
         data_dir=FLAGS.data_dir,
         observer=ProgressBar(),
         cache_dir=FLAGS.cache_dir,

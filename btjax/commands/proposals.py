@@ -14,7 +14,7 @@ from btjax.base.progress import Observer, told
 from btjax.commands.saliency import check_new, claim, open_run
 from btjax.reports.proposals import proposals_page
 from btjax.studies.maps import compute_maps
-from btjax.studies.proposals import proposals_of, proposals_report
+from btjax.studies.proposals import box_labels, proposals_of, proposals_report
 from btjax.studies.saliency import settings
 from btjax.studies.subject import chosen_methods, explained_rows
 
@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 PROPOSALS = "proposals.json"
 """The report's file in its folder."""
 
+LABELS = "labels"
+"""The folder of outlines that no person drew."""
+
 
 def proposals(
     checkpoint: str | os.PathLike,
     folder: str | os.PathLike,
     config: SaliencyConfig,
     *,
+    labels: bool = False,
     data_dir: str | None = None,
     observer: Observer | None = None,
     cache_dir: str | os.PathLike | None = None,
@@ -43,6 +47,8 @@ def proposals(
       checkpoint: folder of the classifier's run; for the U-Net's encoder the final U-Net's output is a method too.
       folder: takes the maps, proposals.json and proposals.html; a stopped command goes on with its maps.
       config: which methods; those that do not explain every test slice under these options are left out.
+      labels: whether folder/labels also takes outlines of the training and validation slices by each source's first
+        box, which teach a segmenter in the place of masks.
       data_dir: where the data set stands now; None for where the run found it.
       observer: is told of data, methods and messages.
       cache_dir: where prepared slices are kept.
@@ -71,4 +77,8 @@ def proposals(
         page = proposals_page(report, found, subject.tested)
         write_whole(out / "proposals.html", lambda beside: beside.write_text(page, encoding="utf-8"))
         write_json(out / PROPOSALS, msgspec.to_builtins(report))
+        for done, (name, outlines) in enumerate(box_labels(subject, whole, config) if labels else (), 1):
+            (out / LABELS).mkdir(exist_ok=True)
+            outlines.save(out / LABELS / f"{name}.npz")
+            watching.on_data("labels", done, len(whole) + 1)
         return report

@@ -166,7 +166,7 @@ def _train(job: _Experiment, data: Divided, stage: str, *, resume: bool, observe
         if stage == CLASSIFIER:
             _record_start(place, origin, resume=resume and place.begun)
         prepared = Prepared(config.task(), Examples.of(data.slices, data.split), pretrained)
-        own = Job(place, config, data, Place(cache_folder(job.cache_dir)), prepared)
+        own = Job(place, config, data, Place(cache_folder(job.cache_dir)), prepared, data.slices)
         fit(own, resume=resume, observer=observer)
         conclude(own)
 

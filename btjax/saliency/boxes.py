@@ -99,6 +99,20 @@ def mask_boxes(masks: np.ndarray) -> np.ndarray:
     return np.stack([top, left, bottom, right], axis=1)
 
 
+def box_masks(boxes: np.ndarray, size: int) -> np.ndarray:
+    """The pixels of each box: bool [N, S, S] of boxes int [N, 4] in slices of `size` pixels.
+
+    Example:
+      >>> box_masks(np.array([[0, 1, 1, 3]]), 3).astype(int).tolist()
+      [[[0, 1, 1], [0, 0, 0], [0, 0, 0]]]
+    """
+    top, left, bottom, right = boxes.T[..., None]
+    places = np.arange(size)
+    rows = (places >= top) & (places < bottom)
+    columns = (places >= left) & (places < right)
+    return rows[:, :, None] & columns[:, None, :]
+
+
 def box_overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union, float64 [N, K], of boxes int [N, K, 4] and one other box a slice, int [N, 4].
 

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from btjax.base.errors import InputError
+from btjax.base.files import expanded
+from btjax.runs.outlines import Outlines
 from btjax.runs.run import Run
 from btjax.systems.outlined import OutlineConfig
+from btjax.systems.segmenter import SegmentationConfig
 
 if TYPE_CHECKING:
     from btjax.data.splits import Split
@@ -49,6 +52,34 @@ def with_outlines(config: Config, slices: Slices, split: Split) -> Slices:
     return dataclasses.replace(slices, masks=masks)
 
 
+def as_taught(config: Config, slices: Slices, split: Split) -> Slices:
+    """The slices with a file's outlines as masks of the training and validation rows, where a config names a file.
+
+    Args:
+      config: of a system whose `extra` is a `SegmentationConfig`; others leave the slices as they are.
+      slices: the data set.
+      split: of the config.
+
+    Raises:
+      InputError: no such file, outlines of other slices or of another split.
+    """
+    if not isinstance(config.extra, SegmentationConfig) or not config.extra.taught_by:
+        return slices
+    path, rows = expanded(config.extra.taught_by), np.concatenate([split.train, split.validation])
+    outlines, flag = Outlines.load(path), f"--taught_by={path}"
+    if not np.array_equal(outlines.ids, slices.ids):
+        raise InputError(f"{flag}: outlines of other slices, expected those of --data_dir={config.data.data_dir}")
+    unknown = np.isin(outlines.sides[rows], ("train", "validation"), invert=True).sum()
+    if unknown:
+        raise InputError(
+            f"{flag}: {unknown} of the {len(rows)} training and validation slices are none there; expected outlines by "
+            "a run of the same protocol and fold"
+        )
+    masks = np.zeros(slices.images.shape, bool) if slices.masks is None else slices.masks.copy()
+    masks[rows] = enlarged(outlines.masks[rows], slices.images.shape[1])
+    return dataclasses.replace(slices, masks=masks)
+
+
 def masks_key(config: Config, slices: Slices) -> str:
     """What tells a fold's masks from others: those of the data set, and of the segmenter if one is named."""
     predicted = Run(_run_of(config)).outlines.bits.tobytes() if config.extra.outlines else b""
@@ -62,7 +93,9 @@ def _run_of(config: Config) -> str:
 
 
 def outlines_notes(config: Config) -> tuple[str, ...]:
-    """What people should know of a run's outlines: a line for a system that needs them, else none."""
+    """What people should know of a run's outlines: a line where they are given or made, else none."""
+    if isinstance(config.extra, SegmentationConfig) and config.extra.taught_by:
+        return ("no person drew the masks of training and validation slices; test slices have true ones",)
     if not isinstance(config.extra, OutlineConfig):
         return ()
     if config.extra.outlines:

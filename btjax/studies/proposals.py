@@ -5,25 +5,36 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
+from btjax.base.batches import in_batches
 from btjax.base.errors import InputError
+from btjax.base.keys import random_key
 from btjax.evaluation import estimates
 from btjax.evaluation.estimates import Estimate
+from btjax.runs.outlines import Found, Outlines
 from btjax.runs.report import SCHEMA
-from btjax.saliency.boxes import box_overlap, centre_boxes, mask_boxes, propose, random_boxes
+from btjax.saliency.boxes import box_masks, box_overlap, centre_boxes, mask_boxes, propose, random_boxes
 from btjax.saliency.controls import head
+from btjax.saliency.methods import attribution_maps
+from btjax.studies.maps import let_programs_go
 from btjax.studies.saliency import settings
+from btjax.studies.subject import predicted_classes
 from btjax.systems.system import find_system
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from btjax.saliency.methods import Method
     from btjax.studies.maps import Maps
     from btjax.studies.subject import SaliencyConfig, Subject
 
 COUNTS = (1, 5, 10)
 """How many of the first boxes are looked at."""
+
+CENTRE = "centre_boxes"
+"""The control whose boxes are about the mean middle of known tumours."""
 
 OVERLAPS = (0.3, 0.5)
 """Intersections over union from which on a tumour counts as found."""
@@ -126,9 +137,48 @@ def proposals_of(subject: Subject, maps: dict[str, Maps], seed: int) -> Proposal
     boxes = {name: propose(values[rows], count) for name, (_, values) in maps.items()}
     controls = {
         "random_boxes": random_boxes(head(tested.images[rows]) > 0, own[:, 2:] - own[:, :2], count, seed=seed),
-        "centre_boxes": centre_boxes(len(rows), size, own, count),
+        CENTRE: centre_boxes(len(rows), size, own, count),
     }
     return Proposals(rows, mask_boxes(tested.masks[rows]), boxes | controls, tuple(controls))
+
+
+def box_labels(subject: Subject, methods: Sequence[Method], config: SaliencyConfig) -> Iterator[tuple[str, Outlines]]:
+    """Outlines of the training and validation slices that no person drew: the first box of each source.
+
+    Args:
+      subject: what is explained, with masks; those of training slices give the control its place and size.
+      methods: whose maps propose, of the class that the network predicts.
+      config: their options.
+
+    Yields:
+      The name of a method and its outlines, whose masks of test slices are empty; at the end those of `centre_boxes`.
+    """
+    slices, split, size = subject.data.slices, subject.data.split, subject.data.slices.images.shape[1]
+    rows = np.concatenate([split.train, split.validation])
+    inputs = in_batches(jax.jit(subject.run.config.preprocessing), config.batch_size, slices.images[rows])
+    targets = predicted_classes(subject.classifier, inputs, config.batch_size)
+    baselines = subject.baselines_of(config, slices.images[rows], inputs)
+
+    def outlined(boxes: np.ndarray) -> Outlines:
+        masks = np.zeros(slices.images.shape, bool)
+        masks[rows] = box_masks(boxes, size)
+        points, certainties = np.zeros((len(slices), 2), np.int32), np.zeros(len(slices), np.float32)
+        points[rows], certainties[rows] = (boxes[:, :2] + boxes[:, 2:]) // 2, 1
+        return Outlines.of(slices, split, Found(masks, points, certainties))
+
+    for method in methods:
+        key = random_key(jax.random.key(config.saliency_seed), method.name)
+        needed = baselines if method.takes_baseline else None
+        maps = attribution_maps(
+            subject.classifier, inputs, targets, key, method, batch_size=config.batch_size, baselines=needed
+        )
+        let_programs_go()
+        yield method.name, outlined(propose(maps, 1)[:, 0])
+    known = subject.trained.masks
+    if known is None:
+        raise ValueError("the control's box is of the size of known tumours, and these slices have no masks")
+    known = mask_boxes(known[known.any(axis=(1, 2))])
+    yield CENTRE, outlined(centre_boxes(len(rows), size, known, 1)[:, 0])
 
 
 def proposals_report(subject: Subject, config: SaliencyConfig, found: Proposals) -> ProposalsReport:

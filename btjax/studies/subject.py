@@ -116,9 +116,13 @@ class Subject:
 
     def baselines(self, config: SaliencyConfig) -> np.ndarray:
         """float32 [N, 1, 1, C]: what stands for a removed pixel of each test slice."""
+        return self.baselines_of(config, self.tested.images, self.inputs)
+
+    def baselines_of(self, config: SaliencyConfig, images: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        """float32 [n, 1, 1, C]: the same of any slices, uint8 [n, S, S], and the network's inputs of them."""
         if config.baseline == "mean":
-            return mean_baseline(self.inputs)
-        return np.asarray(jax.jit(self.run.config.preprocessing.black)(self.tested.images))
+            return mean_baseline(inputs)
+        return np.asarray(jax.jit(self.run.config.preprocessing.black)(images))
 
 
 def open_subject(run: Run, data: Divided, arithmetic: str = "as_trained") -> Subject:

@@ -15,6 +15,7 @@ from btjax.base.errors import InputError
 from btjax.base.files import cache_folder
 from btjax.base.progress import Observer
 from btjax.features.heads import fit_head
+from btjax.readers.slices import Slices
 from btjax.runs.folder import RunFolder
 from btjax.runs.log import RunLog
 from btjax.runs.predictions import Predictions
@@ -23,7 +24,7 @@ from btjax.runs.run import HEAD, Run
 from btjax.studies.classifier import device, trained_by
 from btjax.studies.data import Divided, divide, load_slices
 from btjax.studies.fitted import fit_model, fitted_training
-from btjax.studies.outlines import outlines_notes, with_outlines
+from btjax.studies.outlines import as_taught, outlines_notes, with_outlines
 from btjax.systems.config import Config
 from btjax.systems.system import Place, Prepare, Prepared, find_system
 from btjax.training.hosts import agree, leads
@@ -35,7 +36,6 @@ from btjax.training.step import make_predict
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
-
 
 BATCH = 32
 """Slices at a time where rows are predicted."""
@@ -51,6 +51,7 @@ class Job:
       data: slices and split.
       place: where what is computed is kept.
       prepared: what it trains.
+      taught: the slices with the masks that it learns from, which are the data set's unless a config says otherwise.
     """
 
     folder: RunFolder
@@ -58,12 +59,13 @@ class Job:
     data: Divided
     place: Place
     prepared: Prepared
+    taught: Slices
 
     @property
     def masks(self) -> str:
         """The fingerprint of the masks that it trains on; empty for a task that has no use for them."""
         needed = self.prepared.task.needs_masks or find_system(self.config.system).fitted
-        return self.data.slices.masks_fingerprint if needed else ""
+        return self.taught.masks_fingerprint if needed else ""
 
 
 def open_job(
@@ -98,7 +100,8 @@ def prepare_job(config: Config, folder: RunFolder, data: Divided, place: Place, 
     prepare = prepare or find_system(config.system).prepare
     notes = data.notes + outlines_notes(config)
     data = dataclasses.replace(data, slices=with_outlines(config, data.slices, data.split), notes=notes)
-    return Job(folder, config, data, place, prepare(config, data.slices, data.split, place))
+    taught = as_taught(config, data.slices, data.split)
+    return Job(folder, config, data, place, prepare(config, taught, data.split, place), taught)
 
 
 def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> None:

@@ -22,6 +22,11 @@ class SegmentationConfig:
     dice_weight: float = option(
         0.5, "share of soft Dice in the loss; the rest is the cross-entropy of pixel classes", minimum=0, maximum=1
     )
+    taught_by: str = option(
+        "",
+        "file of outlines that train and choose in the place of the data set's masks, such as labels/gradient.npz of "
+        "python -m experiments.proposals --labels; test slices keep their masks",
+    )
 
 
 def segmenter_config(config: Config) -> Config:

@@ -5,7 +5,11 @@ import os
 import numpy as np
 import pytest
 
+import btjax
 from btjax.base.files import read_json
+from btjax.data.dataset import load_data
+from btjax.runs.outlines import Outlines
+from btjax.saliency.boxes import box_masks, mask_boxes, propose
 from tests.experiments.commands import run
 from tests.experiments.test_saliency import DATA, NETWORK
 
@@ -21,7 +25,7 @@ def proposed(environment, tmp_path_factory):
     done = run(environment, "cnn", *DATA, *NETWORK, f"--workdir={folder / 'cnn'}")
     assert done.returncode == 0, done.stderr
     flags = [f"--checkpoint={folder / 'cnn'}", f"--workdir={folder / 'out'}", "--methods=gradient,rise"]
-    done = run(environment, "proposals", *flags, "--rise_masks=4", "--costly_slices=3")
+    done = run(environment, "proposals", *flags, "--rise_masks=4", "--costly_slices=3", "--labels")
     assert done.returncode == 0, done.stderr
     assert "centre_boxes" in done.stdout
     return folder / "out"
@@ -61,3 +65,36 @@ def test_the_page_shows_the_boxes(proposed):
     assert "Region proposals of Custom CNN" in page and "data:image" in page
     maps = np.load(proposed / "maps" / "gradient.npy", allow_pickle=False)
     assert maps.shape[1:] == (32, 32)
+
+
+def test_labels_are_first_boxes_and_no_mask_of_a_test_slice(proposed):
+    assert sorted(path.stem for path in (proposed / "labels").iterdir()) == ["centre_boxes", "gradient"]
+    cnn = btjax.restore(proposed.parent / "cnn")
+    labels = {name: Outlines.load(proposed / "labels" / f"{name}.npz") for name in ("centre_boxes", "gradient")}
+    for outlines in labels.values():
+        masks, tested = outlines.masks, outlines.sides == "test"
+        assert not masks[tested].any() and masks[~tested].any(axis=(1, 2)).all()
+        boxes = mask_boxes(masks[~tested])
+        assert (box_masks(boxes, 32) == masks[~tested]).all()
+    assert len(np.unique(labels["centre_boxes"].bits[~tested], axis=0)) == 1
+    images = load_data(cnn.config.data, None).slices.images[~tested]
+    first = propose(btjax.explain(cnn, images, "gradient"), 1)[:, 0]
+    assert (box_masks(first, 32) == labels["gradient"].masks[~tested]).all()
+
+
+def test_a_segmenter_learns_from_labels_and_is_tested_on_masks(environment, proposed):
+    flags = ["--system=segmenter", "--width=4", "--halvings=1", "--epochs=1", "--seed=1", "--select=validation_dice"]
+    label = proposed / "labels" / "centre_boxes.npz"
+    folder = proposed.parent / "taught"
+    done = run(environment, "train", *DATA, *flags, f"--taught_by={label}", f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert "o person drew the masks" in (folder / "report.html").read_text()
+    true = run(environment, "train", *DATA, *flags, f"--workdir={proposed.parent / 'true'}")
+    assert true.returncode == 0, true.stderr
+    taught, whole = (btjax.restore(proposed.parent / name) for name in ("taught", "true"))
+    assert not np.array_equal(taught.outlines.bits, whole.outlines.bits)
+    assert taught.report.test.slices == whole.report.test.slices
+    wrong = [f"--taught_by={label}", f"--workdir={proposed.parent / 'wrong'}", "--fold=1"]
+    done = run(environment, "train", *DATA, *flags, *wrong)
+    assert done.returncode == 2 and "training and validation slices are none there" in done.stderr
+    assert "Traceback" not in done.stderr and not (proposed.parent / "wrong" / "report.json").exists()
