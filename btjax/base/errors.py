@@ -43,7 +43,7 @@ class Stop(Exception):
 
 
 @contextlib.contextmanager
-def foreign(what: str, expected: str = "") -> Iterator[None]:
+def foreign(what: str, expected: str = "", kind: type[InputError] = InputError) -> Iterator[None]:
     """The boundary to another library: whatever it raises becomes an InputError of one line.
 
     Which exceptions a decoder or a writer raises for a damaged file, a full disk or an odd name changes with its
@@ -52,6 +52,7 @@ def foreign(what: str, expected: str = "") -> Iterator[None]:
     Args:
       what: the file, folder or flag that the library works on, and what it does where that is not plain.
       expected: what would have been right, such as "an image"; "" where the reason says enough.
+      kind: the class of the error, where a caller tells it from other InputErrors.
 
     Raises:
       InputError: for every Exception but InputError itself, also where the library wrapped one, and `Stop`.
@@ -71,7 +72,7 @@ def foreign(what: str, expected: str = "") -> Iterator[None]:
         if (own := _wrapped(error)) is not None:
             raise own from error
         ending = f", expected {expected}" if expected else ""
-        raise InputError(f"{what}: {reason_of(error)}{ending}") from error
+        raise kind(f"{what}: {reason_of(error)}{ending}") from error
 
 
 def reason_of(error: BaseException) -> str:

@@ -235,7 +235,8 @@ class RunFolder:
                         "resume with its own flags, or name another folder"
                     )
         if ("training", "epochs") in free:
-            check_epochs(self.path, started.training, config.training.epochs, self.checkpoints.progress("last"))
+            progress = self.checkpoints.progress("last", former=True)
+            check_epochs(self.path, started.training, config.training.epochs, progress)
 
 
 def check_classes(known: tuple[str, ...], found: tuple[str, ...], flag: str, run: pathlib.Path) -> None:

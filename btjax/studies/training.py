@@ -132,7 +132,7 @@ def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> 
             f"--workdir={folder.path}: some processes see a checkpoint there, others none; share the folder"
         )
     if begun:
-        trainer.restore()  # a run that was stopped before its first checkpoint starts over
+        trainer.restore(observer)  # a run that was stopped before its first checkpoint starts over
         _check_weights(job, trainer.state.frozen)
         if trainer.finished() and observer is not None:
             observer.on_message(
@@ -171,13 +171,13 @@ def fit_several(
         names=list(jobs),
         pretrained=first.prepared.pretrained,
     )
-    for index, job in enumerate(ready):
+    observers = observers or (lambda _: Observer())
+    for index, (name, job) in enumerate(jobs.items()):
         job.folder.start(job.config, job.data.split, job.data.slices.fingerprint, job.masks)
         _check_resumable(job.folder)
         if resume and job.folder.checkpoints.exists("last"):
-            trainer.restore(index)
+            trainer.restore(index, observers(name))
             _check_weights(job, trainer.runs[index].state.frozen)
-    observers = observers or (lambda _: Observer())
     with contextlib.ExitStack() as stack:
         trainer.fit([stack.enter_context(RunLog(job.folder, observers(name))) for name, job in jobs.items()])
 

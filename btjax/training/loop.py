@@ -203,18 +203,47 @@ class Trainer:
         self.progress = Progress()
         self._chunk, self._saved = 1, time.monotonic()
 
-    def restore(self) -> None:
+    def restore(self, observer: Observer | None = None) -> None:
         """Goes back to the last checkpoint, to continue with the same bits as if training had never stopped.
 
+        Where the last one is damaged, the one before it does: the steps between them are taken again. A damaged best
+        checkpoint is saved again where the restored state is that of its epoch; else the run goes on towards a better
+        epoch, which takes its place, unless it has none left to train.
+
+        Args:
+          observer: is told of what is damaged.
+
         Raises:
-          InputError: there is no checkpoint, or it is of another architecture.
+          InputError: there is no checkpoint, it is of another architecture, or damaged and so is the one before it; or
+            the best checkpoint of a run that is trained to its end is damaged.
           ValueError: the trainer was made without checkpoints.
         """
         if self.checkpoints is None:
             raise ValueError("restore needs checkpoints: Trainer was made with checkpoints=None")
-        loaded, progress = self.checkpoints.load("last", {"state": self.state, "sums": self.sums})
+        observer = observer or Observer()
+        loaded, progress = self.checkpoints.load("last", {"state": self.state, "sums": self.sums}, observer)
         self.state, self.sums = loaded["state"], loaded["sums"]
         self.progress = Progress.of(progress, self.checkpoints.folder / "last")
+        if self.progress.best is not None:
+            self._check_best(self.checkpoints, self.progress.best["epoch"], observer)
+
+    def _check_best(self, checkpoints: Checkpoints, epoch: float, observer: Observer) -> None:
+        """Sees to a best checkpoint that cannot be used before hours of training end at it; see `restore`."""
+        try:
+            checkpoints.load("best", self.state.judged)
+        except InputError as error:
+            if (self.progress.epoch, self.progress.steps) == (epoch, 0):
+                self._save_best(checkpoints)
+                observer.on_message(f"note: {error}; saved again from the checkpoint of the same epoch")
+            elif self.finished():
+                raise
+            else:
+                observer.on_message(
+                    f"note: {error}; a better epoch takes its place, without one the run cannot be used"
+                )
+
+    def _save_best(self, checkpoints: Checkpoints) -> None:
+        checkpoints.save("best", self.state.judged, int(self.state.step), dataclasses.asdict(self.progress))
 
     def fit(self, observer: Observer | None = None) -> Progress:
         """Trains to the last epoch, or until early stopping.
@@ -326,7 +355,7 @@ class Trainer:
         if self._is_better(row):
             progress.best = row
             if self.checkpoints:
-                self.checkpoints.save("best", self.state.judged, step, dataclasses.asdict(progress))
+                self._save_best(self.checkpoints)
         if self.checkpoints and self.config.keep_every and progress.epoch % self.config.keep_every == 0:
             kept = {"epoch": progress.epoch}
             self.checkpoints.save(kept_name(progress.epoch), self.state.judged, step, kept)

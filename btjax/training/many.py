@@ -102,9 +102,9 @@ class ManyTrainer:
         self.evaluate = jax.jit(_each(evaluate_one, form))
         self._chunk = 1
 
-    def restore(self, index: int) -> None:
+    def restore(self, index: int, observer: Observer | None = None) -> None:
         """`Trainer.restore` of one run; runs need not stand at the same epoch."""
-        self.runs[index].restore()
+        self.runs[index].restore(observer)
 
     def fit(self, observers: Sequence[Observer] | None = None) -> list[Progress]:
         """Trains every run to its last epoch, or until its early stopping.

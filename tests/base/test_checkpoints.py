@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from btjax.base.checkpoints import Checkpoints
+from btjax.base.checkpoints import Checkpoints, Damaged
 from btjax.base.errors import InputError
+from btjax.base.progress import Observer
 from btjax.training.config import TrainingConfig
 from btjax.training.optimizers import make_optimizer
 from btjax.training.state import create_state
@@ -25,7 +26,7 @@ def state():
         return create_state(initialise, make_optimizer(TrainingConfig(), 4), jax.random.key(3))
 
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SUMS = {"loss": jnp.float32(1.5), "not_finite_loss": jnp.int32(7)}
 
 
@@ -102,6 +103,14 @@ loaded, progress = checkpoints.load("last", state)
 assert progress == {"epoch": 1} and loaded.step == 0 and (loaded.params["kernel"] == kernel["kernel"]).all()
 checkpoints.save("last", state.replace(step=jnp.int32(9)), 9, {"epoch": 2})
 assert checkpoints.load("last", state)[1] == {"epoch": 2}
+resource.setrlimit(resource.RLIMIT_FSIZE, (256, limits[1]))
+try:
+    checkpoints.save("last", state, 12, {"epoch": 3})
+except InputError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+whole = {path.name for path in (checkpoints.folder / "last").iterdir() if path.name.isdigit()}
+assert whole == {"1", "2"}, whole
 """
 
 
@@ -119,7 +128,7 @@ def test_a_disk_that_takes_no_more_keeps_the_previous_checkpoint(tmp_path):
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1
+    assert len(done.stdout.splitlines()) == 2
     assert "the checkpoint of step 9 could not be written, the previous one is kept: " in done.stdout
 
 
@@ -191,7 +200,7 @@ def test_a_checkpoint_takes_the_place_of_the_one_before_and_of_what_a_killed_pro
     for left_over in ("0", ".gone-0"):  # stopped before and while the older one was removed
         (tmp_path / "last" / left_over / "state").mkdir(parents=True)
     checkpoints.save("last", {"a": jnp.arange(4.0) + 1}, 2, {"epoch": 2})
-    assert [path.name for path in (tmp_path / "last").iterdir()] == ["2"]
+    assert sorted(path.name for path in (tmp_path / "last").iterdir()) == ["1", "2"]
     tree, progress = checkpoints.load("last", {"a": jnp.zeros(4)})
     assert tree["a"].tolist() == [1, 2, 3, 4] and progress == {"epoch": 2}
 
@@ -207,3 +216,123 @@ def test_the_one_before_is_removed_after_the_new_one_is_on_the_disk(tmp_path, mo
         checkpoints.save("last", {"a": jnp.arange(4.0) + 1}, 2, {"epoch": 2})
     shutil.rmtree(tmp_path / "last" / "2")  # what the disk did not take
     assert checkpoints.progress("last") == {"epoch": 1}
+
+
+class Told(Observer):
+    def __init__(self):
+        self.messages = []
+
+    def on_message(self, text):
+        self.messages.append(text)
+
+
+TREE = {"params": {"kernel": jnp.arange(4096.0), "bias": jnp.arange(3.0)}}
+
+
+def _later(tree):
+    return jax.tree.map(lambda leaf: leaf + 1, tree)
+
+
+@pytest.fixture
+def twice(tmp_path) -> Checkpoints:
+    """Two checkpoints "last", of epochs 1 and 2."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("last", TREE, 5, {"epoch": 1})
+    checkpoints.save("last", _later(TREE), 10, {"epoch": 2})
+    return checkpoints
+
+
+def _flip_largest(folder: pathlib.Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    _flip(max(files, key=lambda path: path.stat().st_size), 200)
+
+
+def _lose_arrays(folder: pathlib.Path) -> None:
+    shutil.rmtree(folder / "state")
+
+
+def _zero(folder: pathlib.Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(bytes(path.stat().st_size))
+
+
+def _empty(folder: pathlib.Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def _lose_metadata(folder: pathlib.Path) -> None:
+    (folder / "_CHECKPOINT_METADATA").unlink()
+
+
+def _other_list(folder: pathlib.Path) -> None:
+    path = folder / "state" / "_METADATA"
+    assert b"bias" in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(b"bias", b"bia3"))
+
+
+DAMAGES = [_flip_largest, _lose_arrays, _zero, _empty, _lose_metadata, _other_list]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_checkpoint_before_a_damaged_one_is_loaded_and_one_line_says_so(twice, damage):
+    damage(twice.folder / "last" / "2")
+    told = Told()
+    tree, progress = Checkpoints(twice.folder).load("last", TREE, told)
+    jax.tree.map(np.testing.assert_array_equal, tree, TREE)
+    assert progress == {"epoch": 1}
+    (line,) = told.messages
+    assert line.startswith(f"note: {twice.folder}/last: the checkpoint is damaged")
+    assert line.endswith(f"; {twice.folder}/last/1, saved before it, is used") and "\n" not in line
+
+
+def test_a_sound_checkpoint_is_loaded_without_a_word(twice):
+    told = Told()
+    assert twice.load("last", TREE, told)[1] == {"epoch": 2}
+    assert told.messages == []
+
+
+def test_a_save_after_a_damaged_checkpoint_keeps_the_sound_one_that_was_loaded(twice):
+    _flip_largest(twice.folder / "last" / "2")
+    resumed = Checkpoints(twice.folder)
+    resumed.load("last", TREE)
+    resumed.save("last", _later(_later(TREE)), 10, {"epoch": 2})
+    assert {path.name for path in (twice.folder / "last").iterdir()} == {"1", "3"}
+    _flip_largest(twice.folder / "last" / "3")
+    assert Checkpoints(twice.folder).load("last", TREE)[1] == {"epoch": 1}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_where_both_are_damaged_one_line_says_so_and_nothing_is_loaded(twice, damage):
+    for number in "12":
+        damage(twice.folder / "last" / number)
+    with pytest.raises(Damaged, match=r"last: the checkpoint is damaged.*; what was saved before it is damaged too"):
+        twice.load("last", TREE)
+
+
+def test_a_checkpoint_of_another_architecture_or_of_no_numbers_is_refused_whatever_was_before_it(twice):
+    twice.save("last", {"params": {"kernel": jnp.ones(7), "bias": jnp.ones(3)}}, 15, {"epoch": 3})
+    with pytest.raises(InputError, match=r"another architecture: params/kernel is \(7,\), expected \(4096,\)"):
+        twice.load("last", TREE)
+    twice.save("last", _later(TREE), 15, {"epoch": 3})
+    twice.save("last", jax.tree.map(lambda leaf: leaf * np.nan, TREE), 15, {"epoch": 3})
+    with pytest.raises(InputError, match="holds NaN"):
+        twice.load("last", TREE)
+
+
+def test_progress_is_that_of_the_newest_unless_the_former_is_asked_for(twice):
+    assert twice.progress("last", former=True) == {"epoch": 2}
+    _lose_metadata(twice.folder / "last" / "2")
+    assert twice.progress("last", former=True) == {"epoch": 1}
+    with pytest.raises(Damaged, match="last: the checkpoint is damaged"):
+        twice.progress("last")
+
+
+def test_no_older_checkpoint_answers_for_a_damaged_best(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("best", TREE, 5, {"epoch": 1})
+    shutil.copytree(tmp_path / "best" / "1", tmp_path / "best" / "0")  # of a process that was killed as it saved
+    _flip_largest(tmp_path / "best" / "1")
+    with pytest.raises(Damaged, match="best: the checkpoint is damaged: params/"):
+        checkpoints.load("best", TREE)

@@ -28,6 +28,13 @@ MAPS = SaliencyConfig(methods=("gradient",), checked_slices=2)
 IMAGES = np.random.default_rng(0).integers(0, 256, (130, 32, 32), np.uint8)
 
 
+class Strict(btjax.Observer):
+    """Takes it for an error that something is said, as of a checkpoint in whose place the one before is used."""
+
+    def on_message(self, text):
+        raise InputError(text)
+
+
 @dataclasses.dataclass
 class Kept:
     """What a classifier's run leaves, and what its commands take from there."""
@@ -54,7 +61,7 @@ class Kept:
         )
 
     def last(self) -> str:
-        tree, progress = self.run.checkpoints.load("last", self.state)
+        tree, progress = self.run.checkpoints.load("last", self.state, Strict())
         return content_digest(tree) + repr(progress)
 
     def best(self) -> str:

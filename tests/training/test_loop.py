@@ -119,6 +119,70 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_bits(tmp_path, uninterrup
     assert same_bits(resumed.state, uninterrupted.state)
 
 
+class Told(Observer):
+    def __init__(self):
+        self.messages = []
+
+    def on_message(self, text):
+        self.messages.append(text)
+
+
+def flip(folder: pathlib.Path) -> None:
+    """Flips a bit in the largest file of the newest checkpoint of a name."""
+    newest = max((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    largest = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 8
+    largest.write_bytes(content)
+
+
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_a_run_whose_last_checkpoint_is_damaged_resumes_from_the_one_before_to_the_same_bits(
+    tmp_path, uninterrupted, epochs
+):
+    make_trainer(tmp_path, epochs=epochs).fit()
+    flip(tmp_path / "last")
+    told, resumed = Told(), make_trainer(tmp_path)
+    resumed.restore(told)
+    assert (resumed.progress.epoch, len(told.messages)) == (epochs - 1, 1)
+    assert "last: the checkpoint is damaged" in told.messages[0]
+    resumed.fit()
+    assert same_bits(resumed.state, uninterrupted.state)
+    again = make_trainer(tmp_path)
+    again.restore(told)
+    assert same_bits(again.state, uninterrupted.state) and len(told.messages) == 1
+    rows = zip(resumed.progress.history, uninterrupted.progress.history, strict=True)
+    assert all({**row, "seconds": 0} == {**expected, "seconds": 0} for row, expected in rows)
+
+
+def test_a_damaged_best_checkpoint_of_the_last_epoch_is_saved_again_with_the_same_bits(tmp_path):
+    trainer = make_trainer(tmp_path, select="last_epoch")
+    trainer.fit()
+    best, about = trainer.checkpoints.load("best", trainer.state.variables)
+    flip(tmp_path / "best")
+    told, resumed = Told(), make_trainer(tmp_path, select="last_epoch")
+    resumed.restore(told)
+    assert len(told.messages) == 1
+    assert "best: the checkpoint is damaged" in told.messages[0]
+    assert told.messages[0].endswith("; saved again from the checkpoint of the same epoch")
+    found, same = Checkpoints(tmp_path).load("best", trainer.state.variables)
+    assert same_bits(found, best) and same == about
+
+
+def test_a_damaged_best_checkpoint_is_refused_at_the_end_and_replaced_by_a_better_epoch_before(tmp_path):
+    options = {"learning_rate": 0.0, "select": "validation_accuracy"}  # no epoch is better than the first
+    make_trainer(tmp_path, **options).fit()
+    flip(tmp_path / "best")
+    with pytest.raises(InputError, match="best: the checkpoint is damaged"):
+        make_trainer(tmp_path, resume=True, **options)
+    told, longer = Told(), make_trainer(tmp_path, epochs=6, **options | {"learning_rate": 0.003})
+    longer.restore(told)
+    assert len(told.messages) == 1 and "a better epoch takes its place" in told.messages[0]
+    assert longer.fit().best["epoch"] > 3
+    best, _ = Checkpoints(tmp_path).load("best", longer.state.variables)
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), best))
+
+
 def test_a_finished_run_resumes_to_itself(tmp_path):
     first = make_trainer(tmp_path)
     first.fit()
@@ -244,10 +308,9 @@ def test_a_checkpoint_of_another_architecture_is_named_by_its_leaf(tmp_path):
         make_trainer(tmp_path, task=other, resume=True)
 
 
-def test_only_one_checkpoint_of_each_kind_is_kept(tmp_path):
+def test_the_best_checkpoint_and_the_last_two_are_kept(tmp_path):
     make_trainer(tmp_path, epochs=4).fit()
-    for which in ("last", "best"):
-        assert len(list((tmp_path / which).iterdir())) == 1
+    assert {which: len(list((tmp_path / which).iterdir())) for which in ("last", "best")} == {"last": 2, "best": 1}
 
 
 def test_two_devices_give_the_losses_of_one(tmp_path):
