@@ -12,16 +12,15 @@ matrix products. `epoch`: the time that the training loop adds to its compiled s
 program, compared with the same runs one after the other. `predict`: image files predicted, as a share of the speed of
 the network alone, by turns, and the memory with 1,000 and 20,000 files; of a small CNN, or of the runs of --runs.
 
-Prints tables and writes experiments/results/bench_DEVICE.json; cases that were not asked for keep their figures.
+Prints tables and writes experiments/results/bench_NAME.json, a file for each model of processor or GPU; cases that were
+not asked for keep their figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import pathlib
-import platform
 import sys
 from typing import TYPE_CHECKING
 
@@ -134,8 +133,8 @@ def merge(path: pathlib.Path, device: dict, name: str, result: dict) -> None:
     cases = {**old.get("cases", {}), name: result}
     order = [*CASES, *WITHIN]
     whole = {
-        "device": device["name"],
-        "machine": f"{platform.machine()}, {platform.system()}, {os.cpu_count()} cores",
+        "device": device["name"] if device["platform"] == "gpu" else "cpu",
+        "machine": device["machine"],
         "cases": {known: cases[known] for known in sorted(cases, key=order.index)},
     }
     path.parent.mkdir(parents=True, exist_ok=True)

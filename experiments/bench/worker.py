@@ -20,6 +20,7 @@ import time
 from typing import TYPE_CHECKING
 
 from experiments.bench.cases import Case
+from experiments.bench.machine import machine, slug
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,18 +56,23 @@ def main(arguments: list[str]) -> None:
 
 
 def device() -> dict:
-    """JAX's first device: `platform` (cpu or gpu), `name` (a CPU's is `cpu`), and `versions` of the frameworks."""
+    """JAX's first device.
+
+    Returns:
+      `platform` (cpu or gpu), `name` (the GPU's or the processor's, as it stands in the results file's name), `machine`
+      (see `experiments.bench.machine`) and `versions` of the frameworks.
+    """
     import jax
 
-    first = jax.devices()[0]
-    name = "cpu" if first.platform == "cpu" else "-".join(first.device_kind.lower().split())
+    first, about = jax.devices()[0], machine()
+    name = slug(about["processor"] if first.platform == "cpu" else first.device_kind)
     versions = {}
     for package in ("jax", "torch", "keras", "captum"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"platform": first.platform, "name": name, "versions": versions}
+    return {"platform": first.platform, "name": name, "machine": about, "versions": versions}
 
 
 def prepare(form: str, case: Case) -> Callable[[int], None]:

@@ -1,14 +1,63 @@
-"""The table of what `scripts/bench` measured."""
+"""The tables of what `scripts/bench` measured, a file for each machine."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from experiments.bench.machine import described
+
+Results = dict[str, dict[str, Any]]
+
+
+def speed_section(results: Results, _: Results) -> str:
+    """The section of every machine's results file: the range over the processors, then a table for each machine."""
+    ranges = peer_ranges(results)
+    rows = [f"| {case} | {span(values)} | {len(values)} |" for case, values in ranges.items()]
+    over = [
+        "The time of the fastest PyTorch (or captum) form over that of btjax depends on the processor. From the lowest "
+        "to the highest of those that were measured:\n",
+        "| case | time over btjax | processors |\n|---|---|---|",
+        *rows,
+    ]
+    tables = (f"### {_title(result)}\n\n{speed_table(result)}" for result in results.values())
+    return "\n\n".join(["## Speed", *(["\n".join(over)] if rows else []), *tables])
+
+
+def _title(result: dict[str, Any]) -> str:
+    """The machine of a results file, a GPU before its host."""
+    host = described(result["machine"])
+    return host if result["device"] == "cpu" else f"{result['device']}; {host}"
+
+
+def peer_ranges(results: Results) -> dict[str, list[float]]:
+    """By case the least time of a PyTorch or captum form over btjax's on each processor, in float32, sorted."""
+    ranges: dict[str, list[float]] = {}
+    for result in results.values():
+        for name, case in result["cases"].items() if result["device"] == "cpu" else ():
+            ratios = _ratios(case.get("forms", {}), ("torch", "captum"))
+            if ratios:
+                ranges.setdefault(name, []).append(min(ratios.values()))
+    return {name: sorted(values) for name, values in ranges.items()}
+
+
+def speed_headline(results: Results) -> str:
+    """The README's part on speed: the ranges over the processors of some results files."""
+    told = ", ".join(f"{name} {span(values)}" for name, values in peer_ranges(results).items())
+    processors = sum(result["device"] == "cpu" for result in results.values())
+    measured = f"the lowest and the highest of {processors} processors" if processors > 1 else "on one processor"
+    return f"Speed on a CPU, the time of the fastest PyTorch form over btjax's, {measured}: {told}"
+
+
+def span(values: list[float]) -> str:
+    """Sorted ratios from the lowest to the highest."""
+    ends = dict.fromkeys(f"{value:.2f}" for value in (values[0], values[-1]))
+    return " to ".join(ends)
+
 
 def speed_table(result: dict[str, Any]) -> str:
     """What `scripts/bench` measured on one device: a row for each model, then what is measured of btjax alone."""
     lines = [
-        f"On {result.get('device', 'cpu')}, by `scripts/bench`. Forms take turns, ratios are medians of the rounds; "
+        f"On {result['device']}, by `scripts/bench`. Forms take turns, ratios are medians of the rounds; "
         "above 1 btjax is faster. Operations are counted as those of a plain convolution: Winograd's takes fewer, so "
         "shares of the peak may exceed 100%.\n",
         "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
@@ -36,15 +85,16 @@ def speed_table(result: dict[str, Any]) -> str:
 
 def _fastest(forms: dict[str, Any], frameworks: tuple[str, ...], suffix: str) -> str:
     """Two cells: the form of some frameworks with the least time, and its time over btjax's."""
-    ratios = {
-        form.removesuffix(suffix).removeprefix(f"{frameworks[0]}_"): row["time_over_btjax"]
-        for form, row in forms.items()
-        if form.startswith(frameworks)
-    }
+    ratios = _ratios(forms, frameworks)
     if not ratios:
         return "|"
     fastest = min(ratios, key=lambda form: ratios[form])
-    return f"{fastest} | {ratios[fastest]:.2f}"
+    return f"{fastest.removesuffix(suffix).removeprefix(f'{frameworks[0]}_')} | {ratios[fastest]:.2f}"
+
+
+def _ratios(forms: dict[str, Any], frameworks: tuple[str, ...]) -> dict[str, float]:
+    """The time of each form of some frameworks over btjax's."""
+    return {form: row["time_over_btjax"] for form, row in forms.items() if form.startswith(frameworks)}
 
 
 def _speed_note(name: str, case: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from btjax.reports.numbers import interval, percent
 from btjax.studies.regions import BEST
+from experiments.tables.bench import speed_headline
 from experiments.tables.cells import NONE, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
 from experiments.tables.ladders import cells_in_words, ladder_headline, leak_lines, source_lines
@@ -27,7 +28,7 @@ _BACKBONES = {
 
 
 def result_lines(results: Results) -> str:
-    """The README's lines: one for each system and protocol that has a results file, and one for the maps."""
+    """The README's lines: one for each system and protocol that has a results file, the maps and the speed."""
     lines = [line for name, title in _LADDERS.items() for line in _system_lines(name, title, results)]
     lines += [f"- {line}" for line in (_backbones_line(results), _stages_line(results)) if line]
     if "ladder_linear_cpu" in results:
@@ -42,6 +43,9 @@ def result_lines(results: Results) -> str:
             lines.append(f"- {_cheng_line(name, results)}")
     if "saliency_cnn_family" in results:
         lines.append(f"- {_maps_line(results['saliency_cnn_family'])}")
+    benches = {name: result for name, result in results.items() if "machine" in result}
+    if benches:
+        lines.append(f"- {speed_headline(benches)}")
     intervals = (
         f"Parentheses hold 95% intervals by patient, {NONE} where there is none. A single fold or seed is called that."
     )

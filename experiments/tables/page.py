@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.tables.audits import audits_table, deviations_table, paper_like
-from experiments.tables.bench import speed_table
+from experiments.tables.bench import speed_section
 from experiments.tables.cells import LEGEND
 from experiments.tables.classifiers import classifier_table
 from experiments.tables.coverage import coverage_table, methods_sentence
@@ -82,7 +82,7 @@ KINDS: dict[str, Section] = {
     "localisation": _saliency_section,
     "coverage": _each(lambda *_: "Intervals", coverage_table),
     "neighbours_of_all": _each(lambda *_: "Slices that belong together", links_table),
-    "cases": _each(lambda *_: "Speed", speed_table),
+    "cases": speed_section,
     "costs": lambda *_: "",
 }
 """For each kind of results file a key, and what writes its section, in the page's order. A file's first key counts.

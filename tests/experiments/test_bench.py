@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import platform
 import types
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from experiments.bench import __main__ as command
 from experiments.bench import cases, measure, worker
 from experiments.bench.cases import BFLOAT16, CASES, Case, flops
 from experiments.bench.forms_btjax import begin, make_model, make_task
+from experiments.bench.machine import described, machine, slug
 
 SMALL = {
     "cnn": Case("cnn", 16, 1, 4, (4, 8), 8),
@@ -195,17 +197,43 @@ def test_a_worker_takes_steps_before_its_first_answer_and_then_only_when_asked(m
 
 def test_a_worker_process_names_the_device():
     device = measure.ask_once("device")
-    assert device["platform"] == device["name"] == "cpu" and device["versions"]["jax"] == jax.__version__
+    assert device["platform"] == "cpu" and device["versions"]["jax"] == jax.__version__
+    assert device["name"] == slug(device["machine"]["processor"]) and device["machine"]["cores"] >= 1
+
+
+def test_a_processor_is_told_by_name_family_cores_caches_and_instruction_sets(tmp_path):
+    (tmp_path / "proc").mkdir()
+    text = "model name\t: AMD EPYC\ncpu family\t: 25\nmodel\t\t: 17\nflags\t\t: fpu avx2 avx512_bf16 fma\n"
+    (tmp_path / "proc" / "cpuinfo").write_text(f"{text}\n{text.replace('EPYC', 'other')}")
+    cache = tmp_path / "sys" / "devices" / "system" / "cpu" / "cpu0" / "cache"
+    for index, (level, kind, size) in enumerate([(1, "Data", "32K"), (1, "Instruction", "64K"), (2, "Unified", "1M")]):
+        (cache / f"index{index}").mkdir(parents=True)
+        for name, value in (("level", level), ("type", kind), ("size", size)):
+            (cache / f"index{index}" / name).write_text(f"{value}\n")
+    found = machine(tmp_path)
+    assert found["processor"] == "AMD EPYC (family 25, model 17)"
+    assert found["caches"] == {"L1d": "32K", "L1i": "64K", "L2": "1M"}
+    assert found["instruction_sets"] == ["avx2", "fma", "avx512_bf16"]
+    assert slug(found["processor"]) == "amd-epyc-family-25-model-17"
+    assert described(found).startswith("AMD EPYC (family 25, model 17); ")
+
+
+def test_a_processor_that_does_not_tell_its_name_is_called_by_its_architecture(tmp_path):
+    found = machine(tmp_path)
+    assert found["processor"] == (platform.processor() or platform.machine())
+    assert found["caches"] == {} and found["instruction_sets"] == []
 
 
 def test_a_partial_run_keeps_the_other_cases(tmp_path):
-    path, device = tmp_path / "bench_cpu.json", {"name": "cpu"}
+    path, device = tmp_path / "bench_a.json", {"platform": "cpu", "name": "a", "machine": {"processor": "A"}}
     command.merge(path, device, "vgg16", {"rounds": 1})
     command.merge(path, device, "small", {"rounds": 2})
     command.merge(path, device, "vgg16", {"rounds": 3})
-    written = json.loads(path.read_text())["cases"]
+    whole = json.loads(path.read_text())
+    assert whole["device"] == "cpu" and whole["machine"] == {"processor": "A"}
+    written = whole["cases"]
     assert written == {"small": {"rounds": 2}, "vgg16": {"rounds": 3}} and list(written) == ["small", "vgg16"]
-    assert [file.name for file in tmp_path.iterdir()] == ["bench_cpu.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["bench_a.json"]
 
 
 def test_what_needs_a_gpu_is_skipped_with_a_reason(capsys):

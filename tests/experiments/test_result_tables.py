@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from experiments.tables.bench import speed_table
+from experiments.tables.bench import speed_section, speed_table
 from experiments.tables.classifiers import classifier_table, macro_f1
+from experiments.tables.headlines import result_lines
 from experiments.tables.page import tables
 from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
@@ -185,7 +186,7 @@ def test_what_is_measured_of_btjax_alone_stands_below_the_speed_table():
         "epoch": {"steps": 20, "overhead": 0.012},
         "folds": {"folds": 5, "ratio": 1.5, "epoch_ratio": 1.25},
     }
-    table = speed_table({"cases": cases})
+    table = speed_table({"device": "cpu", "cases": cases})
     assert "forward 50 to 75%, image gradient 50 to 75%, kernel gradient 50 to 75%." in table
     assert "20 steps by the training loop takes +1.2% over" in table
     assert "5 folds one after the other take 1.50 times as long as in one program, 1.25 times" in table
@@ -215,3 +216,26 @@ def test_a_search_is_told_by_its_best_trials_and_no_test_slice():
     assert "3 trials (1 complete, 1 pruned, 1 failed)" in told
     rows = [line for line in told.splitlines() if line.startswith(("| 0", "| 1", "| 2"))]
     assert rows == ["| 1 | 90.0% | 3 | complete | `--dropout=0.1` |", "| 0 | 40.0% | 3 | pruned | `--dropout=0.0` |"]
+
+
+def test_the_speed_on_several_processors_is_told_as_a_range_and_a_gpu_is_not_part_of_it():
+    def bench(device, processor, **ratios):
+        forms = {"btjax": speeds(2.0, 1.0), "keras_jax": speeds(1.0, 0.5)}
+        cases = {
+            name: {"forms": forms | {"torch_eager": speeds(9.0, 9.0), "torch_compile": speeds(4.0, ratio)}}
+            for name, ratio in ratios.items()
+        }
+        return {"device": device, "machine": {"processor": processor}, "cases": cases}
+
+    results = {
+        "bench_a": bench("cpu", "A, model not recorded", small=1.56, unet=0.72),
+        "bench_b": bench("cpu", "B 7", small=1.22),
+        "bench_c": bench("c-gpu", "B 7", small=3.0),
+    }
+    page = speed_section(results, {})
+    assert "| small | 1.22 to 1.56 | 2 |" in page and "| unet | 0.72 | 1 |" in page
+    assert "### A, model not recorded\n" in page and "### c-gpu; B 7\n" in page
+    assert result_lines(results).splitlines()[-1] == (
+        "- Speed on a CPU, the time of the fastest PyTorch form over btjax's, the lowest and the highest of 2 "
+        "processors: small 1.22 to 1.56, unet 0.72"
+    )
