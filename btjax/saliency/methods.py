@@ -299,14 +299,27 @@ def attribution_maps(
 
     def of_batch(*arrays):
         batch = dict(zip(given, arrays, strict=True))
-        return _attribute(logits, batch, key, attribute=method.attribute)
+        return maps_of_batch(logits, batch, key, attribute=method.attribute)
 
     return np.asarray(in_batches(of_batch, batch_size, *given.values()), np.float32)
 
 
 @functools.partial(jax.jit, static_argnames="attribute")
-def _attribute(logits, batch, key, *, attribute):
-    """The maps of a batch, each image with the key of its row."""
+def maps_of_batch(
+    logits: Logits, batch: dict[str, jax.Array], key: jax.Array, *, attribute: Callable[..., jax.Array]
+) -> jax.Array:
+    """The compiled program of `attribution_maps`: the maps of a batch, each image with the key of its row.
+
+    Args:
+      logits: a pytree, see `as_pytree`.
+      batch: `images` float32 [B, S, S, C], `targets` int [B], `rows` int32 [B] and, where it is given, `baseline`
+        [B or 1, S or 1, S or 1, C].
+      key: a random key.
+      attribute: a method's function.
+
+    Returns:
+      float32 [B, S, S].
+    """
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["rows"])
     options = {"baseline": batch["baseline"]} if "baseline" in batch else {}
     return attribute(logits, batch["images"], batch["targets"], keys, **options)

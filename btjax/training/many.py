@@ -88,18 +88,7 @@ class ManyTrainer:
         self._which = _int32([lengths.index(run.steps_per_epoch) for run in self.runs])
         tables = [run.validation for run in self.runs if run.validation is not None]
         self._validation = _stack_batches(tables) if len(tables) == len(self.runs) else None
-        task = self.runs[0].task
-        evaluate = compiled.make_evaluate(task)
-
-        def train_one(dataset, carry, which, *batches_and_bounds):
-            train_step = compiled.make_train_step(task, make_optimizer(config, lengths, which), config.averaged)
-            return compiled.make_take_steps(train_step)(carry, dataset, *batches_and_bounds)
-
-        def evaluate_one(dataset, variables, batches):
-            return evaluate(variables, dataset, *batches)
-
-        self.train_chunk = jax.jit(_each(train_one, form), donate_argnums=1)
-        self.evaluate = jax.jit(_each(evaluate_one, form))
+        self.train_chunk, self.evaluate = make_many(self.runs[0].task, config, lengths, form)
         self._chunk = 1
 
     def restore(self, index: int, observer: Observer | None = None) -> None:
@@ -196,6 +185,32 @@ class ManyTrainer:
             yield self.runs[index]
         except NotFinite as error:
             raise NotFinite(f"{self.names[index]}: {error}") from None
+
+
+def make_many(task: Task, config: TrainingConfig, lengths: Sequence[int], form: str) -> tuple[Callable, Callable]:
+    """The compiled programs of many runs.
+
+    Args:
+      task: of every run.
+      config: of every run.
+      lengths: the different numbers of steps in an epoch, sorted.
+      form: "map" or "vmap".
+
+    Returns:
+      `train_chunk(dataset, (states, sums), which, batches, starts, stops) -> (states, sums)`, `which` the place of each
+      run's number of steps in `lengths`; and `evaluate(dataset, variables, batches) -> sums`. What belongs to the runs
+      is stacked along a leading axis.
+    """
+    evaluate = compiled.make_evaluate(task)
+
+    def train_one(dataset, carry, which, *batches_and_bounds):
+        train_step = compiled.make_train_step(task, make_optimizer(config, lengths, which), config.averaged)
+        return compiled.make_take_steps(train_step)(carry, dataset, *batches_and_bounds)
+
+    def evaluate_one(dataset, variables, batches):
+        return evaluate(variables, dataset, *batches)
+
+    return jax.jit(_each(train_one, form), donate_argnums=1), jax.jit(_each(evaluate_one, form))
 
 
 def suitable_form(dataset: compiled.Dataset) -> str:

@@ -28,12 +28,13 @@ from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json
 from experiments.bench.cases import CASES, FORMS, PIECES
 from experiments.bench.measure import ask_once, describe, measure_case, select_forms
+from experiments.bench.memory import PAPER, describe_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
-WITHIN = ("layers", "epoch", "folds", "predict")
+WITHIN = ("layers", "epoch", "folds", "predict", "memory")
 FRAMEWORKS = ("btjax", "torch", "keras", "captum")
 
 
@@ -53,6 +54,9 @@ def measure(name: str, device: dict, forms: list[str], rounds: int, runs: Sequen
     if name == "predict":
         result = measure_predictions(rounds, runs)
         lines = describe_predictions(result) if result else []
+    elif name == "memory":
+        result = ask_once(name, json.dumps({"presets": [run for run in runs if run] or PAPER}))
+        lines = describe_memory(result) if result else []
     elif name in WITHIN:
         result = ask_once(name, json.dumps({"rounds": rounds}))
         lines = describe_within(name, result) if result else []

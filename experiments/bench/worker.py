@@ -1,7 +1,7 @@
 """The process that measures one form of a case.
 
     python -m experiments.bench.worker FORM CASE_AS_JSON
-    python -m experiments.bench.worker layers|epoch|folds|predict|predict_memory SETTINGS_AS_JSON
+    python -m experiments.bench.worker layers|epoch|folds|... SETTINGS_AS_JSON
     python -m experiments.bench.worker device
 
 A form compiles, answers, and then answers each line of standard input: `run` with a timing, `peak DTYPE` with the rate
@@ -11,6 +11,7 @@ goes to standard error.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 TIMING_SECONDS = 3.0
 """About how long a timing takes, unless a step is longer; a chunk of the training loop takes as long."""
 
+ALONE = {
+    "layers": "within",
+    "epoch": "within",
+    "folds": "within",
+    "predict": "predicting",
+    "predict_memory": "predicting",
+    "memory": "memory",
+}
+"""What is measured of btjax alone, and the module of `experiments.bench` whose function `measure_NAME` does so."""
+
 MOST_STEPS = 256
 """The most steps in one timing."""
 
@@ -43,14 +54,9 @@ def main(arguments: list[str]) -> None:
     kind = arguments[0]
     if kind == "device":
         answer(device())
-    elif kind in ("layers", "epoch", "folds"):
-        from experiments.bench import within
-
-        answer(getattr(within, f"measure_{kind}")(**json.loads(arguments[1])))
-    elif kind in ("predict", "predict_memory"):
-        from experiments.bench import predicting
-
-        answer(getattr(predicting, f"measure_{kind}")(**json.loads(arguments[1])))
+    elif kind in ALONE:
+        module = importlib.import_module(f"experiments.bench.{ALONE[kind]}")
+        answer(getattr(module, f"measure_{kind}")(**json.loads(arguments[1])))
     else:
         serve(kind, Case.from_json(json.loads(arguments[1])), answer)
 
