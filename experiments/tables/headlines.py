@@ -86,11 +86,8 @@ def _stages_line(results: Results) -> str:
     for name, title in {"hdl2bt_cpu": "HDL2BT's two CNNs", "cnn_four_class_cpu": "one flat CNN"}.items():
         lines = _protocol_lines(results.get(name, {}).get("runs", []))
         told += [f"{title}, {'; '.join(lines)}"] if lines else []
-    return (
-        f"Four classes, 64 px, intervals by slice since patients are unknown, no-tumour slices from other sources: {'; '.join(told)}"
-        if told
-        else ""
-    )
+    what = "Four classes, 64 px, intervals by slice since patients are unknown, no-tumour slices from other sources"
+    return f"{what}: {'; '.join(told)}" if told else ""
 
 
 def _encoder_line(results: Results) -> str:
