@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from btjax.systems.config import Config
     from btjax.systems.presets import preset
     from btjax.systems.system import System, find_system, register
-    from btjax.training.loop import Interrupted
+    from btjax.training.progress import Interrupted
 
 __all__ = [
     "CLASSES",
@@ -87,7 +87,7 @@ _PLACES = {
     "systems.config": ["Config"],
     "systems.presets": ["preset"],
     "systems.system": ["System", "find_system", "register"],
-    "training.loop": ["Interrupted"],
+    "training.progress": ["Interrupted"],
 }
 
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_PLACES)

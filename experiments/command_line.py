@@ -56,6 +56,12 @@ def define_run_flags() -> None:
         flags.DEFINE_integer("seed", 0, help_text, lower_bound=0, upper_bound=2**32 - 1)
         flags.DEFINE_bool("all_folds", False, "train every fold of the protocol in one program: workdir/fold_0 ...")
         flags.DEFINE_list("seeds", [], "train these seeds in one program, comma-separated: workdir/seed_0 and so on")
+        flags.DEFINE_bool(
+            "stream",
+            None,
+            "read slices from their prepared copy while training goes on, with the same result; by default where they "
+            "would take more than half of the memory",
+        )
         define_cache_flag()
 
 

@@ -77,13 +77,13 @@ def main() -> None:
     config = config_from_flags(FLAGS.system)
     if configs := several_configs(config):
         return run_several(configs)
-    observer = ProgressBar()
+    observer, kept = ProgressBar(), {"cache_dir": FLAGS.cache_dir, "stream": FLAGS.stream}
     if FLAGS.eval_only:
         place = RunFolder(FLAGS.workdir)
         place.check(config, True, more_epochs=False)
-        btjax.evaluate(Run(place.path), data_dir=config.data.data_dir, observer=observer, cache_dir=FLAGS.cache_dir)
+        btjax.evaluate(Run(place.path), data_dir=config.data.data_dir, observer=observer, **kept)
     else:
-        btjax.train(config, FLAGS.workdir, resume=FLAGS.resume, observer=observer, cache_dir=FLAGS.cache_dir)
+        btjax.train(config, FLAGS.workdir, resume=FLAGS.resume, observer=observer, **kept)
     if leads():
         print(headline(Run(FLAGS.workdir)))
     return None
@@ -93,6 +93,8 @@ def run_several(configs: dict[str, Config]) -> None:
     """The runs of --all_folds and --seeds, in one program."""
     if FLAGS.coordinator:
         raise InputError("--coordinator: several processes train one run; leave out --all_folds and --seeds")
+    if FLAGS.stream:
+        raise InputError("--stream: one run at a time reads its slices from files; leave out --all_folds and --seeds")
     if FLAGS.eval_only:
         runs = {name: Run(expanded(FLAGS.workdir) / name) for name in configs}
         for name, run in runs.items():

@@ -34,6 +34,8 @@ def main() -> None:
         raise InputError("--eval_only: the U-Net's is --stage=figures")
     if FLAGS.all_folds or FLAGS.seeds:
         raise InputError("--all_folds and --seeds: expected neither, this experiment trains one run at a time")
+    if FLAGS.stream:
+        raise InputError("--stream: this experiment keeps its slices in memory; train --system=unet alone with it")
     report = unet(
         config_from_flags("unet"),
         FLAGS.workdir,

@@ -14,7 +14,7 @@ ProgressCallback = Callable[[str, int, int], None]
 
 
 class Standing(Protocol):
-    """Where a run stands, as observers see it; see `btjax.training.loop.Progress`."""
+    """Where a run stands, as observers see it; see `btjax.training.progress.Progress`."""
 
     epoch: int
     steps: int

@@ -23,7 +23,7 @@ from btjax.studies.data import load_slices
 from btjax.studies.ladder import Plan, check_slices, load_plan, make_plan, save_plan
 from btjax.studies.ladder_report import LadderReport, ladder_report
 from btjax.systems.system import find_system
-from btjax.training.loop import StopRequest
+from btjax.training.progress import StopRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -52,6 +52,7 @@ def train(
     resume: bool = False,
     observer: Observer | None = None,
     cache_dir: str | os.PathLike | None = None,
+    stream: bool | None = None,
 ) -> Run:
     """Trains what a config says, predicts every row, and writes the report.
 
@@ -61,6 +62,8 @@ def train(
       resume: go on from the last checkpoint; on a CPU with the same bits as if the run had never stopped.
       observer: is told of every chunk and epoch, such as `btjax.ProgressBar()`; None for nobody.
       cache_dir: where prepared slices and features are kept; by default $BTJAX_CACHE, or ~/.cache/btjax.
+      stream: whether slices are read from their prepared copy while training goes on, with the same result; None where
+        they would take more than half of the memory.
 
     Returns:
       The finished run: its model, predictions and report.
@@ -81,7 +84,7 @@ def train(
     place.check(config, resume)
     with told(observer) as watching, place.held(watching):
         place.check(config, resume)  # again: another command may have been there meanwhile
-        job = open_job(config, place, observer=watching, cache_dir=cache_dir)
+        job = open_job(config, place, observer=watching, cache_dir=cache_dir, stream=stream)
         fit(job, resume=resume, observer=watching)
         conclude(job)
     return Run(folder)
@@ -93,6 +96,7 @@ def evaluate(
     data_dir: str | None = None,
     observer: Observer | None = None,
     cache_dir: str | os.PathLike | None = None,
+    stream: bool | None = None,
 ) -> Report:
     """Predicts every row with a run's best checkpoint, and writes its predictions and report again.
 
@@ -101,6 +105,7 @@ def evaluate(
       data_dir: where the data set stands now; by default where the run found it.
       observer: see `train`.
       cache_dir: see `train`.
+      stream: see `train`.
 
     Returns:
       The report.
@@ -121,7 +126,8 @@ def evaluate(
     if data_dir:
         config = config.replace("data.data_dir", data_dir)
     with told(observer) as watching, folder.held(watching):
-        job = open_job(config, folder, prepare=prepare_slices, observer=watching, cache_dir=cache_dir)
+        options: dict[str, Any] = {"observer": watching, "cache_dir": cache_dir, "stream": stream}
+        job = open_job(config, folder, prepare=prepare_slices, **options)
         flag = f"--data_dir={config.data.data_dir}"
         folder.check_data(job.config, job.data.split, job.data.slices.fingerprint, flag)
         if job.masks:

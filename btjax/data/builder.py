@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from btjax.base.files import cache_folder, make_cache
+from btjax.base.memory import machine_memory
 from btjax.data import download
 from btjax.data.sources import find_source
 from btjax.readers.medical import MedicalOptions
@@ -25,6 +26,7 @@ def load(
     *,
     intensity_range: str = "minmax",
     head_mask: bool = False,
+    stream: bool | None = False,
 ) -> Slices:
     """Loads a data folder in any accepted form at `image_size`.
 
@@ -43,6 +45,8 @@ def load(
         99th percentile, background included); see `btjax.readers.raw.scale_to_uint8`. A model takes slices as those
         that it was trained on: `run.config.data` says which.
       head_mask: whether what is outside the head is black; see `btjax.readers.head.head_mask`.
+      stream: whether images and masks stay in the prepared copy, and are read from it when they are asked for
+        (`btjax.base.rows.LazyRows`); None where they would take more than half of the memory.
 
     Returns:
       `Slices` of uint8 [N, S, S], sorted by id; `labels` is None where the source has none.
@@ -73,4 +77,12 @@ def load(
     # TensorFlow Datasets takes seconds to import.
     from btjax.data.prepared import read_prepared
 
-    return read_prepared(source, image_size, cache, progress, intensity_range=intensity_range, head_mask=head_mask)
+    prepared: dict[str, Any] = {"intensity_range": intensity_range, "head_mask": head_mask}
+    stream = is_large(source, image_size) if stream is None else stream
+    return read_prepared(source, image_size, cache, progress, stream=stream, **prepared)
+
+
+def is_large(source: Source, image_size: int) -> bool:
+    """Whether the slices of a source, with their masks, would take more than half of the memory."""
+    arrays = 2 if "mask" in source.known else 1
+    return arrays * len(source) * image_size**2 > machine_memory() / 2

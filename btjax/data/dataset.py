@@ -82,25 +82,34 @@ class DataSet:
     notes: tuple[str, ...] = ()
 
 
-def load_data(config: DataConfig, cache_dir: str | None = None, progress: ProgressCallback | None = None) -> DataSet:
+def load_data(
+    config: DataConfig,
+    cache_dir: str | None = None,
+    progress: ProgressCallback | None = None,
+    *,
+    stream: bool | None = False,
+) -> DataSet:
     """The slices of a config.
 
     Args:
       config: the options.
       cache_dir: where prepared slices are kept; see `btjax.data.builder.load`.
       progress: see `btjax.data.builder.load`.
+      stream: see `btjax.data.builder.load`.
 
     Raises:
-      InputError: data_dir is missing, or cannot be read.
+      InputError: data_dir is missing, or cannot be read; synthetic heads that should be streamed.
     """
     if not config.data_dir:
         raise InputError("--data_dir is missing: expected a folder of slices, or `phantom` for synthetic heads")
+    if config.data_dir == PHANTOM and stream:
+        raise InputError("--stream: synthetic heads are made in memory, expected the folder of a data set")
     if config.data_dir == PHANTOM:
         heads = make_phantom(config.phantom_patients, config.phantom_slices, config.image_size, config.phantom_seed)
         return DataSet(_with_options(heads, config), "synthetic heads (phantom)")
     source = find_source(config.data_dir, options=MedicalOptions(config.plane, config.window, cache_dir))
     options: dict[str, Any] = {"intensity_range": config.intensity_range, "head_mask": config.head_mask}
-    slices = load(source, config.image_size, cache_dir, progress, **options)
+    slices = load(source, config.image_size, cache_dir, progress, stream=stream, **options)
     return DataSet(slices, source.description, source.notes + slices_notes(slices))
 
 

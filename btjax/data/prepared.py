@@ -11,6 +11,7 @@ import json
 import logging
 import pathlib
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -18,7 +19,9 @@ import tensorflow_datasets as tfds
 
 from btjax.base.errors import foreign
 from btjax.base.files import CACHE_EXPECTED, nameless_owners, only_process, read_json, sync_tree, write_json
+from btjax.base.rows import rows_in_part
 from btjax.data.contents import contents_fingerprint
+from btjax.data.records import Records, lazy_images, lazy_masks
 from btjax.readers.raw import RawSlice, SlicesBuffer, Source, check_image_size, plain_fields, prepare
 
 if TYPE_CHECKING:
@@ -164,7 +167,13 @@ def _sha256(content: bytes) -> str:
 
 
 def read_prepared(
-    source: Source, image_size: int, cache: pathlib.Path, progress: ProgressCallback | None = None, **options: Any
+    source: Source,
+    image_size: int,
+    cache: pathlib.Path,
+    progress: ProgressCallback | None = None,
+    *,
+    stream: bool = False,
+    **options: Any,
 ) -> Slices:
     """The slices of a source at one size, from their copy in the cache, which is prepared first where it is missing.
 
@@ -173,6 +182,7 @@ def read_prepared(
       image_size: side of the images in pixels.
       cache: where copies are kept.
       progress: see `btjax.data.builder.load`.
+      stream: whether pixels stay in the copy's files, and are read when they are asked for.
       **options: intensity_range and head_mask, see `btjax.readers.raw.prepare`; each has copies of its own.
 
     Raises:
@@ -194,7 +204,7 @@ def read_prepared(
         if not prepared:
             with only_process(cache / f"{builder.config_name}.lock"):
                 _prepare(builder)
-        return _read_back(builder, progress)
+        return (_open_stream if stream else _read_back)(builder, progress)
 
 
 def _prepare(builder: BrainTumours) -> None:
@@ -230,6 +240,31 @@ def _read_back(builder: BrainTumours, progress: ProgressCallback | None) -> Slic
             buffer.put(row, record["image"], mask, record["size"], **values)
             if progress is not None:
                 progress("read", row + 1, total)
+    return buffer.slices()
+
+
+def _open_stream(builder: BrainTumours, progress: ProgressCallback | None) -> Slices:
+    """Reads what is known of the slices of a prepared builder, and leaves their pixels in its files."""
+    side, known, total = builder.image_size, builder.source.known, len(builder.source)
+    with foreign(f"{builder.data_dir}: this prepared copy is damaged", "a whole one; delete it"):
+        builder.info.read_from_directory(builder.data_dir)
+        paths = sorted(map(pathlib.Path, builder.info.splits[SPLIT].filepaths))
+        features: Any = builder.info.features
+        decode = features.deserialize_example_np
+        skipped = {"mask": tfds.decode.SkipDecoding()} if "mask" in known else None
+        records = Records(paths, partial(decode, decoders=skipped))
+        if len(records) != total:
+            raise ValueError(f"{len(records)} records instead of {total}")
+        masks = lazy_masks(Records(paths, decode), side) if "mask" in known else None
+        images = lazy_images(records, side)
+        buffer, some = SlicesBuffer(total, side, known, builder.source.classes, (images, masks)), rows_in_part(images)
+        for first in range(0, total, some):
+            rows = np.arange(first, min(first + some, total))
+            for row, record in zip(rows, records.read(rows), strict=True):
+                values = {name: _as_text(record[name]) for name in buffer.values}
+                buffer.put(int(row), None, None, record["size"], **values)
+            if progress is not None:
+                progress("read", int(rows[-1]) + 1, total)
     return buffer.slices()
 
 

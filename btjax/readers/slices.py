@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from btjax.base.rows import parts, some_rows
 from btjax.readers.classes import CLASSES
 
 SIDES = ("train", "validation", "test")
@@ -25,7 +26,8 @@ def digests_of(images: np.ndarray) -> np.ndarray:
 class Slices:
     """MRI slices with what is known of each: arrays of equal length N, in the order of the slices' ids.
 
-    A field that the source does not know is None.
+    A field that the source does not know is None. Images and masks may be a `btjax.base.rows.LazyRows`, which reads
+    rows when they are asked for.
 
     Example:
       >>> slices = Slices(
@@ -103,7 +105,7 @@ class Slices:
 
     def take(self, rows: np.ndarray) -> Slices:
         """The slices of the given row numbers, in their order."""
-        arrays: dict[str, Any] = {name: array[rows] for name, array in self.fields().items()}
+        arrays: dict[str, Any] = {name: some_rows(array, rows) for name, array in self.fields().items()}
         return dataclasses.replace(self, **arrays)
 
     @functools.cached_property
@@ -111,7 +113,8 @@ class Slices:
         """16 hexadecimal digits of what the slices are: their ids, classes, labels and pixels."""
         digest = hashlib.sha256(repr((self.classes, self.ids.tolist(), self.images.shape)).encode())
         digest.update(b"" if self.labels is None else self.labels.astype(np.int32).tobytes())
-        digest.update(np.ravel(self.images).data)
+        for part in parts(self.images):
+            digest.update(np.ravel(part).data)
         return digest.hexdigest()[:16]
 
     @functools.cached_property
@@ -120,7 +123,8 @@ class Slices:
         if self.masks is None:
             return ""
         digest = hashlib.sha256(repr(self.masks.shape).encode())
-        digest.update(np.packbits(self.masks).data)
+        for part in parts(self.masks):
+            digest.update(np.packbits(part).data)
         return digest.hexdigest()[:16]
 
     @functools.cached_property

@@ -19,7 +19,7 @@ def check_epochs(folder: pathlib.Path, started: TrainingConfig, epochs: int, pro
       folder: the run's, for errors.
       started: the options that it was started with.
       epochs: those that are asked for.
-      progress: of its last checkpoint, see `btjax.training.loop.Progress`.
+      progress: of its last checkpoint, see `btjax.training.progress.Progress`.
 
     Raises:
       InputError: the learning rate depends on the number of epochs, or more of them are done.

@@ -29,7 +29,7 @@ from btjax.runs.report import (
 )
 from btjax.studies.audit_measures import ALL, Pool, group_rows, source_rows
 from btjax.systems.system import find_system
-from btjax.training.loop import Progress
+from btjax.training.progress import Progress
 
 if TYPE_CHECKING:
     from btjax.base.checkpoints import Checkpoints
@@ -115,13 +115,13 @@ def classifier_report(info: RunInfo, data: Divided, predictions: Predictions) ->
             one.logits, one.labels, classes=predictions.classes, patients=one.patients, groups=one.groups
         )
 
-    split, images, labels = data.split, data.slices.images, predictions.labels
+    split, labels = data.split, predictions.labels
     sources = several_sources(data.slices.patients)
     held_out = np.concatenate([split.validation, split.test]) if len(split.validation) else None
     classes = len(predictions.classes)
     baselines = {
         "class_prior": class_prior(labels[split.train], len(split.test), classes=classes),
-        "linear_model": linear_model(images[split.train], labels[split.train], images[split.test], classes=classes),
+        "linear_model": linear_model(data.trained.images, labels[split.train], data.tested.images, classes=classes),
     }
     tested = labelled(data, predictions.logits[split.test], split.test)
     trusted = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from btjax.base.progress import Observer
+from btjax.base.rows import LazyRows
 from btjax.data.dataset import DataSet, load_data
 from btjax.data.notes import split_notes
 from btjax.data.splits import Split, make_split, needs_links
@@ -63,17 +64,30 @@ class Divided:
 
 
 def load_slices(
-    config: Config, observer: Observer | None = None, cache_dir: str | os.PathLike | None = None
+    config: Config,
+    observer: Observer | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    *,
+    stream: bool | None = False,
 ) -> DataSet:
     """The data set of a config, checked to be large enough for its network; with links where its split needs them.
+
+    Args:
+      config: the options.
+      observer: is told of what is read.
+      cache_dir: where prepared slices are kept.
+      stream: see `btjax.data.builder.load`.
 
     Raises:
       InputError: slices too small for the network, or data that cannot be read.
     """
     config.model.check(config.data.image_size)
     observer = observer or Observer()
-    data = load_data(config.data, None if cache_dir is None else str(cache_dir), observer.on_data)
+    cache = None if cache_dir is None else str(cache_dir)
+    data = load_data(config.data, cache, observer.on_data, stream=stream)
     observer.on_message(f"data: {data.form}: {len(data.slices)} slices at {config.data.image_size} px")
+    if isinstance(data.slices.images, LazyRows):
+        observer.on_message("data: their pixels are read from the prepared copy while they are needed (--stream)")
     observer.on_notes(data.notes)
     if needs_links(data.slices, config.data.protocol):
         from btjax.links.links import load_links

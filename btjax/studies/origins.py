@@ -10,7 +10,7 @@ from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json
 from btjax.runs.folder import RunFolder
 from btjax.training.hosts import leads
-from btjax.training.loop import Progress, is_finished
+from btjax.training.progress import Progress, is_finished
 
 if TYPE_CHECKING:
     import pathlib

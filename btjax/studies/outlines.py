@@ -75,7 +75,7 @@ def as_taught(config: Config, slices: Slices, split: Split) -> Slices:
             f"{flag}: {unknown} of the {len(rows)} training and validation slices are none there; expected outlines by "
             "a run of the same protocol and fold"
         )
-    masks = np.zeros(slices.images.shape, bool) if slices.masks is None else slices.masks.copy()
+    masks = np.zeros(slices.images.shape, bool) if slices.masks is None else np.array(slices.masks)
     masks[rows] = enlarged(outlines.masks[rows], slices.images.shape[1])
     return dataclasses.replace(slices, masks=masks)
 

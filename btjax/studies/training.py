@@ -75,6 +75,7 @@ def open_job(
     prepare: Prepare | None = None,
     observer: Observer | None = None,
     cache_dir: str | os.PathLike | None = None,
+    stream: bool | None = False,
 ) -> Job:
     """Loads a config's slices, divides them and makes ready what is trained.
 
@@ -84,15 +85,32 @@ def open_job(
       prepare: what the run begins with; None for the system's own way.
       observer: is told of what is prepared.
       cache_dir: where prepared slices and features are kept.
+      stream: see `btjax.data.builder.load`; only networks that train on slices read them so.
 
     Raises:
       InputError: a mistake in the options or the data.
     """
     observer = observer or Observer()
-    loaded = load_slices(config, observer, cache_dir)
+    loaded = load_slices(config, observer, cache_dir, stream=streams(config, stream))
     config = config.with_classes(loaded.slices.classes)
     data = divide(config, loaded, observer)
     return prepare_job(config, folder, data, Place(cache_folder(cache_dir), observer.on_data), prepare)
+
+
+def streams(config: Config, stream: bool | None) -> bool | None:
+    """`stream` where a config trains a network on slices, False where it does not.
+
+    Raises:
+      InputError: True where it does not.
+    """
+    fixed = find_system(config.system).fitted or getattr(config.extra, "feature_cache", False)
+    if stream and fixed:
+        other = ", or --nofeature_cache" if hasattr(config.extra, "feature_cache") else ""
+        raise InputError(
+            f"--stream: {config.system} computes features of every slice and keeps them in memory, expected a network "
+            f"that trains on slices{other}"
+        )
+    return False if fixed else stream
 
 
 def prepare_job(config: Config, folder: RunFolder, data: Divided, place: Place, prepare: Prepare | None = None) -> Job:
@@ -211,7 +229,7 @@ def _check_weights(job: Job, frozen: dict[str, Any]) -> None:
             )
 
 
-def predictor(job: Job, *, pixels: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+def predictor(job: Job, *, pixels: bool = False) -> Callable[[Any], np.ndarray]:
     """From slices (or their features) to the outputs (or pixel logits) of a run's best checkpoint, float32 [n, ...]."""
     run, predict = Run(job.folder.path), make_predict(job.prepared.task, pixels=pixels)
     variables = run.variables
@@ -228,7 +246,8 @@ def predictions_of(job: Job) -> Predictions:
         logits = job.config.model.outputs(run.kept, slices, job.place)
         return Predictions.of(slices, job.data.split, logits)
     flipped = None
-    features = job.prepared.examples.images[: len(slices)]
+    images = job.prepared.examples.images
+    features = images if len(images) == len(slices) else images[: len(slices)]  # less their augmented copies
     if run.head is not None and job.prepared.features is not None:
         logits = run.head.logits(features)
     elif run.head is not None:
@@ -239,8 +258,22 @@ def predictions_of(job: Job) -> Predictions:
         if job.config.augmentation.flip and job.prepared.features is None:
             held_out = np.concatenate([job.data.split.validation, job.data.split.test])
             flipped = np.full_like(logits, np.nan)
-            flipped[held_out] = predict(np.ascontiguousarray(slices.images[held_out, :, ::-1]))
+            flipped[held_out] = predict(_Mirrored(slices.images, held_out))
     return Predictions.of(slices, job.data.split, logits, flipped)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Mirrored:
+    """Some slices, mirrored left to right when they are asked for."""
+
+    images: Any
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(self.images[self.rows[places]][:, :, ::-1])
 
 
 def training_of(job: Job) -> tuple[CheckpointInfo, TrainingInfo]:

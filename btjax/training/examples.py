@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from btjax.base.errors import InputError
+from btjax.base.rows import LazyRows
 from btjax.data.bits import pack_masks
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Examples:
     """What a run trains on.
 
     Attributes:
-      images: uint8 [N, S, S], or float32 [M, ...] features of slices; put on the device once.
+      images: uint8 [N, S, S], or float32 [M, ...] features of slices; put on the device once, or `LazyRows`, which are
+        read while training goes on.
       labels: int32 [N or M]; `UNKNOWN` where there are none.
       train: int32 [copies, n], the rows to train on; epoch e takes those of copy e modulo copies.
       validation: int32 [m], none where nothing is chosen on them.
@@ -57,7 +59,7 @@ class Examples:
             split.train[None],
             split.validation,
             slices.images.shape[1],
-            masks=pack_masks(slices.masks) if masks and slices.masks is not None else None,
+            masks=_packed(slices.masks) if masks and slices.masks is not None else None,
         )
 
     @property
@@ -72,6 +74,13 @@ class Examples:
         for rows in self.train:
             labels[rows] = self.labels[rows[order]]
         return dataclasses.replace(self, labels=labels)
+
+
+def _packed(masks: np.ndarray | LazyRows) -> Any:
+    """`pack_masks`, of masks that are read lazily when they are asked for."""
+    if not isinstance(masks, LazyRows):
+        return pack_masks(masks)
+    return masks.mapped(pack_masks, (-(-masks.shape[1] * masks.shape[2] // 8),), np.uint8)
 
 
 def check_examples(task: Task, config: TrainingConfig, examples: Examples) -> None:

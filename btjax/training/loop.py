@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import signal
-import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,21 +14,25 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from btjax.base.batches import whole_number
-from btjax.base.errors import InputError, Stop
+from btjax.base.errors import InputError
 from btjax.base.progress import Observer
+from btjax.data.records import RecordsLost
 from btjax.training import step as compiled
 from btjax.training.balance import balanced_weights
 from btjax.training.examples import check_examples
 from btjax.training.hosts import agree, replicate
 from btjax.training.optimizers import PLATEAU, make_optimizer, make_schedule
+from btjax.training.progress import Interrupted, NotFinite, Progress, StopRequest, is_finished
+from btjax.training.source import make_source
 from btjax.training.state import create_state
 
 if TYPE_CHECKING:
-    import os
+    from collections.abc import Iterator
 
     from btjax.base.checkpoints import Checkpoints
     from btjax.training.config import TrainingConfig
     from btjax.training.examples import Examples
+    from btjax.training.source import Block
     from btjax.training.step import Batches, WeightedBatches
     from btjax.training.tasks import Task
 
@@ -37,79 +40,6 @@ if TYPE_CHECKING:
 # system for its memory again: the fewer, the faster.
 _CHUNK_SECONDS = 3.0
 _SAVE_SECONDS = 900.0  # how often a checkpoint is saved within an epoch, which may last hours
-
-
-@dataclasses.dataclass
-class Progress:
-    """Where a run stands; JSON values, saved with each checkpoint.
-
-    Attributes:
-      epoch: epochs completed.
-      steps: steps taken of the unfinished epoch.
-      seconds: training time so far, of all sittings together.
-      history: one row of metrics per completed epoch.
-      best: the row of the best checkpoint, or None.
-    """
-
-    epoch: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    best: dict[str, float] | None = None
-
-    @staticmethod
-    def of(values: dict[str, Any], folder: os.PathLike) -> Progress:
-        """The progress that a checkpoint keeps; InputError, which names its folder, where that is none."""
-        known = {field.name for field in dataclasses.fields(Progress)}
-        typed = isinstance(values.get("epoch"), int) and isinstance(values.get("history"), list)
-        if not typed or values.keys() - known:
-            raise InputError(f"{folder}: the checkpoint is damaged: it does not say how far the run had come")
-        return Progress(**values)
-
-
-def is_finished(config: TrainingConfig, progress: Progress) -> bool:
-    """Whether the last epoch is done, or early stopping has ended the run."""
-    waited = progress.epoch - (progress.best["epoch"] if progress.best else 0)
-    return progress.epoch >= config.epochs or 0 < config.patience <= waited
-
-
-class Interrupted(Stop):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and saved its state; `signal` is the signal's number."""
-
-    def __init__(self, signal_number: int, progress: Progress) -> None:
-        place = f"epoch {progress.epoch + 1} after {progress.steps} of its steps"
-        super().__init__(f"stopped in {place}; --resume continues from here")
-        self.signal = signal_number
-
-
-class NotFinite(InputError):
-    """A loss or gradient was infinite or not a number; the last checkpoint is from before that step."""
-
-
-class StopRequest:
-    """Context in which SIGINT and SIGTERM are only noted; a second SIGINT interrupts at once.
-
-    Attributes:
-      signal: the signal's number, 0 where none came.
-    """
-
-    def __init__(self):
-        self.signal = 0
-
-    def _handle(self, number, _frame):
-        if self.signal and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = number
-
-    def __enter__(self):
-        # Only the main thread of a program can handle signals: in another one nobody asks the run to stop.
-        handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-        self._previous = {number: signal.signal(number, self._handle) for number in handled}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
 
 def _shardings(config: TrainingConfig) -> tuple[NamedSharding, NamedSharding | None]:
@@ -181,7 +111,8 @@ class Trainer:
         self.steps_per_epoch = compiled.steps_per_pass(examples.train.shape[1], config.batch_size)
         whole, divided = _shardings(config)
         put = partial(replicate, sharding=whole)
-        self.dataset = like.dataset if like else put(examples.arrays)
+        self.source = like.source if like else make_source(examples, put)
+        self.labels = put(examples.labels)
         self.train_rows = [put(rows) for rows in examples.train]
         balanced = config.class_weights == "balanced"
         self.class_weights = put(balanced_weights(examples.labels[examples.train])) if balanced else None
@@ -196,12 +127,17 @@ class Trainer:
         key = jax.random.key(seed, impl=config.prng)
         self.state = put(create_state(initialise, first, key, rates, pretrained, averaged=config.averaged > 0))
         self.task = task = task.with_trained(self.state.params)
-        self._zero_sums = lambda: put(compiled.zero_sums(task, self.dataset, self.state))
+        self._zero_sums = lambda: put(compiled.zero_sums(task, self.source.shapes, self.state))
         self.sums = self._zero_sums()
         self.train_chunk = compiled.make_train_chunk(task, optimizer, divided, config.averaged)
         self.evaluate = compiled.make_evaluate(task, divided)
         self.progress = Progress()
         self._chunk, self._saved = 1, time.monotonic()
+
+    @property
+    def dataset(self) -> compiled.Dataset:
+        """What lies on the device; of a stream the shapes of its rows."""
+        return self.source.shapes
 
     def restore(self, observer: Observer | None = None) -> None:
         """Goes back to the last checkpoint, to continue with the same bits as if training had never stopped.
@@ -257,11 +193,12 @@ class Trainer:
         Raises:
           Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
           NotFinite: a loss or gradient was not finite; nothing was saved since.
+          RecordsLost: a file that slices are read from has changed or is cut off; a checkpoint was saved.
           InputError: a checkpoint cannot be written.
         """
         observer = observer or Observer()
         observer.on_start(self.progress, self.steps_per_epoch, self.config.epochs)
-        with StopRequest() as stop:
+        with StopRequest() as stop, self._saving_where_records_are_lost():
             while not self.finished():
                 self._train_epoch(observer, stop)
                 self._finish_epoch()
@@ -271,6 +208,15 @@ class Trainer:
                     self.save_last()
                     raise Interrupted(number, self.progress)
         return self.progress
+
+    @contextlib.contextmanager
+    def _saving_where_records_are_lost(self) -> Iterator[None]:
+        """What was trained is not lost with the files: it goes on once they are prepared again."""
+        try:
+            yield
+        except RecordsLost as error:
+            self.save_last()
+            raise RecordsLost(f"{error}{'; --resume continues from here' if self.checkpoints else ''}") from error
 
     def finished(self) -> bool:
         """Whether the last epoch is done, or early stopping has ended the run."""
@@ -283,18 +229,25 @@ class Trainer:
         batches = compiled.shuffled_batches(key, epoch, rows, self.config.batch_size)
         if self.class_weights is None:
             return batches
-        return compiled.weighted_batches(batches, self.dataset["labels"], self.class_weights)
+        return compiled.weighted_batches(batches, self.labels, self.class_weights)
 
     def _train_epoch(self, observer: Observer, stop: StopRequest) -> None:
-        """Takes the remaining steps of the epoch in chunks of a few seconds."""
-        progress, batches = self.progress, self.batches()
-        began = time.perf_counter()
-        while progress.steps < self.steps_per_epoch:
-            until = min(progress.steps + self._chunk, self.steps_per_epoch)
-            bounds = jnp.int32(progress.steps), jnp.int32(until)
-            self.state, self.sums = self.train_chunk((self.state, self.sums), self.dataset, batches, *bounds)
+        """Takes the remaining steps of the epoch, block by block."""
+        self._began = time.perf_counter()
+        with contextlib.closing(self.source.blocks(self.batches(), self.progress.steps)) as blocks:
+            for block in blocks:
+                self._train_block(block, observer, stop)
+
+    def _train_block(self, block: Block, observer: Observer, stop: StopRequest) -> None:
+        """Takes the remaining steps of a block in chunks of a few seconds."""
+        progress = self.progress
+        while progress.steps < block.stop:
+            until = min(progress.steps + self._chunk, block.stop)
+            bounds = jnp.int32(progress.steps - block.first), jnp.int32(until - block.first)
+            carry = self.state, self.sums
+            self.state, self.sums = self.train_chunk(carry, block.dataset, block.batches, *bounds)
             sums = jax.device_get(self.sums)
-            seconds, began = time.perf_counter() - began, time.perf_counter()
+            seconds, self._began = time.perf_counter() - self._began, time.perf_counter()
             progress.seconds += seconds
             chunk = next_chunk(self._chunk, until - progress.steps, seconds)
             progress.steps = until
@@ -325,7 +278,7 @@ class Trainer:
         if self.validation is None:
             return self.complete_epoch({})
         began = time.perf_counter()
-        sums = jax.device_get(self.evaluate(self.state.judged, self.dataset, *self.validation))
+        sums = jax.device_get(self.source.total(self.evaluate, self.state.judged, self.validation))
         self.progress.seconds += time.perf_counter() - began
         return self.complete_epoch(compiled.means(sums))
 

@@ -25,9 +25,11 @@ from jax import lax
 
 from btjax.base.errors import InputError
 from btjax.base.progress import Observer
+from btjax.base.rows import LazyRows
 from btjax.training import step as compiled
-from btjax.training.loop import Interrupted, NotFinite, Progress, StopRequest, Trainer, next_chunk
+from btjax.training.loop import Trainer, next_chunk
 from btjax.training.optimizers import make_optimizer
+from btjax.training.progress import Interrupted, NotFinite, Progress, StopRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -257,6 +259,8 @@ def compare_times(
 def _check(config: TrainingConfig, examples: Sequence[Examples]) -> None:
     if config.devices > 1:
         raise InputError(f"--devices={config.devices}: expected 1, several runs in one program are not divided")
+    if any(isinstance(one.images, LazyRows) for one in examples):
+        raise InputError("--stream: one run at a time reads its slices from files; leave out --all_folds and --seeds")
     if config.permuted_labels:
         raise InputError("--permuted_labels: gives each run labels of its own; train them one by one")
     for one in examples[1:]:

@@ -97,8 +97,12 @@ def zero_sums(task: Task, dataset: Dataset, state: TrainState) -> Sums:
     one = Batches(jnp.zeros(1, jnp.int32), jnp.ones(1, bool))
     batch = jax.eval_shape(lambda data: _gather(data, one), dataset)
     shapes = jax.eval_shape(task.evaluate, state.variables, batch)
-    zeros = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
-    return zeros | {"not_finite_loss": jnp.int32(_NEVER), "not_finite_gradient": jnp.int32(_NEVER)}
+    return zeros_of(shapes) | {"not_finite_loss": jnp.int32(_NEVER), "not_finite_gradient": jnp.int32(_NEVER)}
+
+
+def zeros_of(shapes: Sums) -> Sums:
+    """Sums of nothing, of the shapes and types of others."""
+    return {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
 
 
 def not_finite(sums: dict[str, Any]) -> tuple[str, int] | None:
@@ -171,16 +175,18 @@ def make_take_steps(train_step: Callable, sharding: Sharding | None = None) -> C
 
 
 def make_evaluate(task: Task, sharding: Sharding | None = None) -> Callable:
-    """The compiled `evaluate(variables, dataset, table, counted) -> sums` over all batches of a `batch_table`."""
+    """The compiled `evaluate(variables, dataset, table, counted, sums=None) -> sums` over a `batch_table`'s batches.
+
+    They are added to `sums` where these are given.
+    """
 
     @jax.jit
-    def evaluate(variables, dataset, table, counted):
+    def evaluate(variables, dataset, table, counted, sums=None):
         def body(sums, batch):
             return _add(sums, task.evaluate(variables, _gather(dataset, batch, sharding=sharding))), None
 
         shapes = jax.eval_shape(lambda: task.evaluate(variables, _gather(dataset, Batches(table[0], counted[0]))))
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return lax.scan(body, zeros, (table, counted))[0]
+        return lax.scan(body, zeros_of(shapes) if sums is None else sums, (table, counted))[0]
 
     return evaluate
 

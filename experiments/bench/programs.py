@@ -121,7 +121,8 @@ def _training(config: Config, task: Task, images: jax.ShapeDtypeStruct) -> Itera
     dataset = {"images": images, "labels": shape((rows,), jnp.int32)}
     if task.needs_masks:
         dataset["masks"] = shape((rows, -(-size * size // 8)), jnp.uint8)
-    batches = compiled.Batches(*(shape((steps, training.batch_size), kind) for kind in (jnp.int32, bool)))
+    table, counted = (shape((steps, training.batch_size), kind) for kind in (jnp.int32, bool))
+    batches: Any = compiled.Batches(table, counted)  # pyright: ignore[reportArgumentType]
     sums = jax.eval_shape(lambda dataset, state: compiled.zero_sums(task, dataset, state), dataset, state)
     bound = shape((), jnp.int32)
     train = compiled.make_train_chunk(task, optimizer, None, training.averaged)

@@ -124,6 +124,7 @@ def test_the_classifier_can_begin_with_the_autoencoders_encoder(environment, fin
         (["--image_size=48"], "--image_size=48: the U-Net expects a power of two"),
         (["--class_weights=balanced"], "--class_weights=balanced: an autoencoder has no classes, expected none"),
         (["--eval_only"], "--eval_only: the U-Net's is --stage=figures"),
+        (["--stream"], "--stream: this experiment keeps its slices in memory"),
     ],
 )
 def test_a_mistake_ends_in_one_line(environment, tmp_path, flags, message):

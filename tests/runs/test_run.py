@@ -12,7 +12,7 @@ from btjax.data.phantom import make_phantom
 from btjax.readers.raw import scale_slice
 from btjax.runs.folder import RunFolder
 from btjax.systems.config import Config
-from btjax.training.loop import Progress
+from btjax.training.progress import Progress
 from tests.training.blobs import blob_split, make_blobs
 
 

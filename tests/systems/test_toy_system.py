@@ -130,7 +130,7 @@ def test_it_resumes_to_the_same_predictions(trained, tmp_path):
             if progress.epoch == 1:
                 os.kill(os.getpid(), 15)
 
-    from btjax.training.loop import Interrupted
+    from btjax.training.progress import Interrupted
 
     with pytest.raises(Interrupted):
         btjax.train(config, tmp_path / "run", observer=Stop(), cache_dir=tmp_path)

@@ -10,8 +10,9 @@ import pytest
 from btjax.base.checkpoints import Checkpoints
 from btjax.training.config import TrainingConfig
 from btjax.training.examples import Examples
-from btjax.training.loop import Interrupted, Trainer
+from btjax.training.loop import Trainer
 from btjax.training.many import ManyTrainer
+from btjax.training.progress import Interrupted
 from tests.training.blobs import blob_split, make_blobs, tiny_task
 from tests.training.test_loop import StopAt, same_bits
 

@@ -19,8 +19,9 @@ from btjax.training import step as compiled
 from btjax.training.balance import balanced_weights
 from btjax.training.config import TrainingConfig
 from btjax.training.examples import Examples
-from btjax.training.loop import Interrupted, Trainer
+from btjax.training.loop import Trainer
 from btjax.training.many import ManyTrainer
+from btjax.training.progress import Interrupted
 from btjax.training.tasks import Reconstruction
 from tests.training.blobs import make_blobs, tiny_task
 from tests.training.test_loop import StopAt, same_bits

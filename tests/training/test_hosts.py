@@ -20,7 +20,7 @@ import pathlib, sys
 import jax
 from btjax.training.hosts import join
 from btjax.base.progress import Observer
-from btjax.training.loop import Interrupted
+from btjax.training.progress import Interrupted
 address, process, folder, epochs, resume, stop = sys.argv[1:]
 join(address, 2, int(process))
 from tests.training.test_loop import StopAt, make_trainer

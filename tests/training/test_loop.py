@@ -17,7 +17,8 @@ from btjax.nn import patches
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
 from btjax.training.examples import Examples
-from btjax.training.loop import Interrupted, NotFinite, Trainer
+from btjax.training.loop import Trainer
+from btjax.training.progress import Interrupted, NotFinite
 from tests.training.blobs import blob_split, make_blobs, tiny_task
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -14,8 +14,9 @@ from btjax.base.progress import Observer
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
 from btjax.training.examples import Examples
-from btjax.training.loop import Interrupted, NotFinite, Trainer
+from btjax.training.loop import Trainer
 from btjax.training.many import ManyTrainer, suitable_form
+from btjax.training.progress import Interrupted, NotFinite
 from tests.training.blobs import make_blobs, tiny_task
 from tests.training.test_loop import StopAt, same_bits
 

@@ -16,8 +16,9 @@ from btjax.models.segmenter import Segmenter, tumour_probability
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
 from btjax.training.examples import Examples
-from btjax.training.loop import Interrupted, Trainer
+from btjax.training.loop import Trainer
 from btjax.training.many import ManyTrainer
+from btjax.training.progress import Interrupted
 from btjax.training.segmentation import Segmentation, coarse_masks, soft_dice
 from tests.training.blobs import blob_split, make_blobs
 from tests.training.test_loop import StopAt, same_bits

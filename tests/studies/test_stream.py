@@ -1,0 +1,54 @@
+"""A run whose slices are read from files is the run that has them in memory."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import btjax
+from btjax.base.errors import InputError
+from btjax.base.progress import Observer
+from btjax.runs.folder import RunFolder
+from btjax.studies.training import open_job, streams
+from tests.readers import forms
+
+
+class Told(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.lines = []
+
+    def on_message(self, text):
+        self.lines.append(text)
+
+
+def test_a_streamed_run_has_the_weights_predictions_and_report_of_a_resident_one(tmp_path, standard_promotion):
+    folder = forms.write_manifest(tmp_path / "data", forms.make_slices(60))
+    config = btjax.preset("cnn_demo").replace("data.data_dir", str(folder)).replace("data.image_size", 32)
+    config = config.replace("data.protocol", "slice").replace("training.epochs", 1)
+    config = config.replace("model.widths", (4, 8)).replace("model.pools", 2)
+    assert config.augmentation.flip  # so that mirrored slices are predicted too
+    told = Told()
+    runs = {
+        stream: btjax.train(config, tmp_path / str(stream), cache_dir=tmp_path / "cache", stream=stream, observer=told)
+        for stream in (False, True)
+    }
+    assert sum("--stream" in line for line in told.lines) == 1
+    first, second = (run.predictions for run in runs.values())
+    for field in dataclasses.fields(first):
+        np.testing.assert_array_equal(getattr(first, field.name), getattr(second, field.name), err_msg=field.name)
+    reports = [run.report for run in runs.values()]
+    same = dict(training=None)
+    assert dataclasses.replace(reports[0], **same) == dataclasses.replace(reports[1], **same)
+    assert btjax.evaluate(runs[False], cache_dir=tmp_path / "cache", stream=True).test == reports[0].test
+
+
+def test_what_keeps_features_in_memory_is_not_streamed(tmp_path):
+    config = btjax.preset("vgg16_paper")
+    with pytest.raises(InputError, match=r"--stream: vgg16 computes features .* or --nofeature_cache"):
+        streams(config, True)
+    with pytest.raises(InputError, match="--stream: cheng2015 computes features"):
+        open_job(btjax.preset("cheng2015"), RunFolder(tmp_path), stream=True)
+    assert streams(config, None) is False and streams(config.replace("extra.feature_cache", False), True) is True
+    assert streams(btjax.preset("cnn_cpu"), None) is None
