@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from btjax.training.examples import Examples
     from btjax.training.step import Batches, Dataset, Sums, WeightedBatches
 
-_BLOCK_BYTES = 64 << 20
+_BLOCK_BYTES = 16 << 20
 _AHEAD = 2  # blocks that are read while the steps of another are taken
 
 

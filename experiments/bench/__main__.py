@@ -7,10 +7,13 @@ model's loss, Adam), VGG16 by its forward pass, SmoothGrad and integrated gradie
 a framework in one of its variants. Each form runs in its own process; the processes take turns, so that whatever slows
 the machine slows all of them.
 
-Four cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of plain
+Eight cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of plain
 matrix products. `epoch`: the time that the training loop adds to its compiled steps. `folds`: five folds trained in one
 program, compared with the same runs one after the other. `predict`: image files predicted, as a share of the speed of
 the network alone, by turns, and the memory with 1,000 and 20,000 files; of a small CNN, or of the runs of --runs.
+`memory`: what the programs of --presets take in memory, as compiled; nothing is run. `stream`: training on slices that
+are read from files beside training on slices in memory, by turns. `whole`: where the seconds of a run go, from nothing
+and with its caches. `growth`: time and memory of training against slices, side, batch, folds and devices, also drawn.
 
 Prints tables and writes experiments/results/bench_NAME.json, a file for each model of processor or GPU; cases that were
 not asked for keep their figures.
@@ -19,6 +22,7 @@ not asked for keep their figures.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
@@ -26,19 +30,41 @@ from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json
+from experiments.bench import growth, streaming
 from experiments.bench.cases import CASES, FORMS, PIECES
+from experiments.bench.growth import describe_growth, draw_growth, measure_growth
 from experiments.bench.measure import ask_once, describe, measure_case, select_forms
 from experiments.bench.memory import PAPER, describe_memory
+from experiments.bench.streaming import describe_stream, measure_streaming
+from experiments.bench.whole import describe_whole, measure_wholes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
-WITHIN = ("layers", "epoch", "folds", "predict", "memory")
 FRAMEWORKS = ("btjax", "torch", "keras", "captum")
 
 
-def measure(name: str, device: dict, forms: list[str], rounds: int, runs: Sequence[str] = ("",)) -> dict | None:
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How much the cases measure that can be short or long.
+
+    Attributes:
+      slices: of `stream`, `whole` and, at most, `growth`; 0 for each one's own.
+      epochs: of `whole`; 0 for the presets' own.
+      data_dir: the data of `whole`; "" for synthetic slices.
+      presets: of `memory`.
+    """
+
+    slices: int = 0
+    epochs: int = 0
+    data_dir: str = ""
+    presets: tuple[str, ...] = PAPER
+
+
+def measure(
+    name: str, device: dict, forms: list[str], rounds: int, runs: Sequence[str] = ("",), sizes: Sizes = Sizes()
+) -> dict | None:
     """Measures one case and prints its table.
 
     Args:
@@ -47,19 +73,14 @@ def measure(name: str, device: dict, forms: list[str], rounds: int, runs: Sequen
       forms: the forms or frameworks to compare.
       rounds: timings of each form.
       runs: folders of the runs that `predict` measures; "" for a small CNN.
+      sizes: of other cases.
 
     Returns:
       The figures as JSON values; None, after a line that says why, where nothing was measured.
     """
-    if name == "predict":
-        result = measure_predictions(rounds, runs)
-        lines = describe_predictions(result) if result else []
-    elif name == "memory":
-        result = ask_once(name, json.dumps({"presets": [run for run in runs if run] or PAPER}))
-        lines = describe_memory(result) if result else []
-    elif name in WITHIN:
-        result = ask_once(name, json.dumps({"rounds": rounds}))
-        lines = describe_within(name, result) if result else []
+    if name in WITHIN:
+        result = measure_alone(name, rounds, runs, sizes)
+        lines = WITHIN[name](result) if result else []
     elif CASES[name].gpu_only and device["platform"] != "gpu":
         print(f"{name}: skipped, it needs a GPU and JAX sees a {device['platform']}", flush=True)
         return None
@@ -72,6 +93,21 @@ def measure(name: str, device: dict, forms: list[str], rounds: int, runs: Sequen
         return None
     print("\n".join(["", name, *lines, ""]), flush=True)
     return result | {"versions": device["versions"]}
+
+
+def measure_alone(name: str, rounds: int, runs: Sequence[str], sizes: Sizes) -> dict | None:
+    """The figures of a case of WITHIN; None where a process failed."""
+    if name == "predict":
+        return measure_predictions(rounds, runs)
+    if name == "memory":
+        return ask_once(name, json.dumps({"presets": list(sizes.presets)}))
+    if name == "stream":
+        return measure_streaming(sizes.slices or streaming.SLICES, rounds)
+    if name == "whole":
+        return measure_wholes(sizes.data_dir, sizes.epochs, sizes.slices)
+    if name == "growth":
+        return measure_growth(rounds, sizes.slices or growth.SLICES)
+    return ask_once(name, json.dumps({"rounds": rounds}))
 
 
 def measure_predictions(rounds: int, runs: Sequence[str], files: Sequence[int] = (1000, 20_000)) -> dict | None:
@@ -101,22 +137,26 @@ def describe_predictions(result: dict) -> list[str]:
     return [*lines, *(f"  {files} files: {mib} MiB" for files, mib in result["memory_mib"].items())]
 
 
-def describe_within(name: str, result: dict) -> list[str]:
-    """The printed lines for the figures of `layers`, `epoch` or `folds`."""
-    if name == "epoch":
-        return [
-            f"  {result['steps']} steps: {result['epoch_seconds']:.2f} s by the training loop, "
-            f"{result['steps_seconds']:.2f} s by the compiled steps alone: {result['overhead']:+.1%}"
-        ]
-    if name == "folds":
-        return [
-            f"  {result['folds']} folds, {part}: {result[f'together_{key}']:.1f} s in one program, "
-            f"{result[f'sequence_{key}']:.1f} s one after the other: {result[ratio]:.2f} times as long"
-            for part, key, ratio in (
-                ("with compilation", "seconds", "ratio"),
-                ("an epoch", "epoch_seconds", "epoch_ratio"),
-            )
-        ]
+def describe_epoch(result: dict) -> list[str]:
+    """The printed line for the figures of `epoch`."""
+    return [
+        f"  {result['steps']} steps: {result['epoch_seconds']:.2f} s by the training loop, "
+        f"{result['steps_seconds']:.2f} s by the compiled steps alone: {result['overhead']:+.1%}"
+    ]
+
+
+def describe_folds(result: dict) -> list[str]:
+    """The printed lines for the figures of `folds`."""
+    parts = (("with compilation", "seconds", "ratio"), ("an epoch", "epoch_seconds", "epoch_ratio"))
+    return [
+        f"  {result['folds']} folds, {part}: {result[f'together_{key}']:.1f} s in one program, "
+        f"{result[f'sequence_{key}']:.1f} s one after the other: {result[ratio]:.2f} times as long"
+        for part, key, ratio in parts
+    ]
+
+
+def describe_layers(result: dict) -> list[str]:
+    """The printed lines for the figures of `layers`."""
     lines = []
     for label, layer in result["layers"].items():
         rates = (
@@ -125,6 +165,19 @@ def describe_within(name: str, result: dict) -> list[str]:
         )
         lines.append(f"  {label:28}" + "  ".join(rates))
     return lines
+
+
+WITHIN = {
+    "layers": describe_layers,
+    "epoch": describe_epoch,
+    "folds": describe_folds,
+    "predict": describe_predictions,
+    "memory": describe_memory,
+    "stream": describe_stream,
+    "whole": describe_whole,
+    "growth": describe_growth,
+}
+"""What is measured of btjax alone, and the printed lines of each."""
 
 
 def merge(path: pathlib.Path, device: dict, name: str, result: dict) -> None:
@@ -159,6 +212,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "bfloat16 beside float32 on a GPU alone",
     )
     parser.add_argument("--rounds", type=int, default=7, help="timings of each form")
+    parser.add_argument("--presets", default=",".join(PAPER), help="presets whose memory is told, comma-separated")
+    parser.add_argument("--slices", type=int, default=0, help="slices of `stream`, `whole` and, at most, `growth`")
+    parser.add_argument("--epochs", type=int, default=0, help="epochs of `whole`; 0 for the presets' own")
+    parser.add_argument("--data_dir", default="", help="data set of `whole`; synthetic slices by default")
     parser.add_argument("--runs", default="", help="finished runs that `predict` measures, comma-separated")
     parser.add_argument("--results_dir", type=pathlib.Path, default=RESULTS, help="folder of the results file")
     options = parser.parse_args(arguments)
@@ -167,8 +224,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         for name in found:
             if name not in known:
                 parser.error(f"--{flag}: found {name!r}, expected some of {', '.join(known)}")
-    if options.rounds < 1:
-        parser.error(f"--rounds={options.rounds}: expected at least 1")
+    for name, least in (("rounds", 1), ("slices", 0), ("epochs", 0)):
+        if getattr(options, name) < least:
+            parser.error(f"--{name}={getattr(options, name)}: expected at least {least}")
     return options
 
 
@@ -186,11 +244,14 @@ def main(arguments: list[str] | None = None) -> int:
     if device is None:
         return 2
     path, failed = options.results_dir / f"bench_{device['name']}.json", False
+    sizes = Sizes(options.slices, options.epochs, options.data_dir, tuple(options.presets.split(",")))
     for name in options.cases:
-        result = measure(name, device, options.forms, options.rounds, options.runs.split(","))
+        result = measure(name, device, options.forms, options.rounds, options.runs.split(","), sizes)
         if result:
             try:
                 merge(path, device, name, result)
+                if name == "growth":
+                    draw_growth(result, path.with_name(f"growth_{device['name']}.svg"))
             except (InputError, OSError) as error:
                 print(f"scripts/bench: {error}", file=sys.stderr)
                 return 2

@@ -36,6 +36,9 @@ ALONE = {
     "predict": "predicting",
     "predict_memory": "predicting",
     "memory": "memory",
+    "stream_copy": "streaming",
+    "whole": "whole",
+    "growth_point": "growth",
 }
 """What is measured of btjax alone, and the module of `experiments.bench` whose function `measure_NAME` does so."""
 
@@ -57,6 +60,10 @@ def main(arguments: list[str]) -> None:
     elif kind in ALONE:
         module = importlib.import_module(f"experiments.bench.{ALONE[kind]}")
         answer(getattr(module, f"measure_{kind}")(**json.loads(arguments[1])))
+    elif kind == "stream":
+        from experiments.bench.streaming import serve_stream
+
+        serve_stream(json.loads(arguments[1]), answer)
     else:
         serve(kind, Case.from_json(json.loads(arguments[1])), answer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.bench.growth import relative_times
 from experiments.bench.machine import described
 
 Results = dict[str, dict[str, Any]]
@@ -19,8 +20,17 @@ def speed_section(results: Results, _: Results) -> str:
         "| case | time over btjax | processors |\n|---|---|---|",
         *rows,
     ]
-    tables = (f"### {_title(result)}\n\n{speed_table(result)}" for result in results.values())
+    tables = (
+        f"### {_title(result)}\n\n{speed_table(result)}{_picture(name, result)}" for name, result in results.items()
+    )
     return "\n\n".join(["## Speed", *(["\n".join(over)] if rows else []), *tables])
+
+
+def _picture(name: str, result: dict[str, Any]) -> str:
+    """The link to what `scripts/bench --cases=growth` drew beside a results file; empty where it did not."""
+    return (
+        f"\n\n![How time and memory grow]({name.replace('bench', 'growth')}.svg)" if "growth" in result["cases"] else ""
+    )
 
 
 def _title(result: dict[str, Any]) -> str:
@@ -98,35 +108,98 @@ def _ratios(forms: dict[str, Any], frameworks: tuple[str, ...]) -> dict[str, flo
 
 
 def _speed_note(name: str, case: dict[str, Any]) -> str:
-    """A line on what was measured of btjax alone."""
-    if name == "layers":
-        pieces = ("forward", "image_gradient", "kernel_gradient")
-        shares = [[100 * layer[piece]["share_of_matmul_peak"] for layer in case["layers"].values()] for piece in pieces]
-        parts = (
-            f"{piece.replace('_', ' ')} {min(values):.0f} to {max(values):.0f}%"
-            for piece, values in zip(pieces, shares, strict=True)
-        )
-        return f"- The paper's convolutions of 512 filters and more, of matmul peak: {', '.join(parts)}."
-    if name == "epoch":
-        return (
-            f"- An epoch of {case['steps']} steps by the training loop takes {100 * case['overhead']:+.1f}% over its "
-            "compiled steps."
-        )
-    if name == "predict":
-        speeds = (
-            f"{one['system']} on PNG files of {one['picture_side']} px {100 * one['predict_share']:.0f}% "
-            f"({100 * one['predict_always_share']:.0f}% with `--noabstain`)"
-            for one in case["speeds"]
-        )
-        memory = (f"{mib} MiB with {int(files):,} files" for files, mib in case["memory_mib"].items())
-        return (
-            f"- Prediction from files, of the speed of the network alone: "
-            f"{', '.join(speeds)}. Peak memory: {', '.join(memory)}."
-        )
+    """Lines on what was measured of btjax alone."""
+    return _NOTES[name](case)
+
+
+def _layers_note(case: dict[str, Any]) -> str:
+    pieces = ("forward", "image_gradient", "kernel_gradient")
+    shares = [[100 * layer[piece]["share_of_matmul_peak"] for layer in case["layers"].values()] for piece in pieces]
+    parts = (
+        f"{piece.replace('_', ' ')} {min(values):.0f} to {max(values):.0f}%"
+        for piece, values in zip(pieces, shares, strict=True)
+    )
+    return f"- The paper's convolutions of 512 filters and more, of matmul peak: {', '.join(parts)}."
+
+
+def _epoch_note(case: dict[str, Any]) -> str:
+    return (
+        f"- An epoch of {case['steps']} steps by the training loop takes {100 * case['overhead']:+.1f}% over its "
+        "compiled steps."
+    )
+
+
+def _predict_note(case: dict[str, Any]) -> str:
+    speeds = (
+        f"{one['system']} on PNG files of {one['picture_side']} px {100 * one['predict_share']:.0f}% "
+        f"({100 * one['predict_always_share']:.0f}% with `--noabstain`)"
+        for one in case["speeds"]
+    )
+    memory = (f"{mib} MiB with {int(files):,} files" for files, mib in case["memory_mib"].items())
+    return (
+        f"- Prediction from files, of the speed of the network alone: "
+        f"{', '.join(speeds)}. Peak memory: {', '.join(memory)}."
+    )
+
+
+def _folds_note(case: dict[str, Any]) -> str:
     return (
         f"- {case['folds']} folds one after the other take {case['ratio']:.2f} times as long as in one program, "
         f"{case['epoch_ratio']:.2f} times without compilation."
     )
+
+
+def _memory_note(case: dict[str, Any]) -> str:
+    return "\n".join(
+        f"- Memory of {preset}, {program}: {figures['argument_mib']:.0f} MiB of parameters, optimizer and slices, "
+        f"{figures['temp_mib']:.0f} MiB besides."
+        for preset, found in case["presets"].items()
+        for program, figures in found.items()
+    )
+
+
+def _stream_note(case: dict[str, Any]) -> str:
+    resident, streamed = (case[form]["peak_memory_mib"] for form in ("resident", "streamed"))
+    return (
+        f"- {case['slices']:,} slices at {case['image_size']} px read from files while training goes on: "
+        f"{100 * case['speed_share']:.1f}% of the speed in memory, at most {streamed} MiB beside {resident} MiB."
+    )
+
+
+def _whole_note(case: dict[str, Any]) -> str:
+    lines = []
+    for preset, of_caches in case["presets"].items():
+        for caches, run in of_caches.items():
+            parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["seconds"].items() if seconds >= 0.05)
+            about = f"{run['slices']} slices, {run['epochs']} epochs, {caches} caches"
+            lines.append(f"- A whole run of {preset}, {about}: {run['total']:.1f} s, of which {parts}.")
+    return "\n".join(lines)
+
+
+def _growth_note(case: dict[str, Any]) -> str:
+    rows = []
+    for name in dict.fromkeys(one["name"] for one in case["points"]):
+        values, times = relative_times(case, name)
+        memory = [one["peak_memory_mib"] for one in case["points"] if one["name"] == name]
+        cells = (f"{v}: {time:.2f}, {mib} MiB" for v, time, mib in zip(values, times, memory, strict=True))
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    most = max(row.count("|") for row in rows)
+    rows = [row + " |" * (most - row.count("|")) for row in rows]
+    head = f"| what grows | {' | '.join('value: time, memory' for _ in range(most - 2))} |"
+    lead = "A training slice's time, over that of proportional growth from the first value, and the peak memory:"
+    return "\n".join(["", lead, "", head, "|---" * (most - 1) + "|", *rows])
+
+
+_NOTES = {
+    "layers": _layers_note,
+    "epoch": _epoch_note,
+    "predict": _predict_note,
+    "folds": _folds_note,
+    "memory": _memory_note,
+    "stream": _stream_note,
+    "whole": _whole_note,
+    "growth": _growth_note,
+}
 
 
 def _milliseconds(value: float) -> str:

@@ -41,7 +41,7 @@ def test_the_loops_time_is_compared_with_that_of_its_steps():
     with jax.numpy_dtype_promotion("standard"):
         epoch = within.measure_epoch(2, case, rows=10)
     assert epoch["steps"] == 3 and epoch["rounds"] == 2 and epoch["steps_seconds"] > 0 and epoch["overhead"] > -1
-    assert "3 steps" in command.describe_within("epoch", epoch)[0]
+    assert "3 steps" in command.describe_epoch(epoch)[0]
 
 
 def test_the_folds_share_the_rows(monkeypatch):
@@ -58,7 +58,7 @@ def test_the_folds_share_the_rows(monkeypatch):
     assert sorted(validated) == list(range(10)) and seen["epochs"] == 3
     for one in seen["examples"]:
         assert set(one.train[0]) | set(one.validation) == set(range(10)) and one.train.shape == (1, 8)
-    first, second = command.describe_within("folds", result)
+    first, second = command.describe_folds(result)
     assert first.endswith("1.50 times as long") and second.endswith("1.25 times as long")
 
 

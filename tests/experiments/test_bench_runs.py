@@ -1,0 +1,145 @@
+"""What `scripts/bench` measures of whole runs, of streams and of growth, in small."""
+
+import json
+
+import numpy as np
+import pytest
+
+from btjax.base.rows import LazyRows
+from btjax.data.builder import load
+from experiments.bench import __main__ as command
+from experiments.bench import growth, streaming, whole
+from experiments.tables.bench import speed_section, speed_table
+
+
+def test_synthetic_slices_differ_and_are_the_same_each_time(tmp_path):
+    source = streaming.synthetic_source(70, 32)
+    slices = load(source, 32, tmp_path, stream=True)
+    assert isinstance(slices.images, LazyRows) and len(np.unique(slices.digests)) == 70
+    again = load(streaming.synthetic_source(70, 32), 32, tmp_path / "other")
+    assert again.fingerprint == slices.fingerprint and len(np.unique(again.patients)) == 18
+    assert len(load(streaming.synthetic_source(71, 32), 32, tmp_path)) == 71
+
+
+def test_a_stream_is_compared_with_memory_in_the_same_round():
+    def answers(*times):
+        return [{"ms_per_slice": time, "peak_memory_mib": 100 * time} for time in times]
+
+    found = streaming.summarised(500, {"resident": answers(1.0, 2.0, 6.0), "streamed": answers(2.0, 2.5, 8.0)})
+    assert found["speed_share"] == 0.75 and found["rounds"] == 3  # 0.5, 0.8, 0.75
+    assert found["streamed"] == {"ms_per_slice": 2.5, "peak_memory_mib": 800}
+    assert "75.0%" in streaming.describe_stream(found)[0]
+
+
+def test_both_forms_of_a_stream_answer_epoch_by_epoch():
+    found = streaming.measure_streaming(64, 1)
+    assert found["slices"] == 64 and found["rounds"] == 1 and found["speed_share"] > 0
+    assert found["streamed"]["peak_memory_mib"] > 50
+    assert len(streaming.describe_stream(found)) == 3
+
+
+def test_a_stopwatch_divides_time_among_phases_and_gives_compilation_its_own():
+    now = [0.0]
+    watch = whole.Stopwatch(lambda: now[0])
+
+    def work(seconds):
+        now[0] += seconds
+
+    work(1)
+    with watch.phase("outer"):
+        work(2)
+        watch.timed("inner", work)(4)
+        watch.move("/jax/core/compile/backend_compile_duration", 0.5)
+        watch.move("/jax/core/compile/jaxpr_trace_duration", 0.5)
+        work(8)
+    assert watch.stop() == {"outer": 9.5, "inner": 4.0, "rest": 1.0, "compile": 0.5}
+    watch.forget("rest")
+    assert "rest" not in watch.seconds
+
+
+def test_the_seconds_of_a_run_are_told_by_phase_and_its_caches_save_some(tmp_path):
+    settings = {"preset": "cnn_cpu", "place": str(tmp_path), "epochs": 1, "slices": 40}
+    cold, warm = (command.ask_once("whole", json.dumps(settings)) for _ in range(2))
+    assert cold["epochs"] == 1 and cold["slices"] == warm["slices"] > 40
+    told = {"imports", "compile", "decode and prepare", "steps", "predictions", "report"}
+    assert told <= cold["seconds"].keys() and all(cold["seconds"][name] > 0 for name in told)
+    assert cold["total"] == pytest.approx(sum(cold["seconds"].values()), abs=0.1)
+    assert "decode and prepare" not in warm["seconds"] and "read the prepared copy" in warm["seconds"]
+    lines = whole.describe_whole({"presets": {"cnn_cpu": {"cold": cold, "warm": warm}}})
+    assert len(lines) == 2 and "cold caches" in lines[0] and "compile" in lines[0]
+
+
+def test_every_phase_is_a_function_that_is_there():
+    assert set(whole.PHASES) >= {"steps", "report"}
+    for module, path in whole.PHASES.values():
+        owner = __import__(module, fromlist=["_"])
+        for part in path.split("."):
+            owner = getattr(owner, part)
+        assert callable(owner)
+
+
+def test_growth_raises_one_thing_at_a_time():
+    found = growth.points(5000)
+    assert {name for name, _ in found} == set(growth.RANGES)
+    for name, point in found:
+        changed = [field for field in growth.RANGES if getattr(point, field) != getattr(growth.Point(), field)]
+        assert changed in ([], [name])
+    assert max(point.slices for _, point in found) == 3072
+
+
+def fake_growth():
+    rows = []
+    for name, point in growth.points(3072):
+        values = {field: getattr(point, field) for field in growth.RANGES}
+        time = 0.5 * (point.side / 64) ** 2 * (2 if point.batch == 8 else 1)
+        rows.append({"name": name, **values, "ms_per_slice": time, "peak_memory_mib": 512, "compile_seconds": 3.0})
+    return {"points": rows, "rounds": 3}
+
+
+def test_growth_is_told_relative_to_proportional_growth_and_drawn(tmp_path):
+    result = fake_growth()
+    assert growth.relative_times(result, "side") == ([64, 128, 256, 512], [1.0] * 4)
+    assert growth.relative_times(result, "batch") == ([8, 16, 32, 64, 128], [1.0, 0.5, 0.5, 0.5, 0.5])
+    assert len(growth.describe_growth(result)) == len(result["points"])
+    growth.draw_growth(result, tmp_path / "growth.svg")
+    assert "proportional growth" in (tmp_path / "growth.svg").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["growth.svg"]
+
+
+@pytest.mark.parametrize("values", [{"folds": 2}, {"devices": 2}])
+def test_a_point_of_growth_is_measured(values):
+    settings = {"slices": 32, "side": 64, "batch": 8, "rounds": 1} | values
+    found = command.ask_once("growth_point", json.dumps(settings))
+    assert found["ms_per_slice"] > 0 and found["peak_memory_mib"] > 50
+
+
+def test_the_tables_tell_streams_runs_memory_and_growth():
+    run = {"seconds": {"steps": 7.0, "compile": 2.0}, "total": 9.0, "slices": 300, "epochs": 2}
+    figures = {"argument_mib": 100.0, "output_mib": 1.0, "alias_mib": 1.0, "temp_mib": 900.0, "compile_seconds": 9.0}
+    cases = {
+        "stream": streaming.summarised(
+            500, {form: [{"ms_per_slice": 2.0, "peak_memory_mib": 700}] for form in streaming.FORMS}
+        ),
+        "whole": {"presets": {"cnn_demo": {"cold": run, "warm": run}}},
+        "memory": {"presets": {"cnn_paper": {"train": figures}}},
+        "growth": fake_growth(),
+    }
+    table = speed_table({"device": "cpu", "cases": cases})
+    assert (
+        "- 500 slices at 128 px read from files while training goes on: 100.0% of the speed in memory, at most "
+        in table
+    )
+    assert "cnn_demo, 300 slices, 2 epochs, cold caches: 9.0 s, of which steps 7.0, compile 2.0" in table
+    assert "cnn_paper, train: 100 MiB" in table and "900 MiB" in table
+    assert "| side | 64: 1.00, 512 MiB | 128: 1.00, 512 MiB |" in table
+
+
+def test_the_page_shows_what_was_drawn_of_growth():
+    result = {"device": "cpu", "machine": {"processor": "A"}, "cases": {"growth": fake_growth()}}
+    assert speed_section({"bench_a": result}, {}).endswith("\n\n![How time and memory grow](growth_a.svg)")
+
+
+def test_sizes_below_nothing_are_one_clear_line(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--cases=whole", "--slices=-1"])
+    assert "--slices=-1: expected at least 0" in capsys.readouterr().err
