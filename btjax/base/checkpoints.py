@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from btjax.base.progress import Observer
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 _SUMS = "checksums"
@@ -154,6 +155,7 @@ class Checkpoints:
         """The tree and the progress of one checkpoint, both as they were saved."""
         folder = self.folder / which
         with (
+            _without_warnings(),
             foreign(f"{folder}: the checkpoint is damaged or not one of btjax", kind=Damaged),
             _checkpointer(folder) as checkpointer,
         ):
@@ -238,6 +240,18 @@ def _check_finite(folder: pathlib.Path, loaded: Any) -> None:
         name = leaf_name(path)
         if {"params", "batch_stats"} & set(name.split("/")) and not np.isfinite(np.asarray(leaf)).all():
             raise InputError(f"{folder}: {name} of the checkpoint holds NaN or infinity, expected finite numbers")
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Within it Orbax does not warn on the console of what it cannot read, which becomes one line of our own."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _checkpointer(folder: pathlib.Path, **options: Any) -> ocp.training.Checkpointer:

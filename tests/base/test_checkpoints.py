@@ -276,7 +276,7 @@ DAMAGES = [_flip_largest, _lose_arrays, _zero, _empty, _lose_metadata, _other_li
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_the_checkpoint_before_a_damaged_one_is_loaded_and_one_line_says_so(twice, damage):
+def test_the_checkpoint_before_a_damaged_one_is_loaded_and_one_line_says_so(twice, damage, caplog):
     damage(twice.folder / "last" / "2")
     told = Told()
     tree, progress = Checkpoints(twice.folder).load("last", TREE, told)
@@ -285,6 +285,7 @@ def test_the_checkpoint_before_a_damaged_one_is_loaded_and_one_line_says_so(twic
     (line,) = told.messages
     assert line.startswith(f"note: {twice.folder}/last: the checkpoint is damaged")
     assert line.endswith(f"; {twice.folder}/last/1, saved before it, is used") and "\n" not in line
+    assert caplog.records == []
 
 
 def test_a_sound_checkpoint_is_loaded_without_a_word(twice):
