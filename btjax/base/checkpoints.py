@@ -76,7 +76,7 @@ class Checkpoints:
             numbers = self._numbers(which)
             number = max(numbers, default=0) + 1
             former = [self._sound.get(which) or max(numbers)] if numbers and which in _WITH_FORMER else []
-            with _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
+            with _quiet_orbax(), _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
                 sums = {
                     "leaves": leaf_digests(tree),
                     "shapes": _digest(_shapes(tree)),
@@ -155,7 +155,7 @@ class Checkpoints:
         """The tree and the progress of one checkpoint, both as they were saved."""
         folder = self.folder / which
         with (
-            _without_warnings(),
+            _quiet_orbax(),
             foreign(f"{folder}: the checkpoint is damaged or not one of btjax", kind=Damaged),
             _checkpointer(folder) as checkpointer,
         ):
@@ -243,11 +243,11 @@ def _check_finite(folder: pathlib.Path, loaded: Any) -> None:
 
 
 @contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Within it Orbax does not warn on the console of what it cannot read, which becomes one line of our own."""
+def _quiet_orbax() -> Iterator[None]:
+    """Within it Orbax does not log, with its stack, what it cannot read or write: that becomes one line of our own."""
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:

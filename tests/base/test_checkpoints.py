@@ -128,7 +128,7 @@ def test_a_disk_that_takes_no_more_keeps_the_previous_checkpoint(tmp_path):
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2
+    assert len(done.stdout.splitlines()) == 2 and done.stderr == ""
     assert "the checkpoint of step 9 could not be written, the previous one is kept: " in done.stdout
 
 
