@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -16,7 +16,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 from jax.experimental import multihost_utils
 
 from btjax.base.digests import leaf_digests, leaf_name
-from btjax.base.errors import InputError, foreign
+from btjax.base.errors import InputError, foreign, quiet_absl
 from btjax.base.files import expanded, sync_tree
 from btjax.base.progress import Observer
 
@@ -76,7 +76,7 @@ class Checkpoints:
             numbers = self._numbers(which)
             number = max(numbers, default=0) + 1
             former = [self._sound.get(which) or max(numbers)] if numbers and which in _WITH_FORMER else []
-            with _quiet_orbax(), _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
+            with _quiet(), _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
                 sums = {
                     "leaves": leaf_digests(tree),
                     "shapes": _digest(_shapes(tree)),
@@ -155,7 +155,7 @@ class Checkpoints:
         """The tree and the progress of one checkpoint, both as they were saved."""
         folder = self.folder / which
         with (
-            _quiet_orbax(),
+            _quiet(),
             foreign(f"{folder}: the checkpoint is damaged or not one of btjax", kind=Damaged),
             _checkpointer(folder) as checkpointer,
         ):
@@ -243,15 +243,14 @@ def _check_finite(folder: pathlib.Path, loaded: Any) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_orbax() -> Iterator[None]:
-    """Within it Orbax does not log, with its stack, what it cannot read or write: that becomes one line of our own."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+def _quiet() -> Iterator[None]:
+    """Within it what fails in Orbax and in TensorStore's threads is not shown with its stack: it becomes one line."""
+    hook, sys.excepthook = sys.excepthook, lambda *_: None  # where a thread of TensorStore ends with an exception
     try:
-        yield
+        with quiet_absl(everything=True):
+            yield
     finally:
-        logger.setLevel(level)
+        sys.excepthook = hook
 
 
 def _checkpointer(folder: pathlib.Path, **options: Any) -> ocp.training.Checkpointer:
