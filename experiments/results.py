@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS, FLAGS = ROOT / "experiments" / "results", ROOT / "experiments" / "flags"
+ATTACK, WORDS = "attack.json", ("wrong", "used")
+"""What `scripts/attack` leaves, and where it says in words what went wrong."""
+
 BEGIN, END = "<!-- results: written by python -m experiments.results -->", "<!-- end of results -->"
 
 
@@ -176,6 +179,7 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     read = regions_summary if (folders[0] / REGIONS).exists() else read
     read = retrieval_summary if (folders[0] / RETRIEVAL).exists() else read
     read = (lambda folder: read_json(folder / UNKNOWN)) if (folders[0] / UNKNOWN).exists() else read
+    read = attack_summary if (folders[0] / ATTACK).exists() else read
     if read is not None:
         if len(folders) > 1:
             raise InputError(f"{folders[1]}: expected one folder for this results file")
@@ -251,6 +255,16 @@ def _without_outlines(config: dict[str, Any]) -> dict[str, Any]:
     return without_paths(config) | {"extra": {"outlines": bool(config["extra"]["outlines"])}}
 
 
+def attack_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """What `scripts/attack` counted; of what went wrong the number, since its words name folders of the machine."""
+    found = read_json(folder / ATTACK)
+    parts = {name: found[name] for name in ("inputs", "flips") if name in found}
+    kept: dict[str, Any] = {name: {key: part[key] for key in part if key not in WORDS} for name, part in parts.items()}
+    for name in ("kills", "full_disks"):
+        kept[name] = {command: one | {"wrong": len(one["wrong"])} for command, one in found.get(name, {}).items()}
+    return {"attack": kept}
+
+
 def all_results() -> dict[str, dict[str, Any]]:
     """Every results file by its name."""
     return {path.stem: _results(path) for path in sorted(RESULTS.glob("*.json"))}
@@ -300,7 +314,7 @@ def main() -> None:
         path = RESULTS / f"{arguments.name}.json"
         result = collect(arguments.runs, _results(path) if path.exists() else None)
         RESULTS.mkdir(exist_ok=True)
-        write_json(path, result, indent=1, seal=False)
+        write_json(path, result, indent=1)
     write_tables()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from experiments.tables.attack import attack_tables
 from experiments.tables.audits import audits_table, deviations_table, paper_like
 from experiments.tables.bench import speed_table
 from experiments.tables.cells import LEGEND
@@ -80,6 +81,7 @@ KINDS: dict[str, Section] = {
     "coverage": _each(lambda *_: "Intervals", coverage_table),
     "neighbours_of_all": _each(lambda *_: "Slices that belong together", links_table),
     "cases": _each(lambda *_: "Speed", speed_table),
+    "attack": _each(lambda *_: "Bad inputs, damage, kills and full disks", attack_tables),
     "costs": lambda *_: "",
 }
 """For each kind of results file a key, and what writes its section, in the page's order. A file's first key counts.
