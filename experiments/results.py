@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS, FLAGS = ROOT / "experiments" / "results", ROOT / "experiments" / "flags"
+ATTACK, WORDS = "attack.json", ("wrong", "used")
+"""What `scripts/attack` leaves, and where it says in words what went wrong."""
+
 BEGIN, END = "<!-- results: written by python -m experiments.results -->", "<!-- end of results -->"
 
 
@@ -255,6 +258,21 @@ def unknown_summary(folder: pathlib.Path) -> dict[str, Any]:
     return read_json(folder / UNKNOWN)
 
 
+def _without_outlines(config: dict[str, Any]) -> dict[str, Any]:
+    """A config that says whether outlines were predicted, and not where the runs stand."""
+    return without_paths(config) | {"extra": {"outlines": bool(config["extra"]["outlines"])}}
+
+
+def attack_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """What `scripts/attack` counted; of what went wrong the number, since its words name folders of the machine."""
+    found = read_json(folder / ATTACK)
+    parts = {name: found[name] for name in ("inputs", "flips") if name in found}
+    kept: dict[str, Any] = {name: {key: part[key] for key in part if key not in WORDS} for name, part in parts.items()}
+    for name in ("kills", "full_disks"):
+        kept[name] = {command: one | {"wrong": len(one["wrong"])} for command, one in found.get(name, {}).items()}
+    return {"attack": kept}
+
+
 _SUMMARIES = {
     "saliency.json": saliency_summary,
     LADDER: ladder_summary,
@@ -263,13 +281,9 @@ _SUMMARIES = {
     RETRIEVAL: retrieval_summary,
     SEARCH: search_summary,
     UNKNOWN: unknown_summary,
+    ATTACK: attack_summary,
 }
 """What a folder of one results file holds, by the file that tells it."""
-
-
-def _without_outlines(config: dict[str, Any]) -> dict[str, Any]:
-    """A config that says whether outlines were predicted, and not where the runs stand."""
-    return without_paths(config) | {"extra": {"outlines": bool(config["extra"]["outlines"])}}
 
 
 def all_results() -> dict[str, dict[str, Any]]:
@@ -321,7 +335,7 @@ def main() -> None:
         path = RESULTS / f"{arguments.name}.json"
         result = collect(arguments.runs, _results(path) if path.exists() else None)
         RESULTS.mkdir(exist_ok=True)
-        write_json(path, result, indent=1, seal=False)
+        write_json(path, result, indent=1)
     write_tables()
 
 

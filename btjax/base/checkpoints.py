@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,13 +16,13 @@ import orbax.checkpoint.experimental.v1 as ocp
 from jax.experimental import multihost_utils
 
 from btjax.base.digests import leaf_digests, leaf_name
-from btjax.base.errors import InputError, foreign
+from btjax.base.errors import InputError, foreign, quiet_absl
 from btjax.base.files import expanded, sync_tree
 from btjax.base.progress import Observer
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 _SUMS = "checksums"
@@ -75,7 +76,7 @@ class Checkpoints:
             numbers = self._numbers(which)
             number = max(numbers, default=0) + 1
             former = [self._sound.get(which) or max(numbers)] if numbers and which in _WITH_FORMER else []
-            with _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
+            with _quiet(), _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
                 sums = {
                     "leaves": leaf_digests(tree),
                     "shapes": _digest(_shapes(tree)),
@@ -154,6 +155,7 @@ class Checkpoints:
         """The tree and the progress of one checkpoint, both as they were saved."""
         folder = self.folder / which
         with (
+            _quiet(),
             foreign(f"{folder}: the checkpoint is damaged or not one of btjax", kind=Damaged),
             _checkpointer(folder) as checkpointer,
         ):
@@ -238,6 +240,17 @@ def _check_finite(folder: pathlib.Path, loaded: Any) -> None:
         name = leaf_name(path)
         if {"params", "batch_stats"} & set(name.split("/")) and not np.isfinite(np.asarray(leaf)).all():
             raise InputError(f"{folder}: {name} of the checkpoint holds NaN or infinity, expected finite numbers")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Within it what fails in Orbax and in TensorStore's threads is not shown with its stack: it becomes one line."""
+    hook, sys.excepthook = sys.excepthook, lambda *_: None  # where a thread of TensorStore ends with an exception
+    try:
+        with quiet_absl(everything=True):
+            yield
+    finally:
+        sys.excepthook = hook
 
 
 def _checkpointer(folder: pathlib.Path, **options: Any) -> ocp.training.Checkpointer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,25 @@ def foreign(what: str, expected: str = "", kind: type[InputError] = InputError) 
             raise own from error
         ending = f", expected {expected}" if expected else ""
         raise kind(f"{what}: {reason_of(error)}{ending}") from error
+
+
+@contextlib.contextmanager
+def quiet_absl(*, everything: bool = False) -> Iterator[None]:
+    """Within it libraries that log by absl, such as Orbax and TFDS, warn of nothing on the console.
+
+    Args:
+      everything: whether errors, which they and their threads log with a stack, are left out too: a boundary makes one
+        line of them.
+    """
+    names = ("absl", "asyncio", "concurrent.futures") if everything else ("absl",)
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL + 1 if everything else logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 def reason_of(error: BaseException) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from btjax.base.errors import InputError
-from btjax.base.files import check_writable, expanded, make_folder, strangers
+from btjax.base.files import expanded
+from btjax.base.folders import claimed
 from btjax.base.progress import Observer, told
 from btjax.prediction.card import write_card
 from btjax.prediction.export import GRAPHS, check_forms, export_run, permitted_forms
 from btjax.runs.run import Run, restore
+from btjax.runs.seen import mark_of
 from btjax.studies.typical import typical_of
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def export(
 
     Args:
       run: a finished run, or its folder.
-      folder: a new one.
+      folder: a new one, or that of the same export, which is made again: one that was stopped leaves some of its files.
       forms: of `btjax.prediction.export.FORMS`; none for all that the run's network and the installed packages permit.
       own_dir: where the run's own data set stands now, which tells once what is like it; by default where it was.
       observer: is told of the work, and where nothing tells when not to answer.
@@ -57,12 +59,9 @@ def export(
     check_forms(run, forms)
     chosen = list(forms) or permitted_forms(run)
     _ = run.report  # the card needs it: refused before anything is written
-    check_writable(place, "--workdir=")
-    if others := strangers(place):
-        raise InputError(f"--workdir={place}: not empty (found {others[0].name}), expected a new folder")
-    with told(observer) as watching:
+    about = {"run": mark_of(run), "forms": chosen}
+    with told(observer) as watching, claimed(place, "export", about, observer=watching):
         typical = known_typical(run, own_dir, watching, cache_dir) if {*chosen} & {*GRAPHS} else None
-        make_folder(place, "--workdir=")
         paths = export_run(run, place, chosen, typical)
         write_card(run, place)
     return paths

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from btjax.base.errors import InputError
-from btjax.base.files import check_writable, expanded, strangers, write_json
-from btjax.base.folders import held
+from btjax.base.files import expanded, write_json
+from btjax.base.folders import claimed
 from btjax.base.progress import Observer, told
+from btjax.commands.links import resolved
 from btjax.data.dataset import PHANTOM, DataSet, load_data
 from btjax.reports.external import external_figures, external_page
 from btjax.runs.folder import RunFolder
@@ -19,7 +20,6 @@ from btjax.studies.external import ExternalReport, external_report, open_externa
 
 if TYPE_CHECKING:
     import os
-    import pathlib
 
     from btjax.systems.config import Config
 
@@ -41,7 +41,7 @@ def evaluate_on(
     Args:
       run: a finished classifier's run, or its folder.
       data_dir: the other data set, in any form that btjax reads.
-      folder: a new one for report.json, report.html and figures/.
+      folder: takes report.json, report.html and figures/: a new one, or that of the same test, which is made again.
       own_dir: where the run's own data set stands now; by default where the run found it.
       links: look for slices of the run's own data set in the other one by their pixels, and leave them out. Links
         within the other set are looked for anyway where its patients are unknown: intervals go by their groups.
@@ -69,9 +69,8 @@ def evaluate_on(
     if not run.report or not len(run.predictions):
         raise InputError(f"{run.folder}: no predictions, expected a finished run")
     place = RunFolder(expanded(folder))
-    _check_new(place.path)
-    with told(observer) as watching, held(place.path, watching):
-        _check_new(place.path)  # again: another command may have been there meanwhile
+    about = {"run": str(run.folder.resolve()), "data": resolved(data_dir), "links": links}
+    with told(observer) as watching, claimed(place.path, "evaluate", about, observer=watching):
         own_place = own_dir or run.config.data.data_dir
         own = _load_own(run, own_place, watching, cache_dir) if links else None
         config = run.config.replace("data.data_dir", data_dir)
@@ -85,12 +84,6 @@ def evaluate_on(
         place.write_text("report.html", external_page(report, figures))
         write_json(place.path / REPORT, msgspec.to_builtins(report))
     return report
-
-
-def _check_new(folder: pathlib.Path) -> None:
-    check_writable(folder, "--workdir=")
-    if others := strangers(folder):
-        raise InputError(f"--workdir={folder}: not empty (found {others[0].name}), expected a new folder")
 
 
 def _load(config: Config, what: str, observer: Observer, cache_dir: str | os.PathLike | None) -> DataSet:

@@ -5,10 +5,8 @@ This module imports TensorFlow Datasets; `btjax.data.builder` imports it when sl
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import logging
 import pathlib
 import shutil
 from functools import partial
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from btjax.base.errors import foreign
+from btjax.base.errors import foreign, quiet_absl
 from btjax.base.files import CACHE_EXPECTED, nameless_owners, only_process, read_json, sync_tree, write_json
 from btjax.base.rows import rows_in_part
 from btjax.data.contents import contents_fingerprint
@@ -188,7 +186,7 @@ def read_prepared(
     Raises:
       InputError: a file of the source cannot be read, or the copy is damaged.
     """
-    with _quiet_absl(), nameless_owners():
+    with quiet_absl(), nameless_owners():  # TFDS warns of every configuration made at run time, as all of btjax's are
         fingerprint = contents_fingerprint(source, cache, progress)
         check_copy(cache / BrainTumours.name / copy_name(fingerprint, image_size, **options) / READER_VERSION)
         with foreign(f"{cache}: slices cannot be prepared there", CACHE_EXPECTED):
@@ -271,15 +269,3 @@ def _open_stream(builder: BrainTumours, progress: ProgressCallback | None) -> Sl
 def _as_text(value: Any) -> Any:
     """Text from the bytes that TFDS gives for it; numbers as they are."""
     return value.decode() if isinstance(value, bytes) else value
-
-
-@contextlib.contextmanager
-def _quiet_absl() -> Iterator[None]:
-    """Hides absl's warnings: TFDS warns of every configuration made at run time, as all of btjax's are."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

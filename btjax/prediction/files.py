@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import InputError, foreign
 from btjax.base.files import check_writable, make_folder, strangers, write_whole
+from btjax.base.sealed import sealed, unsealed
 from btjax.prediction.answers import Answer
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class Journal:
             if others := strangers(self.folder):
                 raise InputError(f"{flag}: not empty (found {others[0].name}), expected a new folder")
             make_folder(self.folder, "--workdir=")
-            with foreign(f"{self.path}: cannot be written"):
-                self.path.write_text(json.dumps(self.settings) + "\n", encoding="utf-8")
+            write_whole(self.path, lambda beside: beside.write_text(_line(self.settings), encoding="utf-8"))
             return set()
         if not resume:
             raise InputError(f"{flag}: holds predictions already; add --resume, or name another folder")
@@ -67,7 +67,8 @@ class Journal:
                 for number, line in enumerate(file):
                     if not line.endswith(b"\n"):
                         break
-                    held = held if number else json.loads(line)
+                    content = unsealed(json.loads(line), f"{self.path}, line {number + 1}")
+                    held = held if number else content
                     whole += len(line)
             if held != json.loads(json.dumps(self.settings)):
                 names = [name for name in self.settings if held.get(name) != self.settings[name]]
@@ -81,14 +82,19 @@ class Journal:
         with open(self.path, encoding="utf-8") as file:
             next(file)
             for line in file:
-                yield _answer(json.loads(line))
+                yield _answer(unsealed(json.loads(line), self.path))
 
     def write(self, answers: Iterator[Answer]) -> Iterator[Answer]:
         """Passes answers on and keeps each."""
         with foreign(f"{self.path}: cannot be written"), open(self.path, "a", encoding="utf-8") as file:
             for answer in answers:
-                file.write(json.dumps(dataclasses.asdict(answer), allow_nan=False) + "\n")
+                file.write(_line(dataclasses.asdict(answer)))
                 yield answer
+
+
+def _line(values: dict[str, Any]) -> str:
+    """A line of the journal, with the checksum of its content."""
+    return json.dumps(sealed(values), allow_nan=False) + "\n"
 
 
 def _answer(values: dict[str, Any]) -> Answer:

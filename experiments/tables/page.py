@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from experiments.tables.attack import attack_tables
 from experiments.tables.audits import audits_table, deviations_table, paper_like
 from experiments.tables.bench import speed_section
 from experiments.tables.cells import LEGEND
@@ -83,6 +84,7 @@ KINDS: dict[str, Section] = {
     "coverage": _each(lambda *_: "Intervals", coverage_table),
     "neighbours_of_all": _each(lambda *_: "Slices that belong together", links_table),
     "cases": speed_section,
+    "attack": _each(lambda *_: "Bad inputs, damage, kills and full disks", attack_tables),
     "costs": lambda *_: "",
 }
 """For each kind of results file a key, and what writes its section, in the page's order. A file's first key counts.

@@ -5,16 +5,22 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import os
 import pathlib
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from typing import Any
 
 import btjax
-from btjax.base.files import write_json
-from tests.attack.inputs import READ, REFUSED, WRONG, Attack, attacks, outcome
-from tests.attack.kills import COMMANDS, Stage, count_kills
+from btjax.base.files import read_json, write_json
+from tests.attack.flips import count_flips
+from tests.attack.inputs import attacks
+from tests.attack.kills import COMMANDS, ROOT, Stage, count_kills
+from tests.attack.outcome import READ, REFUSED, WRONG, Attack, outcome
+from tests.experiments.full_disk import read
 from tests.readers import forms
 
 SECONDS = 60
@@ -71,11 +77,28 @@ def count_inputs(folder: pathlib.Path, count: int, seed: int) -> dict[str, Any]:
     return {"kinds": kinds, "wrong": wrong, "peak_mib": round(peak)}
 
 
+def count_full_disks(folder: pathlib.Path) -> dict[str, Any]:
+    """Command -> the points at which its disk filled up, and in words where that went wrong."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.experiments.full_disk", str(folder)]
+    environment = os.environ | {"BTJAX_TESTS_LONG": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    table: dict[str, Any] = {}
+    for one in read(done.stdout):
+        row = table.setdefault(one.command, {"points": [], "wrong": []})
+        row["points"].append(one.point)
+        if not one.survived:
+            row["wrong"].append(str(one))
+            print(one, flush=True)
+    return table
+
+
 def main() -> None:
     """Parses the flags, attacks, and prints what became of it."""
     parser = argparse.ArgumentParser(prog="scripts/attack", description=__doc__)
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="attack.json is written there")
     parser.add_argument("--inputs", type=int, default=1000, help="bad inputs")
+    parser.add_argument("--flips", type=int, default=200, help="bits flipped in files of a run and of its caches")
+    parser.add_argument("--full_disks", type=int, default=1, help="0 leaves out the disks that fill up")
     parser.add_argument("--kills", type=int, default=100, help="trainings, each killed twice")
     parser.add_argument("--other_kills", type=int, default=20, help="kills of each other command")
     parser.add_argument("--commands", default=",".join(COMMANDS), help="which commands are killed")
@@ -83,11 +106,17 @@ def main() -> None:
     flags = parser.parse_args()
     flags.workdir.mkdir(parents=True, exist_ok=True)
     path = flags.workdir / "attack.json"
-    found = json.loads(path.read_text()) if path.exists() else {"schema": 1, "kills": {}}
+    found = read_json(path) if path.exists() else {"schema": 1, "kills": {}}
     with tempfile.TemporaryDirectory() as folder:
         top = pathlib.Path(folder)
         if flags.inputs:
             found["inputs"] = {"seed": flags.seed, **count_inputs(top, flags.inputs, flags.seed)}
+            write_json(path, found)
+        if flags.flips:
+            found["flips"] = {"seed": flags.seed, **count_flips(top / "flips", flags.flips, flags.seed)}
+            write_json(path, found)
+        if flags.full_disks:
+            found["full_disks"] = count_full_disks(top / "full_disks")
             write_json(path, found)
         stage = Stage(top / "stage") if flags.kills or flags.other_kills else None
         for name in flags.commands.split(","):

@@ -77,6 +77,20 @@ def preloaded() -> multiprocessing.context.ForkServerContext:
     return context
 
 
+def make_places(top: pathlib.Path) -> dict[str, str]:
+    """Writes a small data set, pictures and a space to search; where they are, and where run and cache will be."""
+    top.mkdir(parents=True)
+    (top / "space").write_text(SPACE)
+    forms.write_manifest(top / "data", forms.make_slices(40))
+    forms.write_classes(top / "images", forms.make_slices(30))
+    return {name: str(top / name) for name in ("data", "run", "images", "cache", "space")}
+
+
+def begun(folder: pathlib.Path) -> bool:
+    """Whether a stopped command left something that its flag to resume goes on from."""
+    return any(folder.rglob("config.json")) or (folder / "answers.jsonl").exists()
+
+
 def _main(module: str, arguments: list[str], log: str) -> None:
     os.setsid()
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -91,12 +105,7 @@ class Stage:
     """A folder with a small data set, a finished run and pictures, on which commands run and are killed."""
 
     def __init__(self, top: pathlib.Path) -> None:
-        self.top, self.context = top, preloaded()
-        self.places = {name: str(top / name) for name in ("data", "run", "images", "cache", "space")}
-        top.mkdir(parents=True)
-        (top / "space").write_text(SPACE)
-        forms.write_manifest(top / "data", forms.make_slices(40))
-        forms.write_classes(top / "images", forms.make_slices(30))
+        self.top, self.context, self.places = top, preloaded(), make_places(top)
         status, text = self.end(self.start(COMMANDS["train"], top / "run"), top / "run")
         assert status == 0, text
 
@@ -127,7 +136,7 @@ class Stage:
             process = self.start(command, folder, again)
             time.sleep(whole * random.uniform(0.02, 1.0))
             _kill(process)
-            again = any(folder.rglob("config.json")) or (folder / "answers.jsonl").exists()
+            again = begun(folder)
         status, text = self.end(self.start(command, folder, again), folder)
         return "" if status == 0 else f"exit status {status}: {text}"
 

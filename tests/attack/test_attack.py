@@ -14,8 +14,9 @@ import btjax
 from btjax.commands.saliency import saliency
 from btjax.studies.subject import SaliencyConfig
 from tests.attack.__main__ import small_run, timed
-from tests.attack.inputs import READ, REFUSED, WRONG, Attack, attacks, damage, outcome
+from tests.attack.inputs import attacks
 from tests.attack.kills import left
+from tests.attack.outcome import READ, REFUSED, WRONG, Attack, damage, outcome
 from tests.readers import forms
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -39,7 +40,8 @@ sys.addaudithook(_watch)
 @pytest.mark.timeout(7200)
 def test_no_bad_input_ends_in_anything_but_sound_slices_or_one_line(tmp_path):
     # In a process of its own, whose memory is that of the inputs alone.
-    flags = [f"--workdir={tmp_path}", f"--inputs={COUNT}", "--seed=1", "--kills=0", "--other_kills=0"]
+    others = [f"--{name}=0" for name in ("flips", "full_disks", "kills", "other_kills")]
+    flags = [f"--workdir={tmp_path}", f"--inputs={COUNT}", "--seed=1", *others]
     command = [sys.executable, "-W", "ignore", "-m", "tests.attack", *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=7000)
     assert done.returncode == 0, done.stderr[-3000:]

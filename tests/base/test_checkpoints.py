@@ -128,7 +128,7 @@ def test_a_disk_that_takes_no_more_keeps_the_previous_checkpoint(tmp_path):
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2
+    assert len(done.stdout.splitlines()) == 2 and done.stderr == ""
     assert "the checkpoint of step 9 could not be written, the previous one is kept: " in done.stdout
 
 
@@ -276,7 +276,7 @@ DAMAGES = [_flip_largest, _lose_arrays, _zero, _empty, _lose_metadata, _other_li
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_the_checkpoint_before_a_damaged_one_is_loaded_and_one_line_says_so(twice, damage):
+def test_the_checkpoint_before_a_damaged_one_is_loaded_and_one_line_says_so(twice, damage, caplog):
     damage(twice.folder / "last" / "2")
     told = Told()
     tree, progress = Checkpoints(twice.folder).load("last", TREE, told)
@@ -285,6 +285,7 @@ def test_the_checkpoint_before_a_damaged_one_is_loaded_and_one_line_says_so(twic
     (line,) = told.messages
     assert line.startswith(f"note: {twice.folder}/last: the checkpoint is damaged")
     assert line.endswith(f"; {twice.folder}/last/1, saved before it, is used") and "\n" not in line
+    assert caplog.records == []
 
 
 def test_a_sound_checkpoint_is_loaded_without_a_word(twice):

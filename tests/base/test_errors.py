@@ -1,12 +1,13 @@
 """The boundary to other libraries: whatever they raise becomes one line."""
 
+import logging
 import struct
 import zipfile
 import zlib
 
 import pytest
 
-from btjax.base.errors import InputError, Stop, foreign, reason_of
+from btjax.base.errors import InputError, Stop, foreign, quiet_absl, reason_of
 
 ERRORS = (
     ValueError("two\nlines"),
@@ -62,3 +63,21 @@ def test_reasons_are_short_and_of_one_line():
     assert reason_of(MemoryError()) == "out of memory" and reason_of(RuntimeError()) == "RuntimeError"
     text = reason_of(ValueError("word\n" * 1000))
     assert len(text) == 200 and text.endswith("...") and "\n" not in text
+
+
+def test_what_libraries_log_is_left_out_as_far_as_it_is_asked_for(caplog):
+    absl, futures = logging.getLogger("absl"), logging.getLogger("concurrent.futures")
+
+    def logged() -> list[str]:
+        caplog.clear()
+        for logger in (absl, futures):
+            logger.warning("warning")
+            logger.error("error")
+        return [record.message for record in caplog.records]
+
+    before = logged()
+    with quiet_absl():
+        assert logged() == ["error", "warning", "error"]
+    with quiet_absl(everything=True):
+        assert logged() == []
+    assert logged() == before

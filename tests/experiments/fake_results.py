@@ -45,3 +45,26 @@ def fake_saliency(comparison, controls, **others) -> dict:
         "faithfulness": {"slices": 6},
         "localisation": {"controls": controls, "comparison": comparison, "scores": scores},
     } | others
+
+
+def fake_attack() -> dict:
+    """What the attack writes, with one wrong thing in each part."""
+    return {
+        "schema": 1,
+        "inputs": {
+            "seed": 0,
+            "kinds": {
+                "options": {"read": 2, "refused": 7, "wrong": 1},
+                "manifests": {"read": 1, "refused": 9, "wrong": 0},
+            },
+            "wrong": ["0 options: /home/somebody/x"],
+            "peak_mib": 812,
+        },
+        "flips": {
+            "seed": 0,
+            "kinds": {"maps": {"named": 4, "made anew": 0, "harmless": 1, "used": 1}},
+            "used": ["0 maps: bit 3 of /home/somebody/y"],
+        },
+        "kills": {"train": {"count": 100, "kills": 2, "wrong": ["train 3: other content in /home/somebody/z"]}},
+        "full_disks": {"links": {"points": ["links.csv", "links.json"], "wrong": []}},
+    }

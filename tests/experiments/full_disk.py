@@ -1,121 +1,274 @@
-"""A disk that is full from a certain file on: run by `test_full_disk` in a process of its own.
+"""Disks that are full from a certain file on: every command, at every file that it writes.
 
-The limit on the size of files holds for all of a process's threads and for what C++ writes, as a full disk does.
+    python -m tests.experiments.full_disk FOLDER [COMMAND ...]
+
+In a process of its own: the limit on the size of files holds for all of a process's threads and for what C++ writes, as
+a full disk does. Each point is a line of JSON; see `Tried`.
 """
 
+from __future__ import annotations
+
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
+import re
 import resource
+import shutil
 import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import jax
+import numpy as np
 
 import btjax
 from btjax.base.digests import content_digest
 from btjax.base.errors import InputError
-from btjax.base.files import read_json
-from btjax.commands.saliency import saliency
 from btjax.features.deep import FrozenPart, compute_features
-from btjax.runs.folder import RunFolder
-from btjax.studies.subject import SaliencyConfig
-from tests.readers import forms
+from experiments import results
+from tests.attack.kills import COMMANDS, Command, begun, left, make_places
+from tests.experiments import commands
 
-TRAIN = (
-    "/contents/",
-    "incomplete",
-    "config.json.part",
-    "metrics.jsonl.part",
-    "/tensorboard",
-    "checkpoints/best",
-    "checkpoints/last",
-    "predictions.npz.part",
-    "figures/",
-    "report.html.part",
-    "report.json.part",
-)
-EXPLAIN = ("settings.json.part", "maps/gradient.npy.part", "figures/", "saliency.html.part", "saliency.json.part")
-if not os.environ.get("BTJAX_TESTS_LONG"):  # all of them take minutes
-    TRAIN, EXPLAIN = ("incomplete", "metrics.jsonl.part", "checkpoints/last", "figures/"), ("maps/gradient.npy.part",)
-
-_full_from: list[str] = []
-
-
-def watch(event: str, arguments: tuple) -> None:
-    """An audit hook: from the first file or folder of that name on, no file may hold more than a few bytes."""
-    if _full_from and event in ("open", "os.mkdir") and _full_from[0] in str(arguments[0]):
-        _full_from.clear()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (16, HARD))
-
+if TYPE_CHECKING:
+    import subprocess
 
 HARD = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-sys.addaudithook(watch)
+FULL = 16
+"""Bytes that a file may hold on a full disk."""
+
+TOGETHER = {
+    r"(.*)checkpoints/(\w+)(/.*)?$": r"\1checkpoints/\2",
+    r"composed/(final|left|right)(/.*)?$": r"composed/\1",
+    r"(.*)/incomplete\..*": r"\1/incomplete",
+    r"(.*)(tensorboard|figures|overlays)/.*": r"\1\2",
+}
+"""Files that one call writes one after the other, or C++ into a folder that Python makes: one point."""
+
+PASSED = re.compile(r"\.lock|(^|/)lock$|\.btjax|compiled/")
+"""Files without which a command goes on: locks, marks of folders, compiled programs."""
+
+MORE = {
+    "compare": Command("compare", ("{run}", "{other}")),
+    "audit": Command("audit", ("--runs={run}",)),
+    "release": Command("release", ("--checkpoint={run}",)),
+    "card": Command("card", ("--checkpoint={run}",)),
+    "evaluate": Command("evaluate", ("--checkpoint={run}", "--data_dir={images}")),
+    "proposals": Command("proposals", ("--checkpoint={run}", "--methods=gradient")),
+    "unknown": Command("unknown", ("--checkpoint={run}",)),
+}
+SUITE = {
+    "train": ("cache/brain_tumours/#px_#/incomplete", "metrics.jsonl", "checkpoints/last", "figures"),
+    "saliency": ("maps/gradient.npy",),
+    "predict": ("answers.jsonl", "predictions.csv"),
+    "features": ("cache/features/#/#.npy",),
+}
+"""What the suite tries; all points of all commands take an hour."""
 
 
-@contextlib.contextmanager
-def full(name: str):
-    _full_from[:] = [name]
-    try:
-        yield
-        print(json.dumps({"name": name, "reached": not _full_from, "error": None}), flush=True)
-    except InputError as error:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (HARD, HARD))
-        print(json.dumps({"name": name, "reached": not _full_from, "error": str(error)}), flush=True)
-    finally:
-        _full_from.clear()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (HARD, HARD))
+@dataclasses.dataclass
+class Watch:
+    """An audit hook that notes what is written in some folders, and fills the disk up from a point on.
+
+    Attributes:
+      folders: by what their files' names begin with.
+      points: what was written, in order.
+      full_from: the point from which on the disk is full; "" for none.
+    """
+
+    folders: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+    points: dict[str, None] = dataclasses.field(default_factory=dict)
+    full_from: str = ""
+
+    def __call__(self, event: str, arguments: tuple) -> None:
+        if not self.folders or event not in ("open", "os.mkdir") or not isinstance(arguments[0], str | os.PathLike):
+            return
+        if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return
+        if point := self.point(pathlib.Path(arguments[0]), is_folder=event == "os.mkdir"):
+            self.points[point] = None
+            if point == self.full_from:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (FULL, HARD))
+
+    def point(self, path: pathlib.Path, *, is_folder: bool) -> str:
+        """The name of a file without what differs from run to run; "" for what is none of a command's results."""
+        for name, folder in self.folders.items():
+            if path.is_relative_to(folder):
+                inside = path.relative_to(folder).as_posix().removesuffix(".part")
+                found = next((pattern for pattern in TOGETHER if re.match(pattern, inside)), None)
+                if PASSED.search(inside) or (is_folder and not found):
+                    return ""
+                inside = re.sub(found, TOGETHER[found], inside) if found else inside
+                return name + re.sub("[0-9a-f]{16,}|[0-9]+", "#", inside)
+        return ""
+
+    @contextlib.contextmanager
+    def over(self, place: Place, full_from: str = "") -> Iterator[None]:
+        """Within it writes into a place's folders are noted, and its disk fills up at a point."""
+        self.folders, self.points, self.full_from = place.written, {}, full_from
+        try:
+            yield
+        finally:
+            self.folders = {}
+            resource.setrlimit(resource.RLIMIT_FSIZE, (HARD, HARD))
 
 
-def content(run: btjax.Run) -> str:
-    report = (run.folder / "report.json").read_text()
-    digests = json.loads(report)["sha256"]["content"], content_digest(run.predictions.logits)
-    return repr((digests, content_digest(run.variables)))
+WATCH = Watch()
 
 
-def trained(top: pathlib.Path) -> btjax.Run:
-    config = btjax.preset("cnn_demo").replace("training.epochs", 1).replace("data.data_dir", str(top / "data"))
-    config = config.replace("data.image_size", 32).replace("data.protocol", "slice")
-    whole = btjax.train(config, top / "whole", cache_dir=top / "cache")
-    before = content(whole)
-    for number, name in enumerate(TRAIN):
-        folder = top / f"run_{number}"
-        cache = top / f"cache_{number}" if number < 2 else top / "cache"
-        with full(name):
-            btjax.train(config, folder, cache_dir=cache)
-        place = RunFolder(folder)
-        run = btjax.train(config, folder, resume=(folder / "config.json").exists() and place.begun, cache_dir=cache)
-        assert content(run) == before, name
-    with full("predictions.npz.part"):  # of a finished run that is evaluated again
-        btjax.evaluate(whole, cache_dir=top / "cache")
-    assert content(whole) == before
-    return whole
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a command works.
+
+    Attributes:
+      top: holds its folder, its cache, and a copy of the run that it is given.
+      places: what the commands' flags name.
+    """
+
+    top: pathlib.Path
+    places: dict[str, str]
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """The command's folder."""
+        return self.top / "out"
+
+    @property
+    def written(self) -> dict[str, pathlib.Path]:
+        """The folders that it may write into, by what their files' names begin with."""
+        return {"": self.folder, "cache/": self.top / "cache", "run/": self.top / "run"}
 
 
-def explained(top: pathlib.Path, run: btjax.Run) -> None:
-    few = SaliencyConfig(methods=("gradient",), checked_slices=2)
-
-    def explain(folder: pathlib.Path) -> dict:
-        saliency(run.folder, folder, few, cache_dir=top / "cache")
-        return read_json(folder / "saliency.json")
-
-    whole = explain(top / "explained")
-    for number, name in enumerate(EXPLAIN):
-        folder = top / f"explained_{number}"
-        with full(name):
-            explain(folder)
-        assert explain(folder) == whole, name
+Act = Callable[[Place, bool], Any]
+"""Does a command's work in a place, or goes on with it; InputError where it ends with one line."""
 
 
-def main(top: pathlib.Path) -> None:
-    forms.write_manifest(top / "data", forms.make_slices(40))
-    run = trained(top)
-    explained(top, run)
+def called(command: Command) -> Act:
+    """Calls a command as its users do."""
+
+    def act(place: Place, again: bool) -> None:
+        places = place.places | {"run": str(place.top / "run")}
+        flags = [flag.format(**places) for flag in command.flags]
+        flags += [f"--workdir={place.folder}", f"--cache_dir={place.top / 'cache'}"]
+        flags += [command.resume] if again and command.resume else []
+        done = commands.run(os.environ, command.module, *flags)
+        if done.returncode:
+            raise InputError(ended(done))
+
+    return act
+
+
+def ended(done: subprocess.CompletedProcess) -> str:
+    """The last line of a command that failed; AssertionError where it failed otherwise than by one line."""
+    lines = done.stderr.replace("\r", "\n").strip().splitlines()
+    assert done.returncode == 2 and lines and "Traceback" not in done.stderr, done.stderr
+    return lines[-1]
+
+
+def features(place: Place, again: bool) -> str:
+    """The outputs of the run's first layer, which are kept in the cache."""
+    del again
+    run = btjax.Run(place.top / "run")
     part = FrozenPart(run.model, run.variables, run.model.layers[0])
-    images = btjax.load(top / "data", 32, top / "cache").images
-    with full("features"):
-        compute_features(part, run.config.preprocessing, images, top / "features")
-    whole = compute_features(part, run.config.preprocessing, images, top / "other")
-    assert (compute_features(part, run.config.preprocessing, images, top / "features") == whole).all()
+    images = np.random.default_rng(0).integers(0, 256, (70, 32, 32), np.uint8)
+    return content_digest(compute_features(part, run.config.preprocessing, images, place.top / "cache" / "features"))
+
+
+def collect(place: Place, again: bool) -> None:
+    """The results command, on copies of the tables' files."""
+    del again
+    if not place.folder.exists():
+        shutil.copytree(results.RESULTS, place.folder / "results")
+        shutil.copytree(results.FLAGS, place.folder / "flags")
+        shutil.copy(results.ROOT / "README.md", place.folder)
+    places = {"ROOT": place.folder, "RESULTS": place.folder / "results", "FLAGS": place.folder / "flags"}
+    argv = ["results", "--name=cnn_cpu", str(place.top / "run")]
+    with mock.patch.multiple(results, **places), mock.patch.object(sys, "argv", argv):
+        results.main()
+
+
+ACTS = {name: called(command) for name, command in (COMMANDS | MORE).items()}
+ACTS |= {"features": features, "results": collect}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """What became of a disk that fills up at a point.
+
+    Attributes:
+      command: which was running.
+      point: the file.
+      reached: whether the command wrote it.
+      error: the one line with which it ended; None where it came to its end all the same.
+      same: whether, with room again, it went on to the results of an undisturbed one.
+      kept: whether these were readable and the same after the disk was full once more.
+    """
+
+    command: str
+    point: str
+    reached: bool
+    error: str | None
+    same: bool
+    kept: bool
+
+    @property
+    def survived(self) -> bool:
+        """Whether nothing went wrong."""
+        return self.reached and self.same and self.kept
+
+
+def tried(name: str, point: str, place: Place, expected: tuple[Any, dict[str, str]]) -> Tried:
+    """Lets the disk fill up at a point, gives it room again, and lets it fill up once more over finished results."""
+    act, error = ACTS[name], None
+    try:
+        try:
+            with WATCH.over(place, point):
+                act(place, False)
+        except InputError as caught:
+            error = str(caught)
+        reached = point in WATCH.points
+        same = not error or (act(place, begun(place.folder)), left(place.folder)) == expected
+        with contextlib.suppress(InputError), WATCH.over(place, point):
+            act(place, begun(place.folder))
+        return Tried(name, point, reached, error, same, left(place.folder) == expected[1])
+    except Exception as caught:  # whatever else comes out is what is looked for
+        message = " ".join(f"{type(caught).__name__}: {caught}".split())
+        return Tried(name, point, point in WATCH.points, f"{error}; {message}"[-600:], same=False, kept=False)
+
+
+def read(lines: str) -> list[Tried]:
+    """What `main` printed."""
+    return [Tried(**json.loads(line)) for line in lines.splitlines() if line.startswith("{")]
+
+
+def main(top: pathlib.Path, names: list[str]) -> None:
+    """Tries commands at all their points, or at those of the suite alone."""
+    sys.addaudithook(WATCH)
+    jax.config.update("jax_compilation_cache_dir", str(top / "compiled"))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(top / "compiled")
+    places = make_places(top)
+    first = Place(top / "first", places)
+    ACTS["train"](first, False)
+    places["other"] = str(shutil.copytree(first.folder, top / "other"))
+    everything = bool(os.environ.get("BTJAX_TESTS_LONG"))
+
+    def new(number: str) -> Place:
+        place = Place(top / number, places)
+        shutil.copytree(first.folder, place.top / "run")
+        return place
+
+    for name in names or (ACTS if everything else SUITE):
+        whole = new(f"{name}_whole")
+        with WATCH.over(whole):
+            found = ACTS[name](whole, False)
+        expected, points = (found, left(whole.folder)), [*WATCH.points]
+        for number, point in enumerate(points if everything else SUITE[name]):
+            place = new(f"{name}_{number}")
+            print(json.dumps(dataclasses.asdict(tried(name, point, place, expected))), flush=True)
+            shutil.rmtree(place.top)
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), sys.argv[2:])

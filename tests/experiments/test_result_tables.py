@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from btjax.base.files import write_json
+from experiments import results
+from experiments.tables.attack import attack_tables
 from experiments.tables.bench import speed_section, speed_table
 from experiments.tables.classifiers import classifier_table, macro_f1
 from experiments.tables.headlines import result_lines
@@ -12,7 +15,7 @@ from experiments.tables.saliency_findings import saliency_findings
 from experiments.tables.search import search_table
 from experiments.tables.stages import stages_table
 from experiments.tables.unet import variants_table
-from tests.experiments.fake_results import fake_comparison, fake_run, fake_saliency
+from tests.experiments.fake_results import fake_attack, fake_comparison, fake_run, fake_saliency
 
 
 def test_the_table_has_a_row_for_each_run_and_the_mean_of_a_protocols_seeds():
@@ -239,3 +242,22 @@ def test_the_speed_on_several_processors_is_told_as_a_range_and_a_gpu_is_not_par
         "- Speed on a CPU, the time of the fastest PyTorch form over btjax's, the lowest and the highest of 2 "
         "processors: small 1.22 to 1.56, unet 0.72"
     )
+
+
+def test_the_attack_is_collected_without_words_and_has_a_table_for_each_part(tmp_path):
+    write_json(tmp_path / "attack.json", fake_attack())
+    result = results.collect([tmp_path])
+    assert "/home" not in str(result)
+    page = tables({"attack": result})
+    assert "## Bad inputs, damage, kills and full disks" in page and "more than 812 MiB" in page
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert "| options | 10 | 2 | 7 | 1 |" in rows and "| all | 20 | 3 | 16 | 1 |" in rows
+    assert "| maps | 6 | 4 | 0 | 1 | 1 |" in rows
+    assert "| train | 100 | 2 | 99 | 1 |" in rows
+    assert "| links | 2 | 2 | 0 | `links.csv`, `links.json` |" in rows
+
+
+def test_a_part_of_the_attack_that_was_not_run_has_no_table(tmp_path):
+    write_json(tmp_path / "attack.json", {"schema": 1, "kills": {}, "flips": fake_attack()["flips"]})
+    page = attack_tables(results.collect([tmp_path]))
+    assert "| maps | 6 |" in page and page.count("\n|---") == 1

@@ -79,6 +79,19 @@ def test_the_report_of_another_program_is_one_line(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
+def test_a_results_file_carries_a_checksum_and_a_changed_number_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "summary", lambda folder: fake_run(accuracy=0.9))
+    monkeypatch.setattr(results, "write_tables", lambda: None)
+    monkeypatch.setattr("sys.argv", ["results", "--name=cnn", str(tmp_path)])
+    results.main()
+    assert results.all_results() == {"cnn": {"runs": [fake_run(accuracy=0.9)]}}
+    path = tmp_path / "cnn.json"
+    path.write_text(path.read_text().replace('"accuracy": 0.9', '"accuracy": 0.8', 1))
+    with pytest.raises(InputError, match=r"cnn\.json: damaged, or changed by hand"):
+        results.all_results()
+
+
 def test_a_results_file_of_another_program_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     (tmp_path / "list.json").write_text("[]")

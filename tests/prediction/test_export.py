@@ -152,6 +152,21 @@ def test_an_unknown_form_another_network_and_a_filled_folder_are_refused(run, tm
         export(run, tmp_path / "b")
 
 
+def test_an_export_that_was_stopped_is_made_again_and_no_other_is_written_over_it(run, tmp_path, monkeypatch):
+    def full(*_):
+        raise InputError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("btjax.commands.export.write_card", full)
+        with pytest.raises(InputError, match="no room"):
+            export(run, tmp_path / "out", ["safetensors"])
+    assert (tmp_path / "out" / "model.safetensors").exists()
+    export(run, tmp_path / "out", ["safetensors"])
+    assert (tmp_path / "out" / "MODEL_CARD.md").exists()
+    with pytest.raises(InputError, match=r"holds results of export with forms=\['safetensors'\], now"):
+        export(run, tmp_path / "out", ["stablehlo"])
+
+
 def test_portable_convolution_and_pooling_are_the_same_up_to_rounding(run):
     from btjax.nn.portable import portable
 

@@ -215,6 +215,27 @@ def test_what_is_interrupted_goes_on_to_the_same_tables(runs, pictures, tmp_path
         predict_into(runs[1], pictures, tmp_path / "cut", ALWAYS, resume=True)
 
 
+def test_an_answer_that_was_changed_in_the_journal_is_named_and_not_written_into_the_tables(runs, pictures, tmp_path):
+    folder = tmp_path / "changed"
+    predict_into(runs[0], pictures, folder, ALWAYS)
+    before = (folder / "predictions.csv").read_bytes()
+    rows = [json.loads(line) for line in (folder / JOURNAL_NAME).read_text().splitlines()]
+
+    def go_on():
+        (folder / JOURNAL_NAME).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        predict_into(runs[0], pictures, folder, ALWAYS, resume=True)
+
+    predicted, rows[1]["predicted"] = rows[1]["predicted"], "another"
+    with pytest.raises(InputError, match=r"answers\.jsonl, line 2: damaged, or changed by hand"):
+        go_on()
+    assert (folder / "predictions.csv").read_bytes() == before
+    rows[1]["predicted"] = predicted
+    for row in rows:  # those of earlier versions have no checksums
+        del row["sha256"]
+    go_on()
+    assert (folder / "predictions.csv").read_bytes() == before
+
+
 def test_the_command_prints_what_came_out_and_a_mistake_is_one_line(runs, pictures, tmp_path):
     flags = [f"--checkpoint={runs[0].folder}", f"--images={pictures}"]
     done = run_command(os.environ, "predict", *flags, f"--workdir={tmp_path / 'out'}", "--gallery=3")

@@ -2,6 +2,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -97,3 +98,54 @@ def test_an_environment_is_made_anew_without_what_else_lies_in_it(tmp_path):
     subprocess.run(["bash", "-c", command], check=True)
     assert {path.name for path in venv.iterdir()} == {"bin", "btjax-environment", "pyvenv.cfg", "thesis.tex"}
     assert not list((venv / "bin").iterdir())
+
+
+@pytest.fixture
+def audited(tmp_path):
+    """Runs `scripts/test --audit` with an environment that is made already, in which pip-audit is this script."""
+
+    def audited(pip_audit: str, seconds: int = 20) -> subprocess.CompletedProcess:
+        venv = tmp_path / "venv"
+        (venv / "bin").mkdir(parents=True)
+        with open(SCRIPTS.parent / "pyproject.toml") as pyproject:
+            sums = subprocess.check_output(["cksum"], stdin=pyproject, text=True).strip()
+        (venv / "btjax-environment").touch()
+        (venv / "btjax-installed").write_text(f"(3.12) {sums}\naudit\n")
+        for name, text in (("pip-licenses", "echo jax Apache-2.0"), ("pip-audit", pip_audit)):
+            (venv / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+            (venv / "bin" / name).chmod(0o755)
+        python = str(fake_python(tmp_path, "3.12", True))
+        environment = os.environ | {"PYTHON": python, "BTJAX_VENV": str(venv), "BTJAX_AUDIT_SECONDS": str(seconds)}
+        command = [str(SCRIPTS / "test"), "--audit"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    return audited
+
+
+def test_an_audit_lists_licences_and_vulnerabilities_and_does_not_fail(audited):
+    done = audited("echo pillow 1.0 CVE-1; exit 1")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "licences of what is installed",
+        "jax Apache-2.0",
+        "known vulnerabilities of what is installed",
+        "pillow 1.0 CVE-1",
+        "the audit found something or did not come to its end (status 1); it fails nothing",
+    ]
+
+
+def test_an_audit_without_findings_ends_without_a_word(audited):
+    assert audited("echo none").stdout.splitlines()[-1] == "none"
+
+
+@pytest.mark.parametrize("hangs", ["sleep 50", "trap '' INT; sleep 50"])
+def test_an_audit_that_hangs_is_ended_and_does_not_fail(audited, hangs):
+    began = time.monotonic()
+    done = audited(hangs, seconds=2)
+    assert done.returncode == 0 and "did not come to its end" in done.stdout
+    assert time.monotonic() - began < 20
+
+
+def test_continuous_integration_ends_with_the_status_of_the_tests_and_not_of_the_audit():
+    lines = (SCRIPTS.parent / ".ci" / "run").read_text().splitlines()
+    assert lines[-3:] == ["scripts/test --gates --parity || status=$?", "scripts/test --audit", 'exit "$status"']
