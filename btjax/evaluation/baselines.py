@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 SIDE = 32
 """Height and width in pixels of what the linear model sees."""
@@ -51,6 +52,8 @@ def linear_model(images_train: np.ndarray, labels_train: np.ndarray, images: np.
     return fitted_linear(box_averages(images_train), labels_train, box_averages(images), classes=classes)
 
 
+# Its products are so small that several threads wait for each other longer than they compute; the bits are the same.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def fitted_linear(train: np.ndarray, labels: np.ndarray, features: np.ndarray, *, classes: int) -> np.ndarray:
     """Logits of multinomial logistic regression on features that are standardised on the training rows.
 

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from btjax.evaluation.baselines import box_averages
 from btjax.readers.head import head_mask
@@ -146,6 +147,7 @@ def fitted_forest(train: np.ndarray, labels: np.ndarray, features: np.ndarray, *
     return logits
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # see `btjax.evaluation.baselines.fitted_linear`
 def cross_validated_probe(features: np.ndarray, positive: np.ndarray, groups: np.ndarray, folds: int = 5) -> np.ndarray:
     """How much a linear probe believes each row to be positive, told by rows of other groups alone.
 
