@@ -21,7 +21,7 @@ from experiments.tables.regions import regions_tables, retrieval_tables
 from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
 from experiments.tables.search import search_table
-from experiments.tables.segmenter import ceiling_lines, segmenter_table
+from experiments.tables.segmenter import ceiling_lines, joint_table, segmenter_table
 from experiments.tables.stages import stages_table
 from experiments.tables.unet import unet_table, variants_table
 from experiments.tables.unknown import unknown_table
@@ -43,7 +43,8 @@ def _saliency_section(results: Results, every: Results) -> str:
 
 def _runs_table(result: dict[str, Any]) -> str:
     runs = result["runs"]
-    return "\n\n".join(filter(None, (classifier_table(runs), stages_table(runs), deviations_table(paper_like(runs)))))
+    parts = (classifier_table(runs), stages_table(runs), joint_table(runs), deviations_table(paper_like(runs)))
+    return "\n\n".join(filter(None, parts))
 
 
 def _unet_tables(result: dict[str, Any]) -> str:

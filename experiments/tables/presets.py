@@ -56,9 +56,9 @@ def other_options(name: str, config: dict[str, Any]) -> str:
 
 def _accuracy(run: dict[str, Any]) -> str:
     took = duration(run["training"]["seconds"])
-    return (
-        f"test accuracy {with_interval(run['test'], 'accuracy')} of {run['test']['slices']} slices, trained in {took}"
-    )
+    dice = f", Dice {estimate(run['outlines']['dice'])}" if run.get("outlines") else ""
+    accuracy = with_interval(run["test"], "accuracy")
+    return f"test accuracy {accuracy}{dice} of {run['test']['slices']} slices, trained in {took}"
 
 
 def with_measured(text: str, lines: list[str]) -> str:

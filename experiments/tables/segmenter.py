@@ -11,29 +11,40 @@ from experiments.tables.cells import NONE, table
 def segmenter_table(result: dict[str, Any]) -> str:
     """One row for each run; its test slices."""
     runs = result["outlined"]
-    rows = []
-    for run in runs:
-        test = run["test"]
-        rows.append(
-            [
-                f"`{run['protocol']}`, fold {run['split']['fold']}, seed {run['config']['seed']}",
-                test["slices"],
-                f"**{estimate(test['dice'])}**",
-                *(estimate(scores["dice"]) for scores in test["by_class"].values()),
-                estimate(test["pointing"]),
-                estimate(test["empty"]),
-                duration(run["training"]["seconds"]),
-            ]
-        )
-    head = ["run", "test slices", "Dice (95%)", *(f"Dice of {name}" for name in runs[0]["test"]["by_class"])]
-    head += ["most certain pixel in the tumour", "without an outline", "training"]
     total = sum(run["test"]["slices"] for run in runs)
     mean = sum(run["test"]["slices"] * run["test"]["dice"]["value"] for run in runs) / total
     lead = (
         f"Test slices, intervals by {runs[0]['test']['interval']['unit']}; the checkpoint was chosen on validation "
         f"slices. Of all {total} slices together the mean Dice is {mean:.3f} {NONE}."
     )
-    return f"{lead}\n\n{table(head, rows)}"
+    return f"{lead}\n\n{_outlines([(run, run['test']) for run in runs])}"
+
+
+def joint_table(runs: list[dict[str, Any]]) -> str:
+    """The outlines of networks that classify by them; empty where no run has any."""
+    outlined = [(run, run["outlines"]) for run in runs if run.get("outlines")]
+    if not outlined:
+        return ""
+    unit = outlined[0][1]["interval"]["unit"]
+    return f"Outlines of the same test slices, intervals by {unit}:\n\n{_outlines(outlined)}"
+
+
+def _outlines(runs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """A row for each run and the scores of its outlines."""
+    rows = [
+        [
+            f"`{run['protocol']}`, fold {run['split']['fold']}, seed {run['config']['seed']}",
+            scores["slices"],
+            f"**{estimate(scores['dice'])}**",
+            *(estimate(one["dice"]) for one in scores["by_class"].values()),
+            estimate(scores["pointing"]),
+            estimate(scores["empty"]),
+            duration(run["training"]["seconds"]),
+        ]
+        for run, scores in runs
+    ]
+    head = ["run", "test slices", "Dice (95%)", *(f"Dice of {name}" for name in runs[0][1]["by_class"])]
+    return table([*head, "most certain pixel in the tumour", "without an outline", "training"], rows)
 
 
 def ceiling_lines(runs: list[dict[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from experiments.tables.page import tables
 from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
 from experiments.tables.search import search_table
+from experiments.tables.segmenter import joint_table
 from experiments.tables.stages import stages_table
 from experiments.tables.unet import variants_table
 from tests.experiments.fake_results import fake_attack, fake_comparison, fake_run, fake_saliency
@@ -261,3 +262,12 @@ def test_a_part_of_the_attack_that_was_not_run_has_no_table(tmp_path):
     write_json(tmp_path / "attack.json", {"schema": 1, "kills": {}, "flips": fake_attack()["flips"]})
     page = attack_tables(results.collect([tmp_path]))
     assert "| maps | 6 |" in page and page.count("\n|---") == 1
+
+
+def test_outlines_of_a_network_that_classifies_stand_below_its_accuracy():
+    number = {"value": 0.5, "ci95": [0.4, 0.6]}
+    outlines = {"slices": 7, "interval": {"unit": "family"}, "by_class": {"glioma": {"dice": number}}}
+    run = fake_run() | {"outlines": outlines | {name: number for name in ("dice", "pointing", "empty")}}
+    table = joint_table([fake_run(), run])
+    assert "| `slice`, fold 0, seed 0 | 7 | **0.500 (0.400 to 0.600)** |" in table and "by family" in table
+    assert joint_table([fake_run()]) == ""
