@@ -220,7 +220,7 @@ def ladder_summary(folder: pathlib.Path) -> dict[str, Any]:
             name: value for name, value in rung["selective"].items() if name not in ("coverage", "risk")
         }
         rung["audit"] = {name: rung["audit"][name] for name in ("gaps", "alone", "probes", "floors", "flags")}
-    return rounded(report | {"config": without_paths(report["config"])}, 6)
+    return rounded(report, 6) | {"config": without_paths(report["config"])}
 
 
 def segmenter_summary(folder: pathlib.Path) -> dict[str, Any]:

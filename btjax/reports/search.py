@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +14,7 @@ from btjax.reports.page import Headline, Note, Picture, Section, Table, flattene
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Sequence
 
     from btjax.studies.search import SearchReport, TrialRow
 
@@ -69,6 +71,20 @@ def search_lines(report: SearchReport) -> list[str]:
     ]
 
 
+def point_in_words(flags: Sequence[str]) -> str:
+    """A point for people's eyes: its flags without their dashes, numbers in four digits.
+
+    Example:
+      >>> point_in_words(["--widths=16,32", "--dropout=0.3587753671615763"])
+      'widths=16,32 dropout=0.3588'
+    """
+    return " ".join(re.sub(r"=(-?\d+\.\d\S*)$", _in_four_digits, flag.removeprefix("--")) for flag in flags)
+
+
+def _in_four_digits(found: re.Match[str]) -> str:
+    return f"={float(found[1]):.4g}"
+
+
 def _label(report: SearchReport) -> str:
     return report.metric.replace("_", " ") + (" times -1" if report.metric.endswith("loss") else "")
 
@@ -85,7 +101,10 @@ def _flags(row: TrialRow) -> str:
 
 def _table(report: SearchReport) -> Table:
     order = sorted(report.trials, key=lambda row: (row.state != "complete", -(row.value or 0.0)))
-    rows = [[row.number, _flags(row), row.state, _told(report, row.value), row.epochs, row.reason] for row in order]
+    rows = [
+        [row.number, point_in_words(row.flags), row.state, _told(report, row.value), row.epochs, row.reason]
+        for row in order
+    ]
     head = ["Trial", "Point", "State", report.metric.replace("_", " ").capitalize(), "Epochs", "Why it failed"]
     strong = [index for index, row in enumerate(order) if row.number == report.best]
     return Table("Best first; a trial that was stopped early shows its best epoch.", head, rows, strong=strong)

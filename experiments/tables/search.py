@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from btjax.reports.numbers import number, percent
+from btjax.reports.search import point_in_words
 from experiments.tables.cells import table
 
 SHOWN = 5
@@ -22,7 +23,7 @@ def search_table(result: dict[str, Any]) -> str:
         return number(-value) if loss else percent(value)
 
     rows = [
-        [one["number"], told(one["value"]), one["epochs"], one["state"], f"`{' '.join(one['flags'])}`"]
+        [one["number"], told(one["value"]), one["epochs"], one["state"], f"`{point_in_words(one['flags'])}`"]
         for one in ranked
     ]
     metric = result["metric"].replace("_", " ")

@@ -219,7 +219,7 @@ def test_a_search_is_told_by_its_best_trials_and_no_test_slice():
     )  # fmt: skip
     assert "3 trials (1 complete, 1 pruned, 1 failed)" in told
     rows = [line for line in told.splitlines() if line.startswith(("| 0", "| 1", "| 2"))]
-    assert rows == ["| 1 | 90.0% | 3 | complete | `--dropout=0.1` |", "| 0 | 40.0% | 3 | pruned | `--dropout=0.0` |"]
+    assert rows == ["| 1 | 90.0% | 3 | complete | `dropout=0.1` |", "| 0 | 40.0% | 3 | pruned | `dropout=0` |"]
 
 
 def test_the_speed_on_several_processors_is_told_as_a_range_and_a_gpu_is_not_part_of_it():
