@@ -54,11 +54,15 @@ def batch_of(rows, padding=None):
 
 
 def assert_same(found, expected):
-    """Sums that nearly cancel are as exact as what they are sums of: each part is measured by its largest number."""
+    """Equal, but for rounding: each part is measured by its largest number.
+
+    Sums that nearly cancel are as exact as what they are sums of, and of two numbers that rounding makes equal either may
+    be the larger one, to which a maximum passes its gradient. Padding that counts changes a part by far more.
+    """
     for name, part in expected.items():
         scale = max(1e-6, *(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(part)))
 
-        def same(path, a, b, where=name, atol=1e-5 * scale):
+        def same(path, a, b, where=name, atol=1e-4 * scale):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=atol, err_msg=where + jax.tree_util.keystr(path))
 
         jax.tree_util.tree_map_with_path(same, found[name], part)
