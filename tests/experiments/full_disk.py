@@ -261,6 +261,7 @@ def main(top: pathlib.Path, names: list[str]) -> None:
         place = Place(top / name, places)  # always the same: some results name the run that they are of
         shutil.rmtree(place.top, ignore_errors=True)
         shutil.copytree(first.folder, place.top / "run")
+        place.folder.mkdir()  # a card goes into a folder that is there
         if name == "results":
             copy_tables(place.folder)
         return place
