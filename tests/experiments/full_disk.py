@@ -63,7 +63,7 @@ SUITE = {
     "train": ("cache/brain_tumours/#px_#/incomplete", "metrics.jsonl", "checkpoints/last", "figures"),
     "saliency": ("maps/gradient.npy",),
     "predict": ("answers.jsonl", "predictions.csv"),
-    "features": ("cache/features/#/#.npy",),
+    "features": ("cache/features/conv_#_#/#.npy",),
 }
 """What the suite tries; all points of all commands take an hour."""
 
@@ -96,7 +96,7 @@ class Watch:
         """The name of a file without what differs from run to run; "" for what is none of a command's results."""
         for name, folder in self.folders.items():
             if path.is_relative_to(folder):
-                inside = path.relative_to(folder).as_posix().removesuffix(".part")
+                inside = re.sub(r"\.part(?=/|$)", "", path.relative_to(folder).as_posix())
                 found = next((pattern for pattern in TOGETHER if re.match(pattern, inside)), None)
                 if PASSED.search(inside) or (is_folder and not found):
                     return ""
@@ -176,13 +176,16 @@ def features(place: Place, again: bool) -> str:
     return content_digest(compute_features(part, run.config.preprocessing, images, place.top / "cache" / "features"))
 
 
+def copy_tables(folder: pathlib.Path) -> None:
+    """Copies what the results command reads and writes."""
+    for whole in (results.RESULTS, results.FLAGS):
+        shutil.copytree(whole, folder / whole.name)
+    shutil.copy(results.ROOT / "README.md", folder)
+
+
 def collect(place: Place, again: bool) -> None:
     """The results command, on copies of the tables' files."""
     del again
-    if not place.folder.exists():
-        shutil.copytree(results.RESULTS, place.folder / "results")
-        shutil.copytree(results.FLAGS, place.folder / "flags")
-        shutil.copy(results.ROOT / "README.md", place.folder)
     places = {"ROOT": place.folder, "RESULTS": place.folder / "results", "FLAGS": place.folder / "flags"}
     argv = ["results", "--name=cnn_cpu", str(place.top / "run")]
     with mock.patch.multiple(results, **places), mock.patch.object(sys, "argv", argv):
@@ -254,20 +257,23 @@ def main(top: pathlib.Path, names: list[str]) -> None:
     places["other"] = str(shutil.copytree(first.folder, top / "other"))
     everything = bool(os.environ.get("BTJAX_TESTS_LONG"))
 
-    def new(number: str) -> Place:
-        place = Place(top / number, places)
+    def new(name: str) -> Place:
+        place = Place(top / name, places)  # always the same: some results name the run that they are of
+        shutil.rmtree(place.top, ignore_errors=True)
         shutil.copytree(first.folder, place.top / "run")
+        place.folder.mkdir()  # a card goes into a folder that is there
+        if name == "results":
+            copy_tables(place.folder)
         return place
 
     for name in names or (ACTS if everything else SUITE):
-        whole = new(f"{name}_whole")
+        whole = new(name)
         with WATCH.over(whole):
             found = ACTS[name](whole, False)
         expected, points = (found, left(whole.folder)), [*WATCH.points]
-        for number, point in enumerate(points if everything else SUITE[name]):
-            place = new(f"{name}_{number}")
-            print(json.dumps(dataclasses.asdict(tried(name, point, place, expected))), flush=True)
-            shutil.rmtree(place.top)
+        for point in points if everything else SUITE[name]:
+            print(json.dumps(dataclasses.asdict(tried(name, point, new(name), expected))), flush=True)
+        shutil.rmtree(whole.top)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tests.experiments.full_disk import read
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAMED = {
     "cache/brain_tumours/#px_#/incomplete": ["slices cannot be prepared there"],
-    "cache/features/#/#.npy": ["features"],
+    "cache/features/conv_#_#/#.npy": ["features"],
     # TensorBoard's events are written beside the metrics; whichever comes first is named.
     "metrics.jsonl": ["metrics.jsonl", "tensorboard"],
 }
