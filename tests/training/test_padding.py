@@ -56,8 +56,8 @@ def batch_of(rows, padding=None):
 def assert_same(found, expected):
     """Equal, but for rounding: each part is measured by its largest number.
 
-    Sums that nearly cancel are as exact as what they are sums of, and of two numbers that rounding makes equal either may
-    be the larger one, to which a maximum passes its gradient. Padding that counts changes a part by far more.
+    Sums that nearly cancel are as exact as what they are sums of, and of two numbers that rounding makes equal either
+    may be the larger one, to which a maximum passes its gradient. Padding that counts changes a part by far more.
     """
     for name, part in expected.items():
         scale = max(1e-6, *(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(part)))
