@@ -60,7 +60,7 @@ MORE = {
     "unknown": Command("unknown", ("--checkpoint={run}",)),
 }
 SUITE = {
-    "train": ("cache/brain_tumours/#px_#/incomplete", "metrics.jsonl", "checkpoints/last", "figures"),
+    "train": ("cache/brain_tumours/#px_#/incomplete", "metrics.jsonl", "figures"),
     "saliency": ("maps/gradient.npy",),
     "predict": ("answers.jsonl", "predictions.csv"),
     "features": ("cache/features/conv_#_#/#.npy",),
