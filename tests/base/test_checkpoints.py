@@ -18,6 +18,9 @@ from btjax.training.optimizers import make_optimizer
 from btjax.training.state import create_state
 from tests.training.blobs import tiny_task
 
+# A thread of Orbax's may outlive a checkpoint that could not be read or written, and then says so.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture(scope="module")
 def state():
