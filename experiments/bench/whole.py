@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from experiments.bench.measure import ask_once
+from experiments.tables.bench import whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -181,10 +182,4 @@ def measure_wholes(data_dir: str = "", epochs: int = 0, slices: int = 0) -> dict
 
 def describe_whole(result: dict[str, Any]) -> list[str]:
     """The printed lines for the figures of `whole`."""
-    lines = []
-    for preset, of_caches in result["presets"].items():
-        for caches, run in of_caches.items():
-            told = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["seconds"].items() if seconds >= 0.05)
-            about = f"{run['slices']} slices, {run['epochs']} epochs, {caches} caches"
-            lines.append(f"  {preset}, {about}: {run['total']:.1f} s: {told}")
-    return lines
+    return [f"  {line}" for line in whole_lines(result)]

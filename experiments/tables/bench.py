@@ -167,13 +167,18 @@ def _stream_note(case: dict[str, Any]) -> str:
 
 
 def _whole_note(case: dict[str, Any]) -> str:
+    return "\n".join(f"- A whole run of {line}." for line in whole_lines(case))
+
+
+def whole_lines(case: dict[str, Any]) -> list[str]:
+    """Where the seconds of whole runs went: a line for each preset and state of the caches."""
     lines = []
     for preset, of_caches in case["presets"].items():
         for caches, run in of_caches.items():
             parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["seconds"].items() if seconds >= 0.05)
             about = f"{run['slices']} slices, {run['epochs']} epochs, {caches} caches"
-            lines.append(f"- A whole run of {preset}, {about}: {run['total']:.1f} s, of which {parts}.")
-    return "\n".join(lines)
+            lines.append(f"{preset}, {about}: {run['total']:.1f} s, of which {parts}")
+    return lines
 
 
 def _growth_note(case: dict[str, Any]) -> str:
