@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from tests.readers import forms
 
@@ -205,14 +206,14 @@ def count_kills(stage: Stage, name: str, count: int, seed: int = 0, kills: int =
     status, text = stage.end(stage.start(command, whole), whole)
     assert status == 0, text
     seconds, expected = time.monotonic() - began, left(whole)
-    for number in range(count):
+    for number in tqdm(range(count), desc=name, unit="kill"):
         folder = top / str(number)
         problem = stage.killed(command, folder, seconds, kills, random)
         found = {} if problem else left(folder)
         other = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         if problem or other:
             wrong.append(f"{name} {number}: {problem or 'other content in ' + ', '.join(other)}")
-            print(wrong[-1], flush=True)
+            tqdm.write(wrong[-1])
         else:
             shutil.rmtree(folder)
     return wrong
