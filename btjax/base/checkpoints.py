@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import sys
+import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -36,6 +39,10 @@ _WITH_FORMER = ("last",)
 
 A run goes on from either to the same end; any other checkpoint stands for one epoch, for which no other will do.
 """
+
+
+_LATE = "Event loop is closed|coroutine .* was never awaited"
+"""What a thread says that has nobody left to report to."""
 
 
 class Damaged(InputError):
@@ -74,9 +81,9 @@ class Checkpoints:
         with foreign(f"{folder}: the checkpoint of step {step} could not be written, the previous one is kept"):
             folder.mkdir(parents=True, exist_ok=True)
             numbers = self._numbers(which)
-            number = max(numbers, default=0) + 1
+            number = _unused(folder)
             former = [self._sound.get(which) or max(numbers)] if numbers and which in _WITH_FORMER else []
-            with _quiet(), _checkpointer(folder, cleanup_tmp_directories=True) as checkpointer:
+            with _quiet(), _checkpointer(folder) as checkpointer:
                 sums = {
                     "leaves": leaf_digests(tree),
                     "shapes": _digest(_shapes(tree)),
@@ -191,14 +198,21 @@ class Checkpoints:
         return numbers
 
 
+def _unused(folder: pathlib.Path) -> int:
+    """The number after every one in a folder: TensorStore's threads may still write into that of a save that failed."""
+    found = (re.match(rf"(?:{_GONE})?(\d+)", path.name) for path in folder.iterdir())
+    return max((int(one[1]) for one in found if one), default=0) + 1
+
+
 def _replace_others(folder: pathlib.Path, number: int, former: list[int]) -> None:
     """Removes the checkpoints but for the one of this number, once that is on the disk, and the former ones."""
     sync_tree(folder / str(number))
     kept = {str(one) for one in (number, *former)}
     for path in list(folder.iterdir()):
         if path.name not in kept:
-            gone = path if path.name.startswith(_GONE) else path.rename(folder / f"{_GONE}{path.name}")
-            shutil.rmtree(gone)  # a checkpoint whose removal was stopped half-way is not taken for one
+            with contextlib.suppress(OSError):  # a thread may still write what failed: the next save removes it
+                gone = path if path.name.startswith(_GONE) else path.rename(folder / f"{_GONE}{path.name}")
+                shutil.rmtree(gone)  # a checkpoint whose removal was stopped half-way is not taken for one
 
 
 def _digest(values: dict[str, Any]) -> str:
@@ -245,19 +259,39 @@ def _check_finite(folder: pathlib.Path, loaded: Any) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Within it what fails in Orbax and in TensorStore's threads is not shown with its stack: it becomes one line."""
-    hook, sys.excepthook = sys.excepthook, lambda *_: None  # where a thread of TensorStore ends with an exception
+    before, hook = set(threading.enumerate()), sys.unraisablehook
+    sys.unraisablehook = lambda *_: None  # of a thread of TensorStore's that fails
+    after = hook
     try:
         with quiet_absl(everything=True):
-            yield
+            try:
+                yield
+            except BaseException:
+                after = _without_late_words(hook)
+                for thread in set(threading.enumerate()) - before:
+                    if type(thread) is not threading.Thread:  # one of Orbax's, not a worker that waits for more
+                        thread.join(timeout=5.0)
+                raise
     finally:
-        sys.excepthook = hook
+        sys.unraisablehook = after
 
 
-def _checkpointer(folder: pathlib.Path, **options: Any) -> ocp.training.Checkpointer:
+def _without_late_words(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A hook that leaves out what TensorStore's threads say after the work has failed, and is the given one else."""
+    warnings.filterwarnings("ignore", _LATE, RuntimeWarning)
+
+    def report(unraisable: Any) -> None:
+        if not re.match(_LATE, str(unraisable.exc_value)):
+            hook(unraisable)
+
+    return report
+
+
+def _checkpointer(folder: pathlib.Path) -> ocp.training.Checkpointer:
     # Orbax's annotations name narrower types than it takes.
     place: Any = folder.absolute()
     policy: Any = ocp.training.preservation_policies.PreserveAll()
-    return ocp.training.Checkpointer(place, preservation_policy=policy, **options)
+    return ocp.training.Checkpointer(place, preservation_policy=policy)
 
 
 def _check_leaves(folder: pathlib.Path, found: Any, expected: Any, sums: dict[str, Any]) -> None:

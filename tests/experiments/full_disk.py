@@ -60,7 +60,7 @@ MORE = {
     "unknown": Command("unknown", ("--checkpoint={run}",)),
 }
 SUITE = {
-    "train": ("cache/brain_tumours/#px_#/incomplete", "metrics.jsonl", "figures"),
+    "train": ("cache/brain_tumours/#px_#/incomplete", "checkpoints/last", "metrics.jsonl", "figures"),
     "saliency": ("maps/gradient.npy",),
     "predict": ("answers.jsonl", "predictions.csv"),
     "features": ("cache/features/conv_#_#/#.npy",),
