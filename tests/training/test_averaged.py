@@ -14,7 +14,7 @@ from btjax.training.loop import Trainer
 from btjax.training.many import ManyTrainer
 from btjax.training.progress import Interrupted
 from tests.training.blobs import blob_split, make_blobs, tiny_task
-from tests.training.test_loop import StopAt, same_bits
+from tests.training.trainers import StopAt, same_bits
 
 SLICES = make_blobs()
 EXAMPLES = Examples.of(SLICES, blob_split(SLICES))

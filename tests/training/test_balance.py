@@ -24,7 +24,7 @@ from btjax.training.many import ManyTrainer
 from btjax.training.progress import Interrupted
 from btjax.training.tasks import Reconstruction
 from tests.training.blobs import make_blobs, tiny_task
-from tests.training.test_loop import StopAt, same_bits
+from tests.training.trainers import StopAt, same_bits
 
 SLICES = make_blobs()
 PLAIN = TrainingConfig(epochs=2, batch_size=16)

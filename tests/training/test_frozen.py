@@ -23,7 +23,7 @@ from btjax.training.state import create_state
 from btjax.training.tasks import Classification, Reconstruction
 from tests.nn.networks import Residual
 from tests.training.blobs import blob_split, make_blobs, tiny_task
-from tests.training.test_loop import same_bits
+from tests.training.trainers import same_bits
 
 SLICES = make_blobs()
 EXAMPLES = Examples.of(SLICES, blob_split(SLICES))

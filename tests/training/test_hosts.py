@@ -23,7 +23,7 @@ from btjax.base.progress import Observer
 from btjax.training.progress import Interrupted
 address, process, folder, epochs, resume, stop = sys.argv[1:]
 join(address, 2, int(process))
-from tests.training.test_loop import StopAt, make_trainer
+from tests.training.trainers import StopAt, make_trainer
 
 with jax.numpy_dtype_promotion("standard"):
     options = {"epochs": int(epochs), "batch_size": 16, "devices": 2, "resume": resume == "resume"}
@@ -69,7 +69,7 @@ def train(folder, epochs=3, resume="", stop="") -> list[list[str]]:
 
 
 def test_two_processes_give_the_losses_of_one_device_and_a_signal_to_one_stops_both_to_be_resumed(tmp_path):
-    from tests.training.test_loop import make_trainer
+    from tests.training.trainers import make_trainer
 
     history = make_trainer(epochs=3, batch_size=16).fit().history
     expected = [row[f"{side}_loss"] for row in history for side in ("train", "validation")]

@@ -1,5 +1,4 @@
 import dataclasses
-import os
 import pathlib
 import signal
 import subprocess
@@ -13,46 +12,15 @@ import pytest
 from btjax.base.checkpoints import Checkpoints
 from btjax.base.errors import InputError
 from btjax.base.progress import Observer
-from btjax.nn import patches
 from btjax.training import loop
 from btjax.training.config import TrainingConfig
 from btjax.training.examples import Examples
 from btjax.training.loop import Trainer
 from btjax.training.progress import Interrupted, NotFinite
 from tests.training.blobs import blob_split, make_blobs, tiny_task
+from tests.training.trainers import StopAt, make_trainer, same_bits
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def make_trainer(folder=None, task=None, seed=0, resume=False, **options) -> Trainer:
-    slices = make_blobs()
-    config = TrainingConfig(**({"epochs": 3, "batch_size": 16} | options))
-    checkpoints = None if folder is None else Checkpoints(folder)
-    task = task or tiny_task(flip=True, rotation=5.0, intensity=0.1)
-    trainer = Trainer(task, config, Examples.of(slices, blob_split(slices)), seed, checkpoints)
-    if resume:
-        trainer.restore()
-    return trainer
-
-
-def same_bits(first, second) -> bool:
-    def raw(leaf):
-        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return np.asarray(jax.random.key_data(leaf) if key else leaf).tobytes()
-
-    return jax.tree.all(jax.tree.map(lambda a, b: raw(a) == raw(b), first, second))
-
-
-class StopAt(Observer):
-    """Sends this process a signal once a step has been taken."""
-
-    def __init__(self, epoch, steps, number=signal.SIGTERM):
-        self.place, self.number = (epoch, steps), number
-
-    def on_steps(self, progress, means):
-        if (progress.epoch, progress.steps) >= self.place:
-            self.place = (float("inf"), 0)
-            os.kill(os.getpid(), self.number)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +70,7 @@ import signal, sys
 import jax
 import tests.conftest  # the same devices as here
 from btjax.training import loop
-from tests.training.test_loop import StopAt, make_trainer
+from tests.training.trainers import StopAt, make_trainer
 
 loop._CHUNK_SECONDS = 0.0
 with jax.numpy_dtype_promotion("standard"):
@@ -314,62 +282,9 @@ def test_the_best_checkpoint_and_the_last_two_are_kept(tmp_path):
     assert {which: len(list((tmp_path / which).iterdir())) for which in ("last", "best")} == {"last": 2, "best": 1}
 
 
-def test_two_devices_give_the_losses_of_one(tmp_path):
-    one, two = make_trainer(epochs=2), make_trainer(tmp_path, epochs=2, devices=2)
-    for row, other in zip(one.fit().history, two.fit().history, strict=True):
-        assert row["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
-        assert row["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-4)
-    restored = make_trainer(tmp_path, epochs=2, devices=2, resume=True)
-    assert same_bits(restored.state, two.state)
-    assert len(restored.state.params["dense"]["kernel"].sharding.device_set) == 2
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"devices": 3}, "--devices=3: expected 1 to 2"), ({"devices": 2, "batch_size": 15}, "--batch_size=15")],
-)
-def test_devices_that_do_not_fit_are_named(options, message):
-    with pytest.raises(InputError, match=message):
-        make_trainer(**options)
-
-
-@pytest.mark.parametrize("devices", [1, 2])
-def test_slices_large_enough_for_banded_convolutions_train(monkeypatch, devices):
-    monkeypatch.setattr(patches, "_LARGE_BAND_BYTES", 1 << 20)
-    slices = make_blobs(48, 96)
-    config = TrainingConfig(epochs=1, batch_size=16, devices=devices)
-    trainer = Trainer(tiny_task(), config, Examples.of(slices, blob_split(slices)), 0)
-    batch = {"images": slices.images[:16], "labels": slices.labels[:16].astype(np.int32), "counted": np.ones(16, bool)}
-    program = str(jax.make_jaxpr(jax.grad(trainer.task.loss, has_aux=True))(trainer.state.params, trainer.state, batch))
-    assert "scan[" in program  # a loop over bands
-    assert np.isfinite(trainer.fit().history[0]["train_loss"])
-
-
 def test_rbg_keys_train_and_differ_from_threefry():
     threefry, rbg = make_trainer(epochs=1), make_trainer(epochs=1, prng="rbg")
     assert threefry.fit().history[0]["train_loss"] != rbg.fit().history[0]["train_loss"]
-
-
-EIGHT = """
-import os, sys
-import jax
-jax.config.update("jax_num_cpu_devices", 8)
-from tests.training.test_loop import make_trainer
-
-with jax.numpy_dtype_promotion("standard"):
-    for devices in (1, 2, 8):
-        history = make_trainer(epochs=2, batch_size=16, devices=devices).fit().history
-        print(*(row[f"{side}_loss"] for row in history for side in ("train", "validation")))
-"""
-
-
-def test_eight_devices_give_the_losses_of_one():
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", EIGHT], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    losses = np.array([line.split() for line in done.stdout.splitlines()], float)
-    assert losses.shape == (3, 4)
-    np.testing.assert_allclose(losses[1:], np.broadcast_to(losses[0], (2, 4)), rtol=1e-4)
 
 
 def without_validation(examples: Examples) -> Examples:

@@ -18,7 +18,7 @@ from btjax.training.loop import Trainer
 from btjax.training.many import ManyTrainer, suitable_form
 from btjax.training.progress import Interrupted, NotFinite
 from tests.training.blobs import make_blobs, tiny_task
-from tests.training.test_loop import StopAt, same_bits
+from tests.training.trainers import StopAt, same_bits
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TASK = tiny_task(intensity=0.1)

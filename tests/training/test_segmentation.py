@@ -21,7 +21,7 @@ from btjax.training.many import ManyTrainer
 from btjax.training.progress import Interrupted
 from btjax.training.segmentation import Segmentation, coarse_masks, soft_dice
 from tests.training.blobs import blob_split, make_blobs
-from tests.training.test_loop import StopAt, same_bits
+from tests.training.trainers import StopAt, same_bits
 
 BLOBS = make_blobs()
 SLICES = dataclasses.replace(BLOBS, masks=BLOBS.images >= 150)

@@ -24,7 +24,7 @@ from btjax.training.progress import Interrupted
 from btjax.training.source import Resident, Streamed, make_source
 from tests.readers import forms
 from tests.training.blobs import blob_split, tiny_task
-from tests.training.test_loop import StopAt, same_bits
+from tests.training.trainers import StopAt, same_bits
 
 SIDE, BATCH = 16, 8
 
