@@ -1,9 +1,11 @@
 """What every test runs under: strict promotion, two CPU devices, and the real slices where they are at hand."""
 
+import atexit
 import importlib
 import os
 import pathlib
 import re
+import shutil
 import tempfile
 import warnings
 
@@ -21,8 +23,15 @@ jax.config.update("jax_num_cpu_devices", 2)
 
 # Many tests compile the same programs: within a session each is compiled once, whichever worker or command needs it
 # first. Commands take the two variables of JAX from their environment.
+# What tests and examples put into temporary folders goes with the session; pytest keeps its own as it always does.
 if "BTJAX_TESTS_COMPILED" not in os.environ:
-    os.environ["BTJAX_TESTS_COMPILED"] = tempfile.mkdtemp(prefix="btjax-tests-")
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    _session = pathlib.Path(tempfile.mkdtemp(prefix="btjax-tests-"))
+    atexit.register(shutil.rmtree, _session, ignore_errors=True)
+    for _name in ("compiled", "tmp"):
+        (_session / _name).mkdir()
+    os.environ |= {"BTJAX_TESTS_COMPILED": str(_session / "compiled"), "TMPDIR": str(_session / "tmp")}
+    tempfile.tempdir = None  # found anew
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["BTJAX_TESTS_COMPILED"]
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 jax.config.update("jax_compilation_cache_dir", os.environ["BTJAX_TESTS_COMPILED"])

@@ -18,7 +18,7 @@ def attack_tables(result: dict[str, Any]) -> str:
 def _inputs(part: dict[str, Any]) -> str:
     lead = (
         "Bad inputs, each read, refused in one line, or wrong: a traceback, an unsound result, no end. No input took "
-        f"more than {part['peak_mib']} MiB of memory beyond what the process had."
+        f"more than {part['peak_mib']} MiB of memory beyond what the process had; the limit is {part['limit_mib']} MiB."
     )
     return f"{lead}\n\n{_counted('kind of input', 'inputs', part['kinds'])}"
 

@@ -25,6 +25,8 @@ from tests.readers import forms
 
 SECONDS = 60
 """The longest that an input may take."""
+LIMIT_MIB = 1500
+"""More than any input may take beyond what the process has: the limits let one slice of 4096 x 4096 numbers through."""
 
 
 class TooLong(Exception):
@@ -74,7 +76,7 @@ def count_inputs(folder: pathlib.Path, count: int, seed: int) -> dict[str, Any]:
             print(wrong[-1], flush=True)
         shutil.rmtree(folder / "inputs" / str(number), ignore_errors=True)
     kinds = {kind: {what: counts[what] for what in (READ, REFUSED, WRONG)} for kind, counts in table.items()}
-    return {"kinds": kinds, "wrong": wrong, "peak_mib": round(peak)}
+    return {"kinds": kinds, "wrong": wrong, "peak_mib": round(peak), "limit_mib": LIMIT_MIB}
 
 
 def count_full_disks(folder: pathlib.Path) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def fake_attack() -> dict:
             },
             "wrong": ["0 options: /home/somebody/x"],
             "peak_mib": 812,
+            "limit_mib": 1500,
         },
         "flips": {
             "seed": 0,
