@@ -232,7 +232,7 @@ def _run(work: Work, plan: Plan, names: Sequence[str], observer: Observer) -> di
         return train_several(configs, folder, resume=begun, observers=lambda _: observer, cache_dir=work.cache_dir)
     for name, config in configs.items():
         place = RunFolder(folder / name)
-        if place.begun and not place.checkpoints.exists("last"):  # a classical head, fitted and not yet scored
+        if place.concluded and not place.checkpoints.exists("last"):  # fitted in one go, and not yet scored
             evaluate(place.path, data_dir=work.data_dir, cache_dir=work.cache_dir)
         else:
             train(config, place.path, resume=place.begun, observer=observer, cache_dir=work.cache_dir)

@@ -297,7 +297,7 @@ def _fit_head(job: Job, resume: bool) -> None:
     """Fits a classical classifier on the features; the network below is saved as the run's checkpoint."""
     prepared, config, folder = job.prepared, job.config, job.folder
     name = prepared.head
-    if resume:
+    if resume and folder.concluded:
         raise InputError(f"--head={name}: is fitted in one go, there is nothing to resume")
     if not len(job.data.split.validation):
         raise InputError(f"--head={name}: its setting is chosen on validation slices, found none; leave out --refit")
@@ -308,8 +308,6 @@ def _fit_head(job: Job, resume: bool) -> None:
     rows: Any = np.concatenate(list(examples.train))
     validation, weights = job.data.split.validation, config.training.class_weights
     head = fit_head(str(name), examples.images, examples.labels, rows, validation, class_weights=weights)
-    if leads():
-        head.save(folder.path / HEAD)
     about = {
         "features": prepared.features,
         "head": name,
@@ -317,6 +315,8 @@ def _fit_head(job: Job, resume: bool) -> None:
         "seconds": round(time.perf_counter() - began, 1),
     }
     folder.checkpoints.save("best", _whole_network(job), 0, about)
+    if leads():  # last, since with it the run is fitted
+        head.save(folder.path / HEAD)
 
 
 def _whole_network(job: Job) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,9 +34,10 @@ def environment(folder) -> dict[str, str]:
     return {**os.environ, "BTJAX_CACHE": str(folder / "cache")}
 
 
-def ladder(folder, *options):
+def ladder(folder, *options, preset="linear_cpu"):
     """Runs the command in this process: its status, and what it wrote."""
-    done = commands.run(environment(folder.parent), "ladder", *OPTIONS, f"--workdir={folder}", *options)
+    flags = [f"--preset={preset}", *OPTIONS[1:], f"--workdir={folder}", *options]
+    done = commands.run(environment(folder.parent), "ladder", *flags)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -99,6 +101,25 @@ def test_a_finished_ladder_runs_nothing_again_and_grows_by_a_seed(whole):
     assert status == 0, output
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(logits(folder)) == 8
+
+
+def test_a_cell_that_was_killed_between_its_first_checkpoints_is_trained_to_the_same_bits(tmp_path):
+    options = ("--widths=4", "--pools=1", "--protocols=patient")
+    status, output = ladder(tmp_path / "whole", *options, preset="cnn_demo")
+    assert status == 0, output
+    cell = tmp_path / "killed" / "cells" / "patient" / "fold_1" / "seed_0"
+    shutil.copytree(tmp_path / "whole" / "cells" / "patient" / "fold_1" / "seed_0", cell)
+    shutil.copy(tmp_path / "whole" / "plan.json", tmp_path / "killed")
+    for path in cell.iterdir():  # the best checkpoint is saved before the last
+        if path.is_file() and path.name != "config.json":
+            path.unlink()
+    shutil.rmtree(cell / "checkpoints" / "last")
+    status, output = ladder(tmp_path / "killed", *options, preset="cnn_demo")
+    assert status == 0, output
+    found, expected = logits(tmp_path / "killed"), logits(tmp_path / "whole")
+    assert len(found) == 2
+    for name, values in found.items():
+        assert np.array_equal(values, expected[name]), name
 
 
 @pytest.mark.parametrize(
