@@ -8,6 +8,8 @@ import types
 import typing
 from typing import Any
 
+import numpy as np
+
 from btjax.base.errors import InputError
 
 _MOST_WHOLE = 2**31 - 1
@@ -52,6 +54,18 @@ def to_dict(group: Any) -> dict[str, Any]:
     """The options of a dataclass as plain JSON values: tuples become lists."""
     values = {name: getattr(group, name) for name in options(type(group))}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def plain(value: Any) -> Any:
+    """A NumPy number, alone or in a tuple, as Python's own, which goes into JSON and comes back equal.
+
+    Example:
+      >>> plain(np.int64(7)), plain((np.float64(0.5), 1))
+      (7, (0.5, 1))
+    """
+    if isinstance(value, tuple):
+        return tuple(plain(one) for one in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def from_dict(group: type, values: dict[str, Any], where: str) -> Any:

@@ -82,11 +82,12 @@ class Config:
 
         Args:
           name: "seed", or group and option, such as "training.epochs" or "data.image_size".
-          value: of the option's type.
+          value: of the option's type; NumPy's numbers become Python's.
 
         Raises:
           InputError: no such option, or a value that it does not take.
         """
+        value = options.plain(value)
         if name == "seed":
             return dataclasses.replace(self, seed=_checked_seed(value, "seed"))
         group, _, option = name.partition(".")

@@ -1,6 +1,7 @@
 import json
 import pathlib
 
+import numpy as np
 import pytest
 
 from btjax.base.errors import InputError
@@ -52,6 +53,10 @@ def test_replace_changes_one_option_and_checks_it():
     assert config.replace("training.epochs", 3).training.epochs == 3
     assert config.replace("model.widths", (4,)).model.widths == (4,)
     assert config.replace("seed", 7).seed == 7 and config.seed == 0
+    numbers = config.replace("seed", np.int64(7)).replace("model.dropout", np.float64(0.25))
+    numbers = numbers.replace("model.widths", (np.int32(4), 8))
+    found = (numbers.seed, numbers.model.dropout, *numbers.model.widths)
+    assert found == (7, 0.25, 4, 8) and [type(one) for one in found] == [int, float, int, int]
     for name, value, message in [
         ("training.epoch", 3, "no such option"),
         ("epochs", 3, "no such option"),
