@@ -5,10 +5,13 @@ Pillow decodes. tifffile decodes the TIFFs that Pillow does not know or reads to
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
+import logging
 import math
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from btjax.readers.pictures import open_picture
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Iterator
 
 IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".webp"),
@@ -207,9 +211,7 @@ def _check_alone(path: pathlib.Path, image: Image.Image, data: bytes) -> tuple[s
 
 def _check_planes(path: pathlib.Path, data: bytes) -> None:
     """Refuses a TIFF that keeps several planes under one page, as ImageJ and tifffile do and as volumes are stored."""
-    import tifffile
-
-    with foreign(f"{path}", "a picture"), tifffile.TiffFile(io.BytesIO(data)) as file:
+    with foreign(f"{path}", "a picture"), _open_tiff(data) as file:
         page = file.pages.first
         planes = max(math.prod(series.shape[:-2]) for series in file.series) if page.samplesperpixel == 1 else 1
         depth = getattr(page, "imagedepth", 1)
@@ -298,11 +300,26 @@ def _inverted(values: np.ndarray, bits: int) -> np.ndarray:
     return ~values if values.dtype.kind == "i" else -values
 
 
-def _with_tifffile(path: pathlib.Path, data: bytes, remarks: tuple[str, ...] = ()) -> Raster:
-    """A TIFF as tifffile reads it: grey or RGB of any depth, with or without alpha."""
+@contextlib.contextmanager
+def _open_tiff(data: bytes) -> Iterator[Any]:
+    """A TIFF as tifffile opens it, which logs what it finds damaged: here that is an error's to say."""
     import tifffile
 
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
+    def unheard(record: logging.LogRecord, reader: int = threading.get_ident()) -> bool:
+        return record.thread != reader
+
+    log = logging.getLogger("tifffile")
+    log.addFilter(unheard)
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            yield file
+    finally:
+        log.removeFilter(unheard)
+
+
+def _with_tifffile(path: pathlib.Path, data: bytes, remarks: tuple[str, ...] = ()) -> Raster:
+    """A TIFF as tifffile reads it: grey or RGB of any depth, with or without alpha."""
+    with _open_tiff(data) as file:
         if len(file.pages) != 1 and not remarks:
             raise InputError(f"{path}: holds {len(file.pages)} pages, expected one picture")
         page = file.pages.first

@@ -167,6 +167,22 @@ def test_a_tiff_of_complex_numbers_is_refused(tmp_path):
     assert "complex64" in refusal(tmp_path / "x.tif")
 
 
+def test_what_is_damaged_in_a_tiff_is_said_once_by_the_error(tmp_path, caplog):
+    tifffile.imwrite(tmp_path / "x.tif", DEEP["uint32"])
+    whole = (tmp_path / "x.tif").read_bytes()
+    tags = int.from_bytes(whole[4:8], "little") + 2
+    damaged = bytearray(whole)
+    for tag in range(tags, tags + 12 * 3, 12):  # width, length and bits become numbers of no kind
+        damaged[tag + 2 : tag + 4] = b"\xff\xff"
+    (tmp_path / "x.tif").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"x\.tif"):
+        read_image(tmp_path / "x.tif")
+    assert caplog.text == ""
+    with contextlib.suppress(tifffile.TiffFileError), tifffile.TiffFile(tmp_path / "x.tif") as file:
+        str(file.pages.first)
+    assert "invalid data type 65535" in caplog.text  # to others tifffile speaks as ever
+
+
 def test_deep_grey_pngs_keep_their_values(tmp_path):
     write_png(tmp_path / "x.png", DEEP["uint16"], 0)
     np.testing.assert_array_equal(read_image(tmp_path / "x.png").pixels, DEEP["uint16"])
