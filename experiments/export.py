@@ -6,8 +6,8 @@ StableHLO (jax.export, for cpu, cuda and tpu) and ONNX take uint8 slices [B, S, 
 probabilities and how strange each slice is; safetensors holds the variables; torch a PyTorch state dict (cnn, vgg16,
 unet, encoder_classifier) with its module in model_torch.py; keras the layers of VGG16 in Keras's HDF5 layout. OUT also
 takes MODEL_CARD.md, model.json (classes, temperature, when not to answer, licence, what to do to an image before) and
-load.py, which runs the StableHLO without btjax. ONNX needs jax2onnx and onnxruntime; where onnxruntime is, its time for
-a slice is printed beside btjax's own.
+load.py, which runs the StableHLO without btjax. ONNX needs jax2onnx and a jax that it runs
+under (0.10); where onnxruntime is, its time for a slice is printed beside btjax's own.
 """
 
 from absl import flags

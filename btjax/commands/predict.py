@@ -147,6 +147,9 @@ def predict_into(
       resume: go on from what the folder holds.
       observer: is told how far it is.
 
+    Returns:
+      The folder, and the counts of its slices.
+
     Raises:
       InputError: as `predict`; a folder that holds something else; a saliency method that is not known.
 

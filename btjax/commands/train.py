@@ -157,6 +157,7 @@ def train_several(
 
     Raises:
       InputError: see `train`; options that several runs cannot share.
+      Interrupted: SIGINT or SIGTERM came; each run has its checkpoint, and `resume` goes on.
 
     Example:
       >>> import btjax, tempfile

@@ -38,7 +38,7 @@ def load(
     Args:
       data_dir: the folder, see `btjax.data.sources.find_source`, or the source that it found there. None
         is the published data set, which is downloaded to `cache_dir` once (880 MB).
-      image_size: S, side of the images in pixels.
+      image_size: S, side of the images in pixels, 1 to 4096.
       cache_dir: where prepared copies are kept; by default $BTJAX_CACHE, or ~/.cache/btjax.
       progress: called as `progress(what, done, total)`.
       intensity_range: what becomes 0 and 255 of each slice: minmax (its minimum and maximum) or percentile (its 1st and

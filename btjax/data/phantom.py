@@ -310,7 +310,7 @@ def make_phantom(
       patients "P0001" onwards, whose classes take turns. Each plane occurs as often in one class as in another.
 
     Raises:
-      InputError: a number is too small.
+      InputError: a number is too small, or the slices exceed `$BTJAX_LIMIT_DATA_SET`.
 
     Example:
       >>> slices = make_phantom(patients_per_class=1, slices_per_patient=2, image_size=32)

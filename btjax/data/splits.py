@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from btjax.readers.slices import Slices
 
 PROTOCOLS = ("slice", "patient", "family", "linked", "official", "given")
+"""The names of the protocols; what each keeps on one side is said above."""
 
 _PAPER_TEST_SHARE = 192 / 612  # the paper holds out 20 batches and tests on the first 6
 _INNER_FOLDS = 8  # one eighth of what is not tested chooses the checkpoint
@@ -131,6 +132,9 @@ def make_split(
       train_slices: how many slices of the training side are kept, drawn at random with the classes in their shares, so
         that protocols can be compared at one size; 0 for all.
       refit: train on the validation slices too, and have none, as after a choice of options that is over.
+
+    Returns:
+      int32 rows of each side, ascending; every row is on one side at most.
 
     Raises:
       InputError: an unknown protocol, a fold outside the folds, a protocol that needs ids or folds that the data

@@ -46,7 +46,7 @@ def search_page(report: SearchReport) -> str:
         [
             f"Protocol {data['protocol']}, fold {data['fold']}: trained on {amount(counts['train'])} slices, chosen on "
             f"{amount(counts['validation'])}.",
-            "The best of many trials flatters itself: the number says which options to take, not what they will reach.",
+            "The score of the best of many trials is biased: it tells which options to take, not what they reach.",
             "The test slices were not looked at.",
         ],
     )

@@ -252,7 +252,7 @@ class Run:
 
 
 def restore(folder: str | os.PathLike) -> Run:
-    """Gives back the best model of a finished or interrupted run, whatever its system.
+    """Gives back the best model of a finished or interrupted run of any network.
 
     Args:
       folder: the run's `--workdir`.
@@ -261,7 +261,8 @@ def restore(folder: str | os.PathLike) -> Run:
       The run, its variables loaded.
 
     Raises:
-      InputError: no run there, no checkpoint, or a checkpoint that does not fit its config.
+      InputError: no run there, no checkpoint, one that does not fit its config, or a system without a network
+        (`cheng2015`, `cheng2016`), whose folder `Run(folder)` opens.
 
     Example:
       >>> restore("no/such/folder")

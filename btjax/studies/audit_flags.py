@@ -101,7 +101,7 @@ def _sources(found: Audit) -> Iterator[Flag]:
             of_class = sum(other.slices[present[0]] for other in found.sources)
             sentence = (
                 f"All {count} slices of source {row.source} are {present[0]} ({percent(count / of_class)} of that "
-                "class): whoever tells the source tells the class."
+                "class): a model that recognises the source knows the class."
             )
             numbers = {"source": row.source, "class": present[0], "slices": count, "of_class": of_class}
             yield Flag("one_class_source", sentence, numbers)

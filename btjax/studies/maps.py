@@ -47,7 +47,7 @@ def explain(
       run: a classifier's, or its folder.
       images: uint8 [N, S, S], grey, S the run's `config.data.image_size`.
       method: a name of `btjax.saliency.methods.METHODS`, with its default options; what is removed becomes black.
-      targets: int [N], the class whose logit is explained; None for the predicted one.
+      targets: int [N], 0 to C - 1, the class whose logit is explained; None for the predicted one.
       seed: of random methods.
 
     Returns:
@@ -55,7 +55,7 @@ def explain(
 
     Raises:
       InputError: no such method, one that does not fit the network, or a run without a network to explain.
-      ValueError: images of another type or shape.
+      ValueError: images or targets of another type, shape or range.
 
     Example:
       >>> import btjax, tempfile

@@ -116,8 +116,8 @@ def _comparison(
 
 
 def _scale(numbers: np.ndarray) -> Scale:
-    """Scores of hits and misses are shares, whose interval has a width even where every slice is a hit."""
-    return "share" if np.isin(numbers, (0, 1)).all() else "real"
+    """Scores from 0 to 1 are shares: their interval stays there, and has a width even where every slice is a hit."""
+    return "share" if ((numbers >= 0) & (numbers <= 1)).all() else "real"
 
 
 def _parts(rows: int, groups: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -23,15 +23,20 @@ def audits_table(audits: dict[str, dict[str, Any]]) -> str:
         f"|{'---|' * len(head)}",
     ]
     for one in audits.values():
-        cells = [one["title"], f"{one['rows']} ({one['runs']})", f"**{_share(one['accuracy'])}**"]
+        cells = [_title(one), f"{one['rows']} ({one['runs']})", f"**{_share(one['accuracy'])}**"]
         cells += [_share(found["accuracy"]) if (found := _floor(one, name)) else "" for name in floors]
         lines.append(f"| {' | '.join(cells)} |")
     for one in audits.values():
-        lines += ["", f"{one['title']}:", ""]
+        lines += ["", f"{_title(one)}:", ""]
         lines += [f"- {flag['sentence']}" for flag in one["flags"]] or ["- nothing stands out"]
         lines += [f"- {line}" for line in (*_gap_lines(one), *alone_lines(one))]
         lines += [f"- not measured: {part}, since {reason}" for part, reason in one["left_out"].items()]
     return "\n".join(lines)
+
+
+def _title(one: dict[str, Any]) -> str:
+    """An audit's title, with the number of classes where they are not the three."""
+    return one["title"] if len(one["classes"]) == 3 else f"{one['title']}, {len(one['classes'])} classes"
 
 
 def _gap_lines(one: dict[str, Any]) -> list[str]:
@@ -39,7 +44,7 @@ def _gap_lines(one: dict[str, Any]) -> list[str]:
     flagged = {flag["evidence"].get("class") for flag in one["flags"] if flag["name"] == "recall"}
     return [
         f"Recall of {gap['class_name']} is {_share(gap['recall'])} for source {gap['value']} and "
-        f"{_share(gap['elsewhere'])} for the others: no sure difference."
+        f"{_share(gap['elsewhere'])} for the others: no significant difference."
         for gap in one["gaps"]
         if gap["group"] == "source" and gap["class_name"] not in flagged and gap["gap"]["value"] is not None
     ]

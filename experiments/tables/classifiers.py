@@ -76,7 +76,7 @@ def _run_row(run: dict[str, Any]) -> list[Any]:
     return [
         run_name(run),
         run["config"]["seed"],
-        f"{counts['slices']} ({counts['patients']})",
+        _counted([counts["slices"]], [counts["patients"]]),
         f"**{value}** {bounds}",
         "",
         "" if test["by_patient"] is None else with_interval(test["by_patient"], "accuracy"),
@@ -87,6 +87,12 @@ def _run_row(run: dict[str, Any]) -> list[Any]:
         "" if run["validation"] is None else percent(run["validation"]["accuracy"]),
         duration(run["training"]["seconds"]),
     ]
+
+
+def _counted(slices: list[int], patients: list[int | None]) -> str:
+    """How many slices, and of how many patients, where these are known."""
+    known = [one for one in patients if one is not None]
+    return f"{sum(slices)} ({sum(known) if len(known) == len(patients) else 'unknown'})"
 
 
 def _fold_row(protocol: str, runs: list[dict[str, Any]]) -> list[Any]:
@@ -105,7 +111,7 @@ def _fold_row(protocol: str, runs: list[dict[str, Any]]) -> list[Any]:
     return [
         f"{protocol}, {len(runs)} folds",
         runs[0]["config"]["seed"],
-        f"{sum(slices)} ({sum(patients)})",
+        _counted(slices, patients),
         f"**{pooled(accuracies, slices)}** {NONE}",
         interval([min(accuracies), max(accuracies)]),
         by_patient and f"{by_patient} {NONE}",

@@ -70,8 +70,8 @@ def methods_sentence(results: dict[str, dict[str, Any]]) -> str:
     if not earlier:
         return ""
     return (
-        f"Intervals in {', '.join(earlier)} were computed before the present ones: by the {EARLIER}, which is too "
-        "narrow (see Intervals)."
+        f"Some or all intervals in {', '.join(earlier)} were computed before the present ones: by the {EARLIER}, which "
+        "is too narrow (see Intervals)."
     )
 
 

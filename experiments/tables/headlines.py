@@ -47,9 +47,11 @@ def result_lines(results: Results) -> str:
     if benches:
         lines.append(f"- {speed_headline(benches)}")
     intervals = (
-        f"Parentheses hold 95% intervals by patient, {NONE} where there is none. A single fold or seed is called that."
+        f"Parentheses hold 95% intervals, by family or patient unless a line says otherwise; {NONE}: none was "
+        "computed. Those of the external set, the U-Net, the CNN's maps and some single runs are percentile "
+        "bootstraps, which are too narrow (see the results). A single fold or seed is called that."
     )
-    return f"{intervals} `slice` leaks patients; `family` does not.\n\n" + "\n".join(lines)
+    return f"{intervals} `slice` puts most patients on both sides, `linked` many, `family` none.\n\n" + "\n".join(lines)
 
 
 def _system_lines(name: str, title: str, results: Results) -> list[str]:

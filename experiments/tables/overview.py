@@ -40,10 +40,11 @@ HEAD = (
 
 LEAD = (
     "Test accuracy, all folds of a protocol together unless a cell says otherwise; intervals by family or patient. "
-    "The inflation is `slice` over `family` with as many training slices, on the predictions that both made. Macro F1, "
-    "the lowest recall of a class and the calibration error are those of the strictest protocol with a number. Sorted "
-    "by accuracy under `family`. An empty cell was not measured: *missing* names the command, and what a training step "
-    "of it was measured to take (`python -m experiments.costs`). The same as a page to sort: `systems.html`."
+    "*`slice` over `family`* compares `slice` with as many training slices, on the predictions that both made. Macro "
+    "F1, the lowest recall of a class and the calibration error are those of the strictest protocol with a number. "
+    "Sorted by accuracy under `family`. An empty cell was not measured: *missing* names the command, to which "
+    "`--data_dir=DATA --workdir=DIR` (and `--weights=FILE`) are added; parameters, operations and step times come from "
+    "`python -m experiments.costs`. The same as a page to sort: `systems.html`."
 )
 
 _WITHOUT = {
@@ -61,6 +62,9 @@ _NO_CLASSIFIERS = ("segmenter", "cheng2016", "unet")
 
 _NO_LADDER = ("unet_cpu", "hdl2bt_cpu", "cnn_four_class_cpu")
 """Presets that no ladder runs: several stages, or no patients."""
+
+_NO_CLAIM = ("cnn_irmak_cpu", "cnn_irmak_best", "cnn_four_class_cpu")
+"""Presets whose options or data are not those that their system's claim is of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +218,7 @@ def _cells(row: Row, results: Results) -> list[str]:
     return [
         system.title,
         " ".join(filter(None, [row.options and f"`{row.options}`", row.others])),
-        system.claims or UNDEFINED,
+        (row.options not in _NO_CLAIM and system.claims) or UNDEFINED,
         *(_accuracy(row.reached.get(name)) for name in PROTOCOLS),
         _inflation(row.inflation),
         with_interval(scores, "macro_f1") if scores else "",

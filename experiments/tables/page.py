@@ -65,7 +65,7 @@ def _ladder_sections(results: Results, _: Results) -> str:
         own = name.removeprefix("ladder_")
         others = other_options(own, result["config"])
         options = f"Options of `{own}.flags`" + (f", but {others}." if others else ".")
-        parts.append(f"## {result['title']} under every protocol\n\n{options} {ladder_tables(result)}")
+        parts.append(f"## {result['title']} by protocol, `{own}.flags`\n\n{options} {ladder_tables(result)}")
     return "\n\n".join(parts)
 
 

@@ -55,8 +55,8 @@ def saliency_table(results: Results, score: str = "average_precision") -> str:
         "`gradient` is the paper's map, noise is chance. Methods of many passes explain drawn slices, as many of each "
         "class, and the others explain every test slice, of which glioma has most: their means do not compare, so they "
         "stand in rows of their own. The best method is the one with the largest difference to its best control; it is "
-        "named after the fact, on these slices, which flatters it. Noise, gradient and controls are means without an "
-        f"interval.\n\n{table([*head, 'better by (95%)'], rows)}"
+        "named after the fact, on these slices, which biases it upwards. Noise, gradient and controls are means "
+        f"without an interval.\n\n{table([*head, 'better by (95%)'], rows)}"
     )
 
 

@@ -45,7 +45,7 @@ def _over_all_slices(results: Results) -> str:
         lines.append(f"- {_words(score)}: {told or f'none in any of the {len(results)} runs'}")
     count = sum(map(len, every.values()))
     return (
-        "### Methods that surely beat their best control\n\n"
+        "### Methods that beat their best control at the 95% level\n\n"
         "That is: the 95% interval of the difference lies above 0. Over the slices that a method explains, of all "
         f"classes; {count} comparisons, not corrected for their number:\n\n" + "\n".join(lines)
     )

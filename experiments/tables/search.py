@@ -31,7 +31,7 @@ def search_table(result: dict[str, Any]) -> str:
     parts = [
         f"{len(trials)} trials ({counts}) at {data['image_size']} px under `{data['protocol']}`, fold {data['fold']}: "
         f"trained on {result['counts']['train']} slices, compared on {result['counts']['validation']} validation "
-        "slices; no test slice was looked at. The best of many trials flatters itself.",
+        "slices; no test slice was looked at. The score of the best of many trials is biased upwards.",
         table(["trial", f"{metric} (none)", "epochs", "state", "options"], rows),
     ]
     if shares:

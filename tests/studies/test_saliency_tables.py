@@ -40,6 +40,15 @@ def test_hits_of_every_slice_have_an_interval_with_a_width(patients):
     assert found.ci95 == pytest.approx((0.025 ** (1 / 20), 1))
 
 
+def test_scores_from_0_to_1_have_an_interval_within_0_and_1(patients):
+    values = np.zeros(len(patients))
+    values[patients == patients[0]] = 0.9  # one patient of several is found
+    values[patients != patients[0]] = 0.01
+    row = tables.score_rows({"m": {"average_precision": values}}, patients)[0]
+    assert 0 <= row.ci95[0] < row.mean < row.ci95[1] <= 1
+    assert mean_interval(values, patients).ci95[0] < 0  # as a number that may be negative
+
+
 def test_one_patient_has_no_interval_and_no_verdict():
     values = {"gradient": {"roc_auc": np.array([0.9, 0.8])}}
     controls = {"centre": {"roc_auc": np.array([0.1, 0.1])}}

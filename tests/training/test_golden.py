@@ -1,4 +1,4 @@
-"""One training step of every network, pinned: loss, norm of the gradients, and a parameter after the step.
+"""One training step of the paper's four networks, pinned: loss, norm of the gradients, and a parameter after the step.
 
 A number that moves means that training has changed. Update it only where that was the intention, and say so in
 CHANGELOG.md: the failure of `test_one_step_gives_the_pinned_numbers` prints the new line.
