@@ -118,8 +118,18 @@ def check_option(group: type, name: str, value: Any, where: str) -> None:
             raise InputError(f"{where} is {element!r}, expected {kind.__name__}")
         if rules["choices"] is not None and element not in rules["choices"]:
             raise InputError(f"{where} is {element!r}, expected one of {', '.join(rules['choices'])}")
+        if isinstance(element, str) and not element.isascii():
+            _check_text(element, where)
         if kind in (int, float) and isinstance(element, (int, float)):
             _check_range(element, rules["minimum"], rules["maximum"], where)
+
+
+def _check_text(text: str, where: str) -> None:
+    """Refuses the names of files that are no UTF-8: a config is kept as JSON, which cannot hold them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where} is {text!r}, expected text in UTF-8; rename the file or folder") from None
 
 
 def _check_range(number: float, minimum: float | None, maximum: float | None, where: str) -> None:

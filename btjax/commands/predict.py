@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import os
 import pathlib
@@ -13,6 +14,7 @@ import numpy as np
 
 from btjax.base.errors import InputError
 from btjax.base.files import expanded, write_whole
+from btjax.base.folders import held
 from btjax.base.progress import Observer, told
 from btjax.prediction.answers import Answer, Ensemble
 from btjax.prediction.files import Journal, write_csv, write_json_rows
@@ -151,7 +153,8 @@ def predict_into(
       The folder, and the counts of its slices.
 
     Raises:
-      InputError: as `predict`; a folder that holds something else; a saliency method that is not known.
+      InputError: as `predict`; a folder that holds something else, or that another process writes into; a saliency
+        method that is not known.
 
     Example:
       >>> import btjax, tempfile
@@ -169,13 +172,14 @@ def predict_into(
         listing = list_images(opened, images, options)
         watching.on_notes(listing.notes)
         ensemble = open_ensemble(opened, options, watching)
-        journal = Journal(place, _settings(opened, options))
-        done = journal.begin(resume)
-        left = (item for item in listing.items if item.key not in done)
-        found = answers(ensemble, left, _batch(options, len(listing.items)))
-        for _ in _watched(journal.write(found), len(done), len(listing.items), watching):
-            pass
-        return _conclude(ensemble, journal, listing, (methods, gallery), watching)
+        with held(place, watching):
+            journal = Journal(place, _settings(opened, options) | {"images": _digest_of(images)})
+            done = journal.begin(resume)
+            left = (item for item in listing.items if item.key not in done)
+            found = answers(ensemble, left, _batch(options, len(listing.items)))
+            for _ in _watched(journal.write(found), len(done), len(listing.items), watching):
+                pass
+            return _conclude(ensemble, journal, listing, (methods, gallery), watching)
 
 
 def _conclude(
@@ -265,7 +269,21 @@ def _settings(runs: Sequence[Run], options: PredictOptions) -> dict[str, Any]:
         "plane": options.plane or runs[0].config.data.plane,
         "window": options.window or runs[0].config.data.window,
         "abstain": options.abstain,
+        "slices": options.slices and list(options.slices),
     }
+
+
+def _digest_of(images: Images) -> str:
+    """Sixteen hexadecimal digits that tell images from others: by where they stand, or of arrays by their numbers."""
+    given = [images] if isinstance(images, str | os.PathLike | np.ndarray) else images
+    digest = hashlib.sha256()
+    for one in given:
+        if isinstance(one, str | os.PathLike):
+            digest.update(os.fsencode(os.path.abspath(expanded(one))) + b"\0")
+        else:
+            array = np.ascontiguousarray(one)
+            digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _watched(found: Iterator[Answer], done: int, total: int, observer: Observer) -> Iterator[Answer]:

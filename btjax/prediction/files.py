@@ -5,6 +5,7 @@ All are written line by line, so that a hundred thousand slices take no more mem
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -62,33 +63,47 @@ class Journal:
         if not resume:
             raise InputError(f"{flag}: holds predictions already; add --resume, or name another folder")
         with foreign(f"{self.path}: damaged", "lines of JSON as they were written"):
-            whole, held = 0, {}
+            whole, held, answered = 0, {}, set()
             with open(self.path, "rb") as file:
                 for number, line in enumerate(file):
                     if not line.endswith(b"\n"):
                         break
                     content = unsealed(json.loads(line), f"{self.path}, line {number + 1}")
-                    held = held if number else content
+                    if number:
+                        answer = _answer(content)
+                        answered.add((answer.file, answer.slice))
+                    else:
+                        held = content
                     whole += len(line)
             if held != json.loads(json.dumps(self.settings)):
                 names = [name for name in self.settings if held.get(name) != self.settings[name]]
                 raise InputError(f"{flag}: made with other {', '.join(names)}; expected the same, or another folder")
             with open(self.path, "r+b") as file:
                 file.truncate(whole)
-        return {(answer.file, answer.slice) for answer in self.read()}
+        return answered
 
     def read(self) -> Iterator[Answer]:
-        """The answers in the order in which they were made."""
+        """The answers in the order in which they were made.
+
+        Raises:
+          InputError: a line was changed.
+        """
         with open(self.path, encoding="utf-8") as file:
             next(file)
-            for line in file:
-                yield _answer(unsealed(json.loads(line), self.path))
+            for number, line in enumerate(file, start=2):
+                with foreign(f"{self.path}, line {number}: damaged", "an answer as it was written"):
+                    answer = _answer(unsealed(json.loads(line), self.path))
+                yield answer
 
     def write(self, answers: Iterator[Answer]) -> Iterator[Answer]:
-        """Passes answers on and keeps each."""
-        with foreign(f"{self.path}: cannot be written"), open(self.path, "a", encoding="utf-8") as file:
+        """Passes answers on and keeps each; what fails in making them is not said of the file."""
+        what = f"{self.path}: cannot be written"
+        with contextlib.ExitStack() as stack:
+            with foreign(what):
+                file = stack.enter_context(open(self.path, "a", encoding="utf-8", buffering=1))
             for answer in answers:
-                file.write(_line(dataclasses.asdict(answer)))
+                with foreign(what):
+                    file.write(_line(dataclasses.asdict(answer)))
                 yield answer
 
 

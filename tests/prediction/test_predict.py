@@ -1,6 +1,7 @@
 """Other people's images: predicted, not answered or not read, in files and on a page."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -12,12 +13,14 @@ from PIL import Image
 
 import btjax
 from btjax.base.errors import InputError
+from btjax.base.folders import held
 from btjax.commands.predict import PredictOptions, predict_into
 from btjax.data.phantom import make_phantom
 from btjax.evaluation.calibration import fit_temperature
 from btjax.evaluation.conformal import conformal_p_values
 from btjax.evaluation.labelled import Labelled
 from btjax.prediction.files import JOURNAL as JOURNAL_NAME
+from btjax.prediction.files import Journal
 from tests.experiments.commands import run as run_command
 from tests.readers.test_hostile import png
 
@@ -213,6 +216,49 @@ def test_what_is_interrupted_goes_on_to_the_same_tables(runs, pictures, tmp_path
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     with pytest.raises(InputError, match="made with other runs"):
         predict_into(runs[1], pictures, tmp_path / "cut", ALWAYS, resume=True)
+
+
+def test_answers_are_not_taken_for_other_images_of_the_same_names(runs, pictures, tmp_path):
+    predict_into(runs[0], pictures, tmp_path / "out", ALWAYS)
+    shutil.copytree(pictures, tmp_path / "others")
+    with pytest.raises(InputError, match="made with other images; expected the same, or another folder"):
+        predict_into(runs[0], tmp_path / "others", tmp_path / "out", ALWAYS, resume=True)
+    arrays = make_phantom(1, 1, SIZE).images
+    predict_into(runs[0], arrays, tmp_path / "arrays", ALWAYS)
+    predict_into(runs[0], arrays.copy(), tmp_path / "arrays", ALWAYS, resume=True)
+    with pytest.raises(InputError, match="made with other images"):
+        predict_into(runs[0], arrays[::-1], tmp_path / "arrays", ALWAYS, resume=True)
+    some = dataclasses.replace(ALWAYS, slices=(1, 2))
+    with pytest.raises(InputError, match="made with other slices"):
+        predict_into(runs[0], arrays, tmp_path / "arrays", some, resume=True)
+
+
+def test_a_folder_that_another_process_writes_into_is_left_alone(runs, pictures, tmp_path):
+    with held(tmp_path / "out"), pytest.raises(InputError, match="held by process"):
+        predict_into(runs[0], pictures, tmp_path / "out", ALWAYS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_fails_in_predicting_is_not_said_of_the_journal(tmp_path):
+    def failing():
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        yield
+
+    journal = Journal(tmp_path / "out", {})
+    journal.begin(resume=False)
+    with pytest.raises(RuntimeError, match=r"^RESOURCE_EXHAUSTED"):
+        list(journal.write(failing()))
+
+
+def test_a_line_of_the_journal_that_is_no_answer_is_named(runs, pictures, tmp_path):
+    predict_into(runs[0], pictures, tmp_path / "out", ALWAYS)
+    path = tmp_path / "out" / JOURNAL_NAME
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:2], lines[2].replace('"sha256"', '"sha25w"'), *lines[3:]]))
+    with pytest.raises(InputError, match=r"answers\.jsonl: damaged"):
+        predict_into(runs[0], pictures, tmp_path / "out", ALWAYS, resume=True)
+    with pytest.raises(InputError, match=r"answers\.jsonl, line 3: damaged"):
+        list(Journal(tmp_path / "out", {}).read())
 
 
 def test_an_answer_that_was_changed_in_the_journal_is_named_and_not_written_into_the_tables(runs, pictures, tmp_path):

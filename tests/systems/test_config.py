@@ -59,6 +59,7 @@ def test_replace_changes_one_option_and_checks_it():
     assert found == (7, 0.25, 4, 8) and [type(one) for one in found] == [int, float, int, int]
     for name, value, message in [
         ("training.epoch", 3, "no such option"),
+        ("data.data_dir", "/mnt/T\udce9te", r"data.data_dir is '/mnt/T\\udce9te', expected text in UTF-8"),
         ("epochs", 3, "no such option"),
         ("training.epochs", 0, "expected at least 1"),
         ("training.epochs", "3", "expected int"),
