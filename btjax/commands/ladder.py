@@ -89,7 +89,7 @@ def run_ladder(
 
     Raises:
       InputError: a mistake in the options, or cells that cannot be run; the others were.
-      Interrupted: SIGINT or SIGTERM came; the same call goes on.
+      Stop: SIGINT or SIGTERM came; the same call goes on.
 
     Example:
       >>> import btjax, tempfile
@@ -104,7 +104,7 @@ def run_ladder(
         run_cells(config, place, protocols, seeds, observer=observer, cache_dir=cache_dir, **options)
     plan = load_plan(place / PLAN)
     with told(observer) as watching:
-        data = _data_of(config, protocols, watching, cache_dir)
+        data = _data_of(config, [cell.protocol for cell in plan.cells], watching, cache_dir)
         check_slices(place / PLAN, plan, data.slices)
         work = Work(place, config.data.data_dir)
         done = [name for name in plan.named() if work.done(name)]
@@ -143,7 +143,7 @@ def run_cells(
 
     Raises:
       InputError: a mistake in the options, or cells that cannot be run; the others were.
-      Interrupted: SIGINT or SIGTERM came; the same command goes on.
+      Stop: SIGINT or SIGTERM came; the same command goes on.
     """
     require_devices()
     place = expanded(folder)
@@ -202,7 +202,7 @@ def work_through(work: Work, observer: Observer | None = None) -> None:
       observer: is told of the cells.
 
     Raises:
-      Interrupted: SIGINT or SIGTERM came; the cell that was being run has its checkpoint and waits again.
+      Stop: SIGINT or SIGTERM came; the cell that was being run has its checkpoint and waits again.
     """
     plan, observer = load_plan(work.folder / PLAN), observer or Observer()
     queue = work.queue(plan)
@@ -210,6 +210,7 @@ def work_through(work: Work, observer: Observer | None = None) -> None:
         with queue.take() as piece:
             if piece is None:
                 return
+            plan = load_plan(work.folder / PLAN)  # another process may have let the ladder grow
             names = [name for name in piece.names if not work.done(name)]
             try:
                 runs = _run(work, plan, names, observer)
@@ -228,7 +229,7 @@ def _run(work: Work, plan: Plan, names: Sequence[str], observer: Observer) -> di
     folder, cells = work.folder / CELLS, plan.named()
     configs = {name: plan.config_of(cells[name], work.data_dir) for name in names}
     if len(configs) > 1:
-        begun = any((folder / name).exists() for name in names)
+        begun = any((folder / name / "config.json").exists() for name in names)
         return train_several(configs, folder, resume=begun, observers=lambda _: observer, cache_dir=work.cache_dir)
     for name, config in configs.items():
         place = RunFolder(folder / name)
@@ -243,10 +244,11 @@ def _run(work: Work, plan: Plan, names: Sequence[str], observer: Observer) -> di
 def _in_processes(work: Work, plan: Plan, workers: int, observer: Observer) -> None:
     """`work_through` by several processes; where one dies another takes its place, and its cell is begun again."""
     context, shares, names = multiprocessing.get_context("spawn"), _shares(workers), list(plan.named())
+    reasons = context.SimpleQueue()
     compiled = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
 
     def begin(index: int) -> Any:
-        process = context.Process(target=_work_alone, args=(work, shares[index], compiled))
+        process = context.Process(target=_work_alone, args=(work, shares[index], compiled, reasons))
         process.start()
         return process
 
@@ -261,17 +263,22 @@ def _in_processes(work: Work, plan: Plan, workers: int, observer: Observer) -> N
                 if process.is_alive():
                     continue
                 del running[index]
-                if process.exitcode and not stop.signal:
+                if process.exitcode and not stop.signal and reasons.empty():
                     observer.on_message(f"a worker ended with status {process.exitcode}; another takes its place")
                     running[index] = begin(index)
     if stop.signal:
         end = Stop("stopped; the same command goes on")
         end.signal = stop.signal
         raise end
+    if not reasons.empty():
+        raise InputError(f"{reasons.get()}; the same command goes on")
 
 
-def _work_alone(work: Work, cores: set[int], compiled: str | None) -> None:
-    """What a worker's process does: it keeps to its cores, and what it compiles is kept where the others look."""
+def _work_alone(work: Work, cores: set[int], compiled: str | None, reasons: Any) -> None:
+    """What a worker's process does: it keeps to its cores, and what it compiles is kept where the others look.
+
+    Where it cannot work at all, as on a full disk, it says why in `reasons`, and no other takes its place.
+    """
     if cores:
         os.sched_setaffinity(0, cores)
     jax.config.update("jax_compilation_cache_dir", compiled)
@@ -279,6 +286,9 @@ def _work_alone(work: Work, cores: set[int], compiled: str | None) -> None:
         work_through(work)
     except Stop:
         os._exit(0)  # its cell has its checkpoint; the parent tells the user
+    except InputError as error:
+        reasons.put(str(error))
+        os._exit(1)
 
 
 def _shares(workers: int) -> list[set[int]]:

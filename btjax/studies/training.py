@@ -178,7 +178,8 @@ def fit_several(
     first = ready[0]
     if first.prepared.head is not None or find_system(first.config.system).fitted:
         for job in ready:
-            fit(job, resume=resume)
+            if not job.folder.concluded:  # what was fitted in one go is scored again, no more
+                fit(job)
         return
     trainer = ManyTrainer(
         first.prepared.task,

@@ -1,5 +1,6 @@
 """python -m experiments.ladder on synthetic heads, whole, killed and shared."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 
 from btjax.base.errors import InputError
-from btjax.commands.ladder import run_ladder
+from btjax.commands.ladder import PLAN, Work, run_ladder, work_through
 from btjax.runs.run import Run
+from btjax.studies.ladder import load_plan
 from btjax.systems.config import Config
+from btjax.systems.presets import preset
 from tests.experiments import commands
 
 OPTIONS = (
@@ -120,6 +123,56 @@ def test_a_cell_that_was_killed_between_its_first_checkpoints_is_trained_to_the_
     assert len(found) == 2
     for name, values in found.items():
         assert np.array_equal(values, expected[name]), name
+
+
+def test_a_ladder_of_linked_slices_grows_by_a_protocol_that_needs_no_links(tmp_path):
+    for protocols in ("linked", "patient"):
+        status, output = ladder(tmp_path / "it", f"--protocols={protocols}")
+        assert status == 0, output
+    assert len(logits(tmp_path / "it")) == 4
+    assert "linked: " in output
+
+
+def test_cells_that_another_process_added_are_run_as_well(tmp_path, monkeypatch, standard_promotion):
+    folder = tmp_path / "it"
+    status, output = ladder(folder, "--protocols=patient", "--seeds=0,1")
+    assert status == 0, output
+    after = load_plan(folder / PLAN)
+    before = dataclasses.replace(after, cells=tuple(cell for cell in after.cells if cell.seed == 0))
+    shutil.rmtree(folder / "cells" / "patient" / "fold_0" / "seed_1")
+    work = Work(folder, "phantom", cache_dir=str(tmp_path / "cache"))
+    work.queue(after).add([["patient/fold_0/seed_1"]])
+    plans = iter([before])
+    monkeypatch.setattr("btjax.commands.ladder.load_plan", lambda _: next(plans, after))
+    work_through(work)
+    assert len(logits(folder)) == 4
+
+
+def test_cells_that_were_killed_before_they_began_are_trained_together(whole, tmp_path):
+    cells = tmp_path / "it" / "cells" / "patient"
+    for fold in (0, 1):  # killed after the folders were held
+        (cells / f"fold_{fold}" / "seed_0").mkdir(parents=True)
+        (cells / f"fold_{fold}" / "seed_0" / ".btjax.lock").touch()
+    shutil.copy(whole[0] / PLAN, tmp_path / "it")
+    status, output = ladder(tmp_path / "it", "--protocols=patient", "--together=2")
+    assert status == 0, output
+    found, expected = logits(tmp_path / "it"), logits(whole[0])
+    for name in ("cells/patient/fold_0/seed_0", "cells/patient/fold_1/seed_0"):
+        assert np.array_equal(found[name], expected[name])
+
+
+def lost(work, cores, compiled, reasons):
+    """A worker whose disk is full."""
+    reasons.put("queue.log: cannot be written: No space left on device")
+    os._exit(1)
+
+
+def test_workers_that_cannot_work_are_not_started_again_and_one_line_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr("btjax.commands.ladder._work_alone", lost)
+    config = preset("linear_cpu").replace("data.data_dir", "phantom").replace("data.phantom_patients", 6)
+    config = config.replace("data.image_size", 32).replace("data.folds", 2)
+    with pytest.raises(InputError, match=r"^queue\.log: cannot be written: No space left on device; the same command"):
+        run_ladder(config, tmp_path / "it", ["patient"], [0], workers=2)
 
 
 @pytest.mark.parametrize(
