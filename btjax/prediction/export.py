@@ -58,9 +58,19 @@ from PIL import Image, ImageOps
 here = pathlib.Path(__file__).parent
 about = json.loads((here / "model.json").read_text())
 model, size = jax.export.deserialize(bytearray((here / "model.stablehlo").read_bytes())), (about["image_size"],) * 2
-slices = [ImageOps.autocontrast(Image.open(path).convert("L")) for path in sys.argv[1:]]
-slices = [ImageOps.pad(one, (max(one.size),) * 2).resize(size, Image.Resampling.BILINEAR) for one in slices]
-outputs, limit = model.call(np.stack(slices)), (about["not_answered"] or {}).get("above") or np.inf
+if about["head_mask"]:
+    sys.exit("load.py: the network takes slices that are black outside the head; --head_mask of btjax makes them so")
+def prepared(path):
+    image = ImageOps.exif_transpose(Image.open(path))
+    grey = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), float)
+    low, high = np.percentile(grey, about["levels"])
+    low, high = (low, high) if low < high else (grey.min(), max(grey.max(), grey.min() + 1e-9))
+    grey = np.uint8(np.rint((np.clip(grey, low, high) - low) / (high - low) * 255))
+    side = max(grey.shape)
+    grey = np.pad(grey, [((side - length) // 2, (side - length + 1) // 2) for length in grey.shape])
+    return Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR)
+outputs = model.call(np.stack([prepared(path) for path in sys.argv[1:]]))
+limit = (about["not_answered"] or {}).get("above") or np.inf
 for path, row, *strange in zip(sys.argv[1:], *map(np.asarray, outputs)):
     print(path, "not answered" if strange and strange[0] > limit else dict(zip(about["classes"], row.tolist())))
 """

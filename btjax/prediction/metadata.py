@@ -69,6 +69,8 @@ def metadata(run: Run, typical: Typical | None = None) -> dict[str, Any]:
         "image_size": size,
         "input": f"uint8 [B, {size}, {size}]",
         "before": before_steps(config.data),
+        "levels": [0, 100] if config.data.intensity_range == "minmax" else [1, 99],  # percentiles: 0 and 255
+        "head_mask": config.data.head_mask,
         "preprocessing": {"colour": config.preprocessing.colour, "scale": config.preprocessing.scale},
         "protocol": config.data.protocol,
         "licence": licence_of(report)[1],

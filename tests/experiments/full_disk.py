@@ -50,6 +50,7 @@ TOGETHER = {
 PASSED = re.compile(r"\.lock|(^|/)lock$|\.btjax|compiled/")
 """Files without which a command goes on: locks, marks of folders, compiled programs."""
 
+
 def shorter(name: str, *flags: str) -> Command:
     """A command that is killed elsewhere, with less to do: its files are the same."""
     return dataclasses.replace(COMMANDS[name], flags=(*COMMANDS[name].flags, *flags))

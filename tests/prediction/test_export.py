@@ -14,6 +14,7 @@ from PIL import Image
 
 import btjax
 from btjax.base.errors import InputError
+from btjax.base.files import read_json, write_json
 from btjax.base.progress import Observer
 from btjax.commands.export import export, known_typical
 from btjax.commands.predict import PredictOptions
@@ -59,19 +60,46 @@ def test_stablehlo_gives_the_same_probabilities_for_any_number_of_slices(run, tm
     assert tuple(about["classes"]) == run.classes and about["image_size"] == SIZE and about["temperature"] > 0
 
 
-def test_the_loader_runs_without_btjax(run, tmp_path):
-    pytest.importorskip("flatbuffers", reason=FLATBUFFERS)
-    export(run, tmp_path / "out", ["stablehlo"])
-    head = make_phantom(1, 1, SIZE, seed=4).images[0]
-    Image.fromarray(head).save(tmp_path / "head.png")
-    command = [sys.executable, "-I", str(tmp_path / "out" / "load.py"), str(tmp_path / "head.png")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+def loaded(folder, *pictures):
+    """What load.py says of pictures, a dictionary each."""
+    command = [sys.executable, "-I", str(folder / "load.py"), *map(str, pictures)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    values = ast.literal_eval(done.stdout.partition(" ")[2])
-    (row,) = expected(run, [np.asarray(Image.open(tmp_path / "head.png"))])
-    np.testing.assert_allclose([values[name] for name in run.classes], row, atol=1e-3)
+    return [ast.literal_eval(line.partition(" ")[2]) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("levels", ["minmax", "percentile"])
+def test_the_loader_prepares_slices_as_the_run_did_without_btjax(run, tmp_path, levels):
+    pytest.importorskip("flatbuffers", reason=FLATBUFFERS)
+    shutil.copytree(run.folder, tmp_path / "run")
+    config = read_json(tmp_path / "run" / "config.json")
+    config["data"]["intensity_range"] = levels
+    write_json(tmp_path / "run" / "config.json", config)
+    changed = btjax.restore(tmp_path / "run")
+    export(changed, tmp_path / "out", ["stablehlo"])
+    head = make_phantom(1, 1, SIZE + 8, seed=4).images[0]
+    pictures = {"grey": head, "deep": head[:, 3:].astype(np.uint16) ** 2}  # 16 bits, and no square
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    paths = [tmp_path / f"{name}.png" for name in pictures]
+    options = PredictOptions(abstain=False)
+    for found, path in zip(loaded(tmp_path / "out", *paths), paths, strict=True):
+        (answer,) = btjax.predict(changed, path, options)
+        assert found == pytest.approx(answer.probabilities, abs=1e-4)
     text = (tmp_path / "out" / "load.py").read_text()
-    assert "import btjax" not in text and len(text.splitlines()) <= 11
+    assert "import btjax" not in text and len(text.splitlines()) <= 21
+
+
+def test_the_loader_refuses_what_it_cannot_prepare(run, tmp_path):
+    pytest.importorskip("flatbuffers", reason=FLATBUFFERS)
+    shutil.copytree(run.folder, tmp_path / "run")
+    config = read_json(tmp_path / "run" / "config.json")
+    config["data"]["head_mask"] = True
+    write_json(tmp_path / "run" / "config.json", config)
+    export(btjax.restore(tmp_path / "run"), tmp_path / "out", ["stablehlo"])
+    command = [sys.executable, "-I", str(tmp_path / "out" / "load.py"), "x.png"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and done.stderr.startswith("load.py: the network takes slices that are black outside")
 
 
 def test_safetensors_holds_every_variable_and_the_metadata(run, tmp_path):
