@@ -189,10 +189,19 @@ def _evaluation(report: Any) -> list[str]:
     said = "Parentheses hold 95% intervals"
     if settings is not None:
         said += f" by {settings.unit} ({settings.method}; {amount(settings.units)} in the test rows)"
-    said += "; where there is none, too few vary together. Validation rows chose the checkpoint, test rows nothing."
+    said += f"; where there is none, too few vary together. {_chosen(report)}"
     claims = find_system(report.system).claims
     beside = f"The paper's claim: {plain(claims)}." if claims and not report.data.synthetic else ""
     return ["## Evaluation", said, beside, *score_sections(report)]
+
+
+def _chosen(report: Any) -> str:
+    """What was chosen on which rows."""
+    if getattr(report, "validation", None) is None:
+        return "There are no validation rows; test rows chose nothing."
+    if report.checkpoint.criterion.startswith(("last_epoch", "as given")):
+        return "Neither validation nor test rows chose anything."
+    return "Validation rows chose the checkpoint, test rows nothing."
 
 
 def _confound(report: Any) -> list[str]:
@@ -242,12 +251,11 @@ def _limits(report: Any) -> list[str]:
         lines.append("Slices, not patients: a patient's slices may get different classes.")
         lines += [note.text for note in interval_notes(report.test)]
         lines.append(
-            "Probabilities are calibrated for slices like the validation rows alone. `btjax.predict` declines slices "
-            "unlike the training's; an exported file gives probabilities for all, and a limit for its user to compare."
-        )
-    if report.validation is None:
-        lines.append(
             "No validation rows: neither a temperature nor conformal sets, and nothing tells when not to answer."
+            if report.validation is None
+            else "Probabilities are calibrated for slices like the validation rows alone. `btjax.predict` declines "
+            "slices unlike the training's; an exported file gives probabilities for all, and a limit for its user to "
+            "compare."
         )
     if report.split.copies:
         lines.append(

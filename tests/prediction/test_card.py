@@ -109,6 +109,16 @@ def test_the_source_that_holds_one_class_is_named_with_the_recalls(run):
     assert "| MR | 0 (0) | 70 (70) | 0 (0) |" in text
 
 
+def test_a_card_says_what_was_chosen_on_which_rows(run):
+    assert "Validation rows chose the checkpoint, test rows nothing." in card(run)
+    checkpoint = read_json(run.folder / "report.json")["checkpoint"] | {"criterion": "last_epoch"}
+    assert "Neither validation nor test rows chose anything." in card(changed(run, checkpoint=checkpoint))
+    text = card(changed(run, validation=None))
+    assert "There are no validation rows; test rows chose nothing." in text
+    assert "No validation rows: neither a temperature nor conformal sets" in text
+    assert "calibrated for slices like the validation rows" not in text
+
+
 def test_patients_on_both_sides_stand_in_the_first_paragraph(run):
     split = read_json(run.folder / "report.json")["split"] | {"leaked_patients": 7}
     paragraph = card(changed(run, split=split, data=REAL)).split("\n\n")[2]

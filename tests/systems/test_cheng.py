@@ -7,6 +7,7 @@ import pytest
 
 import btjax
 from btjax.base.errors import InputError
+from btjax.commands.card import model_card
 from btjax.commands.ladder import run_ladder
 from btjax.commands.regions import run_regions
 from btjax.commands.retrieval import run_retrieval
@@ -178,6 +179,12 @@ def test_under_families_nothing_of_the_query_is_in_the_database(retrieved):
     _, _, report = retrieved
     for one in report.compared:
         assert one.others.average_precision.value == one.scores.average_precision.value
+
+
+def test_a_retrieval_run_has_a_card(tmp_path):
+    run = btjax.train(small("cheng2016", model__gaussians=6, model__patch=5, data__refit=True), tmp_path / "run")
+    text = model_card(run).read_text()
+    assert "## Limits" in text and "There are no validation rows; test rows chose nothing." in text
 
 
 def test_under_slices_the_query_s_own_family_is_in_the_database(tmp_path):
