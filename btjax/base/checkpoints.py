@@ -134,7 +134,8 @@ class Checkpoints:
 
         Args:
           which: the name.
-          former: whether to answer of the one that `load` would load, where the newest is damaged.
+          former: whether to answer of the one before, where the metadata of the newest are damaged; `load` may take it
+            too where the arrays are.
 
         Raises:
           InputError: there is none, or it is damaged.

@@ -269,8 +269,9 @@ class Trainer:
     def _raise_not_finite(self, what: str) -> None:
         saved = self.checkpoints and self.checkpoints.exists("last")
         kept = "the last good checkpoint is kept" if saved else "there is no checkpoint yet"
+        epoch = self.progress.epoch + (self.progress.steps > 0)  # an epoch that has ended is counted already
         raise NotFinite(
-            f"{what} (epoch {self.progress.epoch + 1}) is not finite; {kept}; "
+            f"{what} (epoch {epoch}) is not finite; {kept}; "
             "try a lower --learning_rate or --dtype=float32"
         )
 
