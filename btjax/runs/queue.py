@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.errors import Stop, foreign
@@ -189,9 +190,38 @@ def open_storage(folder: pathlib.Path, storage: str) -> Any:
         # Connections are closed after use: hours lie between two pieces of work.
         return RDBStorage(storage, engine_kwargs={"poolclass": sqlalchemy.pool.NullPool})
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
-    return JournalStorage(JournalFileBackend(storage_name(folder, storage)))
+    return JournalStorage(_journal(storage_name(folder, storage)))
+
+
+def _journal(path: str) -> Any:
+    """Optuna's journal file, whose writers first cut off a line that a full disk or a kill left unfinished.
+
+    Optuna itself would write the next line behind it, and read neither.
+    """
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+    class MendingLock(JournalFileSymlinkLock):
+        def acquire(self) -> bool:
+            taken = super().acquire()
+            try:
+                _cut_unfinished_line(path)
+            except OSError:
+                self.release()
+                raise
+            return taken
+
+    return JournalFileBackend(path, lock_obj=MendingLock(path))
+
+
+def _cut_unfinished_line(path: str) -> None:
+    with open(path, "r+b") as file:
+        if not file.seek(0, os.SEEK_END):
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def reached(where: str) -> contextlib.AbstractContextManager[None]:

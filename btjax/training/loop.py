@@ -270,10 +270,7 @@ class Trainer:
         saved = self.checkpoints and self.checkpoints.exists("last")
         kept = "the last good checkpoint is kept" if saved else "there is no checkpoint yet"
         epoch = self.progress.epoch + (self.progress.steps > 0)  # an epoch that has ended is counted already
-        raise NotFinite(
-            f"{what} (epoch {epoch}) is not finite; {kept}; "
-            "try a lower --learning_rate or --dtype=float32"
-        )
+        raise NotFinite(f"{what} (epoch {epoch}) is not finite; {kept}; try a lower --learning_rate or --dtype=float32")
 
     def _finish_epoch(self) -> None:
         if self.validation is None:

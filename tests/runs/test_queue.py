@@ -130,6 +130,23 @@ def test_a_storage_that_cannot_be_reached_is_one_line(tmp_path, url):
         Queue(tmp_path, "test", url)
 
 
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_a_line_of_the_journal_that_was_left_unfinished_costs_that_line_alone(tmp_path, kept):
+    Queue(tmp_path, "it").add([["a"], ["b"]])
+    journal = tmp_path / "queue.log"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 3
+    journal.write_bytes(b"".join(lines[:kept]) + b'{"op_code":4,"work')  # the disk was full
+    queue = Queue(tmp_path, "it")
+    queue.add([["a"], ["b"]])
+    again = Queue(tmp_path, "it")
+    assert again.unfinished() == {"a", "b"}
+    for _ in range(2):
+        with again.take() as piece:
+            again.finish(piece, 0.5)
+    assert Queue(tmp_path, "it").unfinished() == set()
+
+
 def test_a_damaged_journal_is_one_line_that_names_it(tmp_path):
     (tmp_path / "queue.log").write_text("no journal\n" * 3)
     with pytest.raises(InputError, match=r"queue\.log: .*expected a journal"):
