@@ -193,11 +193,12 @@ class _Search:
             direction="maximize",
             pruner=pruner,
         )
-        if self._plan.sampler == "grid" and not self._study.get_trials(deepcopy=False):
+        if self._plan.sampler == "grid":
             names = [one.name for one in self._space]
             points = list(itertools.product(*(one.choices for one in self._space)))
             random.Random(self._plan.config.seed).shuffle(points)
-            for point in points[: self._plan.trials]:
+            known = [one for one in self._study.get_trials(deepcopy=False) if "again" not in one.user_attrs]
+            for point in points[len(known) : self._plan.trials]:
                 self._study.enqueue_trial(dict(zip(names, point, strict=True)))
 
     def work(self) -> None:
@@ -212,13 +213,12 @@ class _Search:
             wanted = min(wanted, math.prod(len(one.choices) for one in self._space))
         while True:
             with reached(where), only_process(self._folder / ".ask.lock"):
-                resumed = self._revived()
-                if resumed is None and self._ended(self._state.RUNNING) >= wanted:
+                if not self._revive() and self._ended(self._state.RUNNING) >= wanted:
                     return
                 self._study.sampler = self._sampler(self._ended(self._state.RUNNING))
                 trial = self._study.ask()
                 flags = propose(trial, self._space)
-                name = resumed or f"{trial.number:04d}"
+                name = trial.user_attrs.get("again", f"{trial.number:04d}")  # the next that waits may be another
                 for key, value in {"flags": flags, "run": name, "workdir": str(self._folder)}.items():
                     trial.set_user_attr(key, value)
             self._observer.on_data("trials", self._ended(), wanted)
@@ -262,8 +262,8 @@ class _Search:
         mixed = int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4], "big")
         return samplers.TPESampler(seed=mixed) if self._plan.sampler == "tpe" else samplers.RandomSampler(mixed)
 
-    def _revived(self) -> str | None:
-        """Puts a trial of this folder whose process has died back; gives the folder of its run.
+    def _revive(self) -> bool:
+        """Puts a trial of this folder whose process has died back with its run's name; says whether there was one.
 
         The folder is held by this process alone, so what runs here was left by another.
         """
@@ -273,8 +273,8 @@ class _Search:
                 if "run" in trial.user_attrs:
                     self._study.set_user_attr(f"again_{trial.number}", True)
                     self._study.enqueue_trial(trial.params, user_attrs={"again": trial.user_attrs["run"]})
-                    return trial.user_attrs["run"]
-        return None
+                    return True
+        return False
 
     def _ended(self, *further: Any) -> int:
         """How many trials there are that count: those that were not begun again under another number."""
