@@ -10,10 +10,11 @@ import json
 import math
 import pathlib
 import random
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.devices import require_devices
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
 from btjax.base.files import cache_folder, expanded, only_process, write_whole
 from btjax.base.folders import claimed
 from btjax.base.progress import Observer, Standing, told
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
     from btjax.studies.data import Divided
 
-TRIALS = "trials"
+TRIALS, ID = "trials", ".btjax.id"
+"""In a search's folder: the runs, and a name by which its trials are known in a storage that several machines share."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +195,7 @@ class _Search:
             direction="maximize",
             pruner=pruner,
         )
+        self._id = _id_of(self._folder)
         if self._plan.sampler == "grid":
             names = [one.name for one in self._space]
             points = list(itertools.product(*(one.choices for one in self._space)))
@@ -219,7 +222,7 @@ class _Search:
                 trial = self._study.ask()
                 flags = propose(trial, self._space)
                 name = trial.user_attrs.get("again", f"{trial.number:04d}")  # the next that waits may be another
-                for key, value in {"flags": flags, "run": name, "workdir": str(self._folder)}.items():
+                for key, value in {"flags": flags, "run": name, "workdir": self._id}.items():
                     trial.set_user_attr(key, value)
             self._observer.on_data("trials", self._ended(), wanted)
             self._try(trial, flags, self._folder / TRIALS / name, where)
@@ -268,13 +271,21 @@ class _Search:
         The folder is held by this process alone, so what runs here was left by another.
         """
         for trial in self._study.get_trials(deepcopy=False, states=(self._state.RUNNING,)):
-            if not self._plan.storage or trial.user_attrs.get("workdir") == str(self._folder):
+            if not self._plan.storage or self._is_own(trial.user_attrs):
                 self._study.tell(trial.number, state=self._state.FAIL)
                 if "run" in trial.user_attrs:
                     self._study.set_user_attr(f"again_{trial.number}", True)
                     self._study.enqueue_trial(trial.params, user_attrs={"again": trial.user_attrs["run"]})
                     return True
         return False
+
+    def _is_own(self, about: dict[str, Any]) -> bool:
+        """Whether a trial was begun in this folder.
+
+        Those of earlier versions name the folder's path, which another machine's may have too: its run tells.
+        """
+        named = about.get("workdir")
+        return named == self._id or (named == str(self._folder) and (self._folder / TRIALS / about["run"]).exists())
 
     def _ended(self, *further: Any) -> int:
         """How many trials there are that count: those that were not begun again under another number."""
@@ -334,6 +345,15 @@ class _Search:
         except (ValueError, RuntimeError):  # all points reached the same
             return {}
         return {name: float(value) for name, value in found.items()}
+
+
+def _id_of(folder: pathlib.Path) -> str:
+    """A folder's own name, made once; its path may be written in several ways, and be the same on two machines."""
+    path = folder / ID
+    if not path.exists():
+        write_whole(path, lambda beside: beside.write_text(uuid.uuid4().hex))
+    with foreign(str(path), "a file that can be read"):
+        return path.read_text()
 
 
 def _flags_text(report: SearchReport) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 from types import SimpleNamespace
 
+import optuna
 import pytest
 
 import btjax
@@ -163,6 +164,56 @@ def test_a_grid_that_is_made_longer_goes_on_with_its_other_points(tmp_path, grid
         report = run_search(dataclasses.replace(grid, trials=trials), tmp_path / "longer")
         assert len(report.trials) == min(trials, 4)
     assert [config for _, config in begun] == whole
+
+
+def name_by_path(storage, folder):
+    """Trials that run are known by the path of their folder, as those of earlier versions are."""
+    database = optuna.storages.RDBStorage(storage)
+    for study in database.get_all_studies():
+        for trial in database.get_all_trials(study._study_id, states=(optuna.trial.TrialState.RUNNING,)):
+            database.set_trial_user_attr(trial._trial_id, "workdir", str(folder))
+    database.engine.dispose()
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_two_machines_whose_folders_have_the_same_path_leave_each_other_s_trials_alone(
+    tmp_path, grid, monkeypatch, earlier
+):
+    plan = dataclasses.replace(grid, storage=f"sqlite:///{tmp_path}/search.db")
+    begun = train_nothing(monkeypatch)
+    train, machines = command._Search._train, [tmp_path / "first", tmp_path / "second"]
+
+    def meanwhile_the_other_searches(self, config, folder, observer):
+        train(self, config, folder, observer)
+        if len(begun) == 1:
+            if earlier:
+                name_by_path(plan.storage, "search")
+            monkeypatch.chdir(machines[1])
+            run_search(dataclasses.replace(plan, trials=3), "search")
+            monkeypatch.chdir(machines[0])
+
+    monkeypatch.setattr(command._Search, "_train", meanwhile_the_other_searches)
+    for machine in machines:
+        machine.mkdir()
+    monkeypatch.chdir(machines[0])
+    report = run_search(plan, "search")
+    assert [row.state for row in report.trials] == ["complete"] * 4 and len(begun) == 4
+    assert [len(list((machine / "search" / "trials").iterdir())) for machine in machines] == [2, 2]
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_search_in_a_database_goes_on_in_its_folder_however_that_is_named(tmp_path, grid, monkeypatch, earlier):
+    plan = dataclasses.replace(grid, storage=f"sqlite:///{tmp_path}/search.db")
+    begun = train_nothing(monkeypatch)
+    stop_in_the_second(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(plan, "search")
+    if earlier:
+        name_by_path(plan.storage, tmp_path / "search")
+        (tmp_path / "search" / command.ID).unlink()
+    report = run_search(plan, tmp_path / "search")
+    assert len(report.trials) == 4 and [name for name, _ in begun].count("0001") == 2
 
 
 def test_points_that_cannot_be_are_told_and_a_space_of_them_alone_is_refused(tmp_path, config):
