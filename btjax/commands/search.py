@@ -21,7 +21,7 @@ from btjax.base.progress import Observer, Standing, told
 from btjax.data.dataset import PHANTOM
 from btjax.reports.search import write_search_report
 from btjax.runs.folder import RunFolder
-from btjax.runs.queue import import_optuna, open_storage, queue_name, reached, storage_name
+from btjax.runs.queue import StorageLost, import_optuna, open_storage, queue_name, reached, storage_name
 from btjax.studies.data import divide, load_slices
 from btjax.studies.maps import let_programs_go
 from btjax.studies.search import (
@@ -148,8 +148,8 @@ class _Pruned(Exception):
 class _Report(Observer):
     """Tells Optuna of every epoch, and stops a trial that lags behind."""
 
-    def __init__(self, trial: Any, metric: str, inner: Observer) -> None:
-        self._trial, self._metric, self._inner = trial, metric, inner
+    def __init__(self, trial: Any, metric: str, where: str, inner: Observer) -> None:
+        self._trial, self._metric, self._where, self._inner = trial, metric, where, inner
         self.on_data, self.on_message, self.on_steps = inner.on_data, inner.on_message, inner.on_steps
 
     def on_notes(self, notes: Sequence[str]) -> None:
@@ -165,11 +165,15 @@ class _Report(Observer):
         """Tells of the epoch that is complete."""
         self._inner.on_epoch(progress)
         self._tell(progress.history)
-        if self._trial.should_prune():
+        with reached(self._where):
+            lags = self._trial.should_prune()
+        if lags:
             raise _Pruned
 
     def _tell(self, history: Sequence[dict[str, float]]) -> None:
-        self._trial.report(best_value(history, self._metric), len(history))
+        best = best_value(history, self._metric)
+        with reached(self._where):
+            self._trial.report(best, len(history))
 
 
 class _Search:
@@ -224,7 +228,8 @@ class _Search:
                 name = trial.user_attrs.get("again", f"{trial.number:04d}")  # the next that waits may be another
                 for key, value in {"flags": flags, "run": name, "workdir": self._id}.items():
                     trial.set_user_attr(key, value)
-            self._observer.on_data("trials", self._ended(), wanted)
+                ended = self._ended()
+            self._observer.on_data("trials", ended, wanted)
             self._try(trial, flags, self._folder / TRIALS / name, where)
 
     def _try(self, trial: Any, flags: list[str], folder: pathlib.Path, where: str) -> None:
@@ -233,8 +238,10 @@ class _Search:
         try:
             config = config_of(self._plan.config, flags)
             with contextlib.suppress(_Pruned):
-                self._train(config, RunFolder(folder), _Report(trial, self._metric, self._observer))
+                self._train(config, RunFolder(folder), _Report(trial, self._metric, where, self._observer))
                 best = best_value(RunFolder(folder).history(), self._metric)
+        except StorageLost:  # the same call goes on with the trial
+            raise
         except InputError as error:
             with reached(where):
                 trial.set_user_attr("reason", str(error))
@@ -298,10 +305,11 @@ class _Search:
         """What the trials show together.
 
         Raises:
-          InputError: no trial is complete.
+          InputError: no trial is complete, or the storage is lost.
         """
-        again = {name for name in self._study.user_attrs if name.startswith("again_")}
-        trials = [one for one in self._study.get_trials(deepcopy=False) if f"again_{one.number}" not in again]
+        with reached(storage_name(self._folder, self._plan.storage)):
+            again = {name for name in self._study.user_attrs if name.startswith("again_")}
+            trials = [one for one in self._study.get_trials(deepcopy=False) if f"again_{one.number}" not in again]
         rows = tuple(self._row(trial) for trial in trials if trial.state.is_finished())
         done = [row for row in rows if row.state == "complete" and row.value is not None]
         if not done:

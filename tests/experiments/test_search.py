@@ -216,6 +216,47 @@ def test_a_search_in_a_database_goes_on_in_its_folder_however_that_is_named(tmp_
     assert len(report.trials) == 4 and [name for name, _ in begun].count("0001") == 2
 
 
+def lose_the_storage(patch, kind, name):
+    """The first call of a method after a trial was asked for does not reach the storage."""
+    called, asked, ask = getattr(kind, name), [], optuna.Study.ask
+
+    def note_and_ask(self, *rest, **options):
+        asked.append(None)
+        return ask(self, *rest, **options)
+
+    def call(self, *rest, **options):
+        if asked:
+            patch.undo()
+            raise ConnectionError("the server is gone")
+        return called(self, *rest, **options)
+
+    patch.setattr(optuna.Study, "ask", note_and_ask)
+    patch.setattr(kind, name, call)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (optuna.Trial, "set_user_attr"),
+        (optuna.Study, "get_trials"),
+        (optuna.Trial, "report"),
+        (optuna.Trial, "should_prune"),
+        (optuna.Study, "tell"),
+    ],
+)
+def test_a_storage_that_is_lost_is_one_line_and_the_search_goes_on_to_every_point(
+    tmp_path, grid, monkeypatch, kind, name
+):
+    train_nothing(monkeypatch)
+    with pytest.MonkeyPatch.context() as patch:
+        lose_the_storage(patch, kind, name)
+        with pytest.raises(InputError, match=r"queue\.log: the server is gone, expected a journal"):
+            run_search(grid, tmp_path / "grid")
+    report = run_search(grid, tmp_path / "grid")
+    tried = {row.flags for row in report.trials if row.state == "complete"}
+    assert len(tried) == 4 - (name == "set_user_attr")  # a trial that has no folder yet is not known again
+
+
 def test_points_that_cannot_be_are_told_and_a_space_of_them_alone_is_refused(tmp_path, config):
     path = tmp_path / "bad.space"
     path.write_text("--pools=3|4\n")
