@@ -279,11 +279,13 @@ class _Search:
         """
         for trial in self._study.get_trials(deepcopy=False, states=(self._state.RUNNING,)):
             if not self._plan.storage or self._is_own(trial.user_attrs):
+                about, given = trial.user_attrs, trial.system_attrs.get("fixed_params", {})
+                run = about.get("run", about.get("again", f"{trial.number:04d}"))
                 self._study.tell(trial.number, state=self._state.FAIL)
-                if "run" in trial.user_attrs:
-                    self._study.set_user_attr(f"again_{trial.number}", True)
-                    self._study.enqueue_trial(trial.params, user_attrs={"again": trial.user_attrs["run"]})
-                    return True
+                self._study.set_user_attr(f"again_{trial.number}", True)
+                # Where it was stopped before its point was known, the same one is proposed again.
+                self._study.enqueue_trial(trial.params if "run" in about else given, user_attrs={"again": run})
+                return True
         return False
 
     def _is_own(self, about: dict[str, Any]) -> bool:

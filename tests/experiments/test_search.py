@@ -253,8 +253,24 @@ def test_a_storage_that_is_lost_is_one_line_and_the_search_goes_on_to_every_poin
         with pytest.raises(InputError, match=r"queue\.log: the server is gone, expected a journal"):
             run_search(grid, tmp_path / "grid")
     report = run_search(grid, tmp_path / "grid")
-    tried = {row.flags for row in report.trials if row.state == "complete"}
-    assert len(tried) == 4 - (name == "set_user_attr")  # a trial that has no folder yet is not known again
+    assert len({row.flags for row in report.trials}) == len(report.trials) == 4
+    assert {row.state for row in report.trials} == {"complete"}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_trial_that_is_stopped_before_its_point_is_kept_is_tried_at_the_same_point(
+    tmp_path, config, space, monkeypatch, sampler
+):
+    begun, plan = train_nothing(monkeypatch), SearchPlan(config, space, 12, sampler, "none")
+    run_search(plan, tmp_path / "whole")
+    whole = begun.copy()
+    begun.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        lose_the_storage(patch, optuna.Trial, "set_user_attr")
+        with pytest.raises(InputError):
+            run_search(plan, tmp_path / "stopped")
+    run_search(plan, tmp_path / "stopped")
+    assert [config for _, config in begun] == [config for _, config in whole]
 
 
 def test_points_that_cannot_be_are_told_and_a_space_of_them_alone_is_refused(tmp_path, config):
