@@ -10,17 +10,18 @@ import json
 import math
 import pathlib
 import random
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.devices import require_devices
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, foreign
 from btjax.base.files import cache_folder, expanded, only_process, write_whole
 from btjax.base.folders import claimed
 from btjax.base.progress import Observer, Standing, told
 from btjax.data.dataset import PHANTOM
 from btjax.reports.search import write_search_report
 from btjax.runs.folder import RunFolder
-from btjax.runs.queue import import_optuna, open_storage, queue_name, reached, storage_name
+from btjax.runs.queue import StorageLost, import_optuna, open_storage, queue_name, reached, storage_name
 from btjax.studies.data import divide, load_slices
 from btjax.studies.maps import let_programs_go
 from btjax.studies.search import (
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
     from btjax.studies.data import Divided
 
-TRIALS = "trials"
+TRIALS, ID = "trials", ".btjax.id"
+"""In a search's folder: the runs, and a name by which its trials are known in a storage that several machines share."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +148,8 @@ class _Pruned(Exception):
 class _Report(Observer):
     """Tells Optuna of every epoch, and stops a trial that lags behind."""
 
-    def __init__(self, trial: Any, metric: str, inner: Observer) -> None:
-        self._trial, self._metric, self._inner = trial, metric, inner
+    def __init__(self, trial: Any, metric: str, where: str, inner: Observer) -> None:
+        self._trial, self._metric, self._where, self._inner = trial, metric, where, inner
         self.on_data, self.on_message, self.on_steps = inner.on_data, inner.on_message, inner.on_steps
 
     def on_notes(self, notes: Sequence[str]) -> None:
@@ -163,11 +165,15 @@ class _Report(Observer):
         """Tells of the epoch that is complete."""
         self._inner.on_epoch(progress)
         self._tell(progress.history)
-        if self._trial.should_prune():
+        with reached(self._where):
+            lags = self._trial.should_prune()
+        if lags:
             raise _Pruned
 
     def _tell(self, history: Sequence[dict[str, float]]) -> None:
-        self._trial.report(best_value(history, self._metric), len(history))
+        best = best_value(history, self._metric)
+        with reached(self._where):
+            self._trial.report(best, len(history))
 
 
 class _Search:
@@ -193,11 +199,13 @@ class _Search:
             direction="maximize",
             pruner=pruner,
         )
-        if self._plan.sampler == "grid" and not self._study.get_trials(deepcopy=False):
+        self._id = _id_of(self._folder)
+        if self._plan.sampler == "grid":
             names = [one.name for one in self._space]
             points = list(itertools.product(*(one.choices for one in self._space)))
             random.Random(self._plan.config.seed).shuffle(points)
-            for point in points[: self._plan.trials]:
+            known = [one for one in self._study.get_trials(deepcopy=False) if "again" not in one.user_attrs]
+            for point in points[len(known) : self._plan.trials]:
                 self._study.enqueue_trial(dict(zip(names, point, strict=True)))
 
     def work(self) -> None:
@@ -212,16 +220,16 @@ class _Search:
             wanted = min(wanted, math.prod(len(one.choices) for one in self._space))
         while True:
             with reached(where), only_process(self._folder / ".ask.lock"):
-                resumed = self._revived()
-                if resumed is None and self._ended(self._state.RUNNING) >= wanted:
+                if not self._revive() and self._ended(self._state.RUNNING) >= wanted:
                     return
                 self._study.sampler = self._sampler(self._ended(self._state.RUNNING))
                 trial = self._study.ask()
                 flags = propose(trial, self._space)
-                name = resumed or f"{trial.number:04d}"
-                for key, value in {"flags": flags, "run": name, "workdir": str(self._folder)}.items():
+                name = trial.user_attrs.get("again", f"{trial.number:04d}")  # the next that waits may be another
+                for key, value in {"flags": flags, "run": name, "workdir": self._id}.items():
                     trial.set_user_attr(key, value)
-            self._observer.on_data("trials", self._ended(), wanted)
+                ended = self._ended()
+            self._observer.on_data("trials", ended, wanted)
             self._try(trial, flags, self._folder / TRIALS / name, where)
 
     def _try(self, trial: Any, flags: list[str], folder: pathlib.Path, where: str) -> None:
@@ -230,8 +238,10 @@ class _Search:
         try:
             config = config_of(self._plan.config, flags)
             with contextlib.suppress(_Pruned):
-                self._train(config, RunFolder(folder), _Report(trial, self._metric, self._observer))
+                self._train(config, RunFolder(folder), _Report(trial, self._metric, where, self._observer))
                 best = best_value(RunFolder(folder).history(), self._metric)
+        except StorageLost:  # the same call goes on with the trial
+            raise
         except InputError as error:
             with reached(where):
                 trial.set_user_attr("reason", str(error))
@@ -262,19 +272,29 @@ class _Search:
         mixed = int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4], "big")
         return samplers.TPESampler(seed=mixed) if self._plan.sampler == "tpe" else samplers.RandomSampler(mixed)
 
-    def _revived(self) -> str | None:
-        """Puts a trial of this folder whose process has died back; gives the folder of its run.
+    def _revive(self) -> bool:
+        """Puts a trial of this folder whose process has died back with its run's name; says whether there was one.
 
         The folder is held by this process alone, so what runs here was left by another.
         """
         for trial in self._study.get_trials(deepcopy=False, states=(self._state.RUNNING,)):
-            if not self._plan.storage or trial.user_attrs.get("workdir") == str(self._folder):
+            if not self._plan.storage or self._is_own(trial.user_attrs):
+                about, given = trial.user_attrs, trial.system_attrs.get("fixed_params", {})
+                run = about.get("run", about.get("again", f"{trial.number:04d}"))
                 self._study.tell(trial.number, state=self._state.FAIL)
-                if "run" in trial.user_attrs:
-                    self._study.set_user_attr(f"again_{trial.number}", True)
-                    self._study.enqueue_trial(trial.params, user_attrs={"again": trial.user_attrs["run"]})
-                    return trial.user_attrs["run"]
-        return None
+                self._study.set_user_attr(f"again_{trial.number}", True)
+                # Where it was stopped before its point was known, the same one is proposed again.
+                self._study.enqueue_trial(trial.params if "run" in about else given, user_attrs={"again": run})
+                return True
+        return False
+
+    def _is_own(self, about: dict[str, Any]) -> bool:
+        """Whether a trial was begun in this folder.
+
+        Those of earlier versions name the folder's path, which another machine's may have too: its run tells.
+        """
+        named = about.get("workdir")
+        return named == self._id or (named == str(self._folder) and (self._folder / TRIALS / about["run"]).exists())
 
     def _ended(self, *further: Any) -> int:
         """How many trials there are that count: those that were not begun again under another number."""
@@ -287,10 +307,11 @@ class _Search:
         """What the trials show together.
 
         Raises:
-          InputError: no trial is complete.
+          InputError: no trial is complete, or the storage is lost.
         """
-        again = {name for name in self._study.user_attrs if name.startswith("again_")}
-        trials = [one for one in self._study.get_trials(deepcopy=False) if f"again_{one.number}" not in again]
+        with reached(storage_name(self._folder, self._plan.storage)):
+            again = {name for name in self._study.user_attrs if name.startswith("again_")}
+            trials = [one for one in self._study.get_trials(deepcopy=False) if f"again_{one.number}" not in again]
         rows = tuple(self._row(trial) for trial in trials if trial.state.is_finished())
         done = [row for row in rows if row.state == "complete" and row.value is not None]
         if not done:
@@ -334,6 +355,15 @@ class _Search:
         except (ValueError, RuntimeError):  # all points reached the same
             return {}
         return {name: float(value) for name, value in found.items()}
+
+
+def _id_of(folder: pathlib.Path) -> str:
+    """A folder's own name, made once; its path may be written in several ways, and be the same on two machines."""
+    path = folder / ID
+    if not path.exists():
+        write_whole(path, lambda beside: beside.write_text(uuid.uuid4().hex))
+    with foreign(str(path), "a file that can be read"):
+        return path.read_text()
 
 
 def _flags_text(report: SearchReport) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from btjax.base.files import make_folder, read_json, write_json, write_whole
 from btjax.prediction.answers import calibration_of
+from btjax.prediction.files import harmless
 from btjax.runs.run import HEAD, OUTLINES, PREDICTIONS, REPORT
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ def write_test_table(run: Run, folder: pathlib.Path) -> None:
     predictions, (temperature, _) = run.predictions.side("test"), calibration_of(run)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["slice", "true", "predicted", *predictions.classes])
+    writer.writerow(map(harmless, ["slice", "true", "predicted", *predictions.classes]))
     for row in _test_rows(predictions, temperature):
-        writer.writerow(row)
+        writer.writerow(map(harmless, row))
     encoded = text.getvalue().encode("utf-8", "backslashreplace")
     write_whole(folder / TABLE, lambda path: path.write_bytes(encoded))
 
@@ -86,9 +87,8 @@ def _test_rows(predictions: Predictions, temperature: float) -> list[list[str]]:
     chances = softmax(np.asarray(predictions.logits, np.float64) / temperature, axis=1)
     rows = []
     for name, label, row in zip(predictions.ids, predictions.labels, chances, strict=True):
-        shown = f"'{name}" if str(name)[:1] in "=+-@\t\r" else str(name)  # spreadsheets run what begins so
         true, guess = predictions.classes[label], predictions.classes[int(row.argmax())]
-        rows.append([shown, true, guess, *(f"{value:.6f}" for value in row)])
+        rows.append([str(name), true, guess, *(f"{value:.6f}" for value in row)])
     return rows
 
 

@@ -72,7 +72,9 @@ def most_doubtful(answers: Iterable[Answer], count: int, counted: Counts) -> lis
             if answer.probabilities is not None:
                 yield answer.doubt, -number, answer
 
-    return [(-number, answer) for _, number, answer in heapq.nlargest(count, numbered(), key=lambda row: row[:2])]
+    # Of none `nlargest` would not even look at the answers, and nothing would be counted.
+    chosen = heapq.nlargest(max(count, 1), numbered(), key=lambda row: row[:2])[: max(count, 0)]
+    return [(-number, answer) for _, number, answer in chosen]
 
 
 def make_cards(

@@ -14,7 +14,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from btjax.base.errors import Stop, foreign
+from btjax.base.errors import InputError, Stop, foreign
 from btjax.base.files import make_folder, only_process
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 """How often a piece is begun whose process dies, before it is given up."""
+
+
+class StorageLost(InputError):
+    """The storage cannot be reached or read: no fault of the piece that is being worked on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,8 +229,9 @@ def _cut_unfinished_line(path: str) -> None:
 
 
 def reached(where: str) -> contextlib.AbstractContextManager[None]:
-    """Context in which a storage's own exceptions are a user's mistake in one line."""
-    return foreign(where, "a database that Optuna reaches, such as sqlite:///cells.db" if "=" in where else "a journal")
+    """Context in which a storage's own exceptions are a user's mistake in one line, `StorageLost`."""
+    expected = "a database that Optuna reaches, such as sqlite:///cells.db" if "=" in where else "a journal"
+    return foreign(where, expected, StorageLost)
 
 
 def queue_name(text: str) -> str:

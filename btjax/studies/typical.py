@@ -67,7 +67,8 @@ def see_own(
     predictions = run.predictions
     try:
         config = run.config.replace("data.data_dir", place)
-        slices = load_data(config.data, None if cache_dir is None else str(cache_dir), observer.on_data).slices
+        cache = None if cache_dir is None else str(cache_dir)
+        slices = load_data(config.data, cache, observer.on_data, stream=None).slices
         RunFolder(run.folder).check_slices(slices.fingerprint, flag)
     except InputError as error:
         raise InputError(

@@ -29,8 +29,8 @@ LIMIT_MIB = 1500
 """More than any input may take beyond what the process has: the limits let one slice of 4096 x 4096 numbers through."""
 
 
-class TooLong(Exception):
-    """An input is still being worked on after SECONDS."""
+class TooLong(BaseException):
+    """An input is still being worked on after SECONDS; no `Exception`, which btjax would take for a refusal."""
 
 
 def small_run(folder: pathlib.Path) -> btjax.Run:

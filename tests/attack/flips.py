@@ -142,7 +142,7 @@ class Kind:
 KINDS = {
     "checkpoint to resume from": Kind("run/checkpoints/last/**/*", Place.resumed),
     "best checkpoint": Kind("run/checkpoints/best/**/*", Place.predicted),
-    "prepared slices": Kind("cache/**/*", Place.trained, "features"),
+    "prepared slices": Kind("cache/**/*", Place.trained, "/cache/features/"),
     "features": Kind("cache/features/**/*.npy", Place.features),
     "predictions": Kind("run/predictions.npz", Place.reported),
     "typical slices": Kind("run/typical.npz", Place.predicted),

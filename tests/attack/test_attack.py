@@ -6,11 +6,13 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 import btjax
+from btjax.base.errors import foreign
 from btjax.commands.saliency import saliency
 from btjax.studies.subject import SaliencyConfig
 from tests.attack.__main__ import small_run, timed
@@ -70,6 +72,15 @@ def test_the_memory_of_an_input_is_measured():
 
     *_, memory = timed(Attack("kind", "name", act))
     assert 90 < memory < 200
+
+
+def test_an_input_that_takes_too_long_is_wrong_also_within_another_library(monkeypatch):
+    def act():
+        with foreign("scan.png", "an image"):
+            time.sleep(20)
+
+    monkeypatch.setattr("tests.attack.__main__.SECONDS", 1)
+    assert timed(Attack("kind", "name", act))[:2] == (WRONG, "TooLong: not done after 1 s")
 
 
 def test_damage_changes_what_it_says(tmp_path):

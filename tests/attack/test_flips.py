@@ -1,11 +1,13 @@
 """A bit flipped in a file of each kind that is kept: it is never used, and the count tells what became of it."""
 
+import dataclasses
 import os
 
+import numpy as np
 import pytest
 
 from btjax.base.errors import InputError
-from tests.attack.flips import ANEW, HARMLESS, KINDS, NAMED, USED, became, count_flips
+from tests.attack.flips import ANEW, HARMLESS, KINDS, NAMED, USED, Place, became, count_flips, flipped
 
 COUNT = 200 if os.environ.get("BTJAX_TESTS_LONG") else len(KINDS)
 
@@ -20,6 +22,18 @@ def test_no_flipped_bit_is_used(tmp_path):
     assert sum(sum(one.values()) for one in counts) == COUNT
     assert all(sum(one.values()) >= COUNT // len(KINDS) for one in counts)
     assert sum(one[NAMED] + one[ANEW] for one in counts) > COUNT // 2
+
+
+def test_the_files_that_describe_prepared_slices_are_flipped_and_kept_features_are_not(tmp_path):
+    place = Place(tmp_path / "data", tmp_path / "images", tmp_path / "whole")
+    paths = [place.cache / "brain_tumours" / "features.json", place.cache / "features" / "conv_1" / "0.npy"]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(8))
+    kind = dataclasses.replace(KINDS["prepared slices"], read=lambda *_: "whole")
+    for seed in range(4):
+        flipped(place, kind, np.random.default_rng(seed), ("whole", []))
+    assert paths[0].read_bytes() != bytes(8) and paths[1].read_bytes() == bytes(8)
 
 
 def _refuse(_):

@@ -204,6 +204,14 @@ def test_names_can_neither_run_on_the_page_nor_in_a_spreadsheet(runs, pictures, 
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
 
 
+def test_slices_are_counted_where_the_page_shows_none(runs, pictures, tmp_path):
+    found = [
+        predict_into(runs[0], pictures, tmp_path / str(count), ALWAYS, gallery=count).counts for count in (0, 1, 200)
+    ]
+    assert found[0] == found[1] == found[2] and found[0].slices == 14
+    assert json.loads((tmp_path / "0" / "predictions.json").read_text())["counts"]["slices"] == 14
+
+
 def test_what_is_interrupted_goes_on_to_the_same_tables(runs, pictures, tmp_path):
     predict_into(runs[0], pictures, tmp_path / "whole", ALWAYS)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")

@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from btjax.base.errors import InputError
 from btjax.commands.card import model_card
 from btjax.commands.release import release
 from btjax.data.phantom import make_phantom
+from btjax.prediction import bundle
 from btjax.prediction.bundle import SUMS, TABLE
 from tests.experiments.commands import run as run_command
 
@@ -79,6 +81,20 @@ def test_the_table_holds_the_test_rows_with_the_calibrated_probabilities(run, re
     np.testing.assert_allclose(right, run.report.test.accuracy)
     chances = np.array([[float(row[name]) for name in run.classes] for row in rows])
     np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-5)
+
+
+def test_no_cell_of_the_table_is_a_formula(tmp_path, monkeypatch):
+    names, classes = ["=1", " =1", "a.png", "@b"], ("=glioma", "+x", "plain")
+    labels, logits = np.array([0, 1, 2, 0]), np.eye(4, 3, dtype=np.float32)
+    predictions = SimpleNamespace(ids=names, classes=classes, labels=labels, logits=logits)
+    run = SimpleNamespace(predictions=SimpleNamespace(side=lambda _: predictions))
+    monkeypatch.setattr(bundle, "calibration_of", lambda _: (1.0, None))
+    bundle.write_test_table(run, tmp_path)
+    with open(tmp_path / TABLE, newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["slice", "true", "predicted", "'=glioma", "'+x", "plain"]
+    assert [row[0] for row in rows] == ["'=1", "' =1", "a.png", "'@b"]
+    assert [row[1] for row in rows] == ["'=glioma", "'+x", "plain", "'=glioma"]
 
 
 def test_a_release_is_made_again_in_its_own_folder_and_in_no_other(run, released, tmp_path):

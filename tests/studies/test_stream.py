@@ -8,7 +8,11 @@ import pytest
 import btjax
 from btjax.base.errors import InputError
 from btjax.base.progress import Observer
+from btjax.base.rows import LazyRows
+from btjax.data import builder
 from btjax.runs.folder import RunFolder
+from btjax.runs.seen import TYPICAL
+from btjax.studies import typical
 from btjax.studies.training import open_job, streams
 from tests.readers import forms
 
@@ -42,6 +46,29 @@ def test_a_streamed_run_has_the_weights_predictions_and_report_of_a_resident_one
     same = dict(training=None)
     assert dataclasses.replace(reports[0], **same) == dataclasses.replace(reports[1], **same)
     assert btjax.evaluate(runs[False], cache_dir=tmp_path / "cache", stream=True).test == reports[0].test
+
+
+def test_what_is_typical_of_a_data_set_that_exceeds_memory_is_found_from_its_files(
+    tmp_path, standard_promotion, monkeypatch
+):
+    folder = forms.write_manifest(tmp_path / "data", forms.make_slices(60))
+    config = btjax.preset("cnn_demo").replace("data.data_dir", str(folder)).replace("data.image_size", 32)
+    config = config.replace("data.protocol", "slice").replace("training.epochs", 1)
+    run = btjax.train(config, tmp_path / "run", cache_dir=tmp_path / "cache", stream=True)
+    found, loaded, load_data = [], [], typical.load_data
+
+    def watched(*rest, **options):
+        loaded.append(load_data(*rest, **options))
+        return loaded[-1]
+
+    monkeypatch.setattr(typical, "load_data", watched)
+    for memory in (1 << 40, 60 * 32 * 32):
+        monkeypatch.setattr(builder, "machine_memory", lambda memory=memory: memory)
+        found.append(typical.typical_of(run, cache_dir=tmp_path / "cache").arrays())
+        (run.folder / TYPICAL).unlink()
+    assert [type(data.slices.images) for data in loaded] == [np.ndarray, LazyRows]
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(found[1][name], values, err_msg=name)
 
 
 def test_what_keeps_features_in_memory_is_not_streamed(tmp_path):
