@@ -19,7 +19,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 from jax.experimental import multihost_utils
 
 from btjax.base.digests import leaf_digests, leaf_name
-from btjax.base.errors import InputError, foreign, quiet_absl
+from btjax.base.errors import InputError, Unwritable, foreign, quiet_absl
 from btjax.base.files import expanded, sync_tree
 from btjax.base.progress import Observer
 
@@ -78,7 +78,8 @@ class Checkpoints:
           InputError: the disk is full or not writable.
         """
         folder = self.folder / which
-        with foreign(f"{folder}: the checkpoint of step {step} could not be written, the previous one is kept"):
+        lost = f"{folder}: the checkpoint of step {step} could not be written, the previous one is kept"
+        with foreign(lost, kind=Unwritable):
             folder.mkdir(parents=True, exist_ok=True)
             numbers = self._numbers(which)
             number = _unused(folder)

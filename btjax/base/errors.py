@@ -33,6 +33,10 @@ class InputError(Exception):
         super().__init__(one_line(str(message)))
 
 
+class Unwritable(InputError):
+    """A file cannot be written: what was asked for is none the worse, and goes on where there is room."""
+
+
 class Stop(Exception):
     """The user asked for the end of the work; no boundary turns it into another error.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from btjax.base.errors import InputError, foreign, reason_of
+from btjax.base.errors import InputError, Unwritable, foreign, reason_of
 from btjax.base.opening import read_regular
 from btjax.base.sealed import sealed, unsealed
 
@@ -140,7 +140,7 @@ def write_whole(path: str | os.PathLike, write: Callable[[pathlib.Path], Any]) -
     """
     path = pathlib.Path(path)
     beside = path.with_name(path.name + ".part")
-    with foreign(f"{path}: cannot be written"):
+    with foreign(f"{path}: cannot be written", kind=Unwritable):
         try:
             write(beside)
             with open(beside, "rb") as file:

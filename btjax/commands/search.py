@@ -14,7 +14,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from btjax.base.devices import require_devices
-from btjax.base.errors import InputError, foreign
+from btjax.base.errors import InputError, Unwritable, foreign
 from btjax.base.files import cache_folder, expanded, only_process, write_whole
 from btjax.base.folders import claimed
 from btjax.base.progress import Observer, Standing, told
@@ -240,7 +240,7 @@ class _Search:
             with contextlib.suppress(_Pruned):
                 self._train(config, RunFolder(folder), _Report(trial, self._metric, where, self._observer))
                 best = best_value(RunFolder(folder).history(), self._metric)
-        except StorageLost:  # the same call goes on with the trial
+        except (StorageLost, Unwritable):  # no fault of the point: the same call goes on with the trial
             raise
         except InputError as error:
             with reached(where):

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from btjax.base.errors import foreign
+from btjax.base.errors import Unwritable, foreign
 from btjax.base.files import make_folder
 from btjax.base.progress import Observer
 
@@ -77,7 +77,7 @@ class RunLog(Observer):
         self._writer.write_event(_messages().Event(wall_time=time.time(), step=step, **content))
 
     def _writing(self) -> AbstractContextManager[None]:
-        return foreign(f"{self._folder.path / 'tensorboard'}: cannot be written")
+        return foreign(f"{self._folder.path / 'tensorboard'}: cannot be written", kind=Unwritable)
 
 
 _START = 1  # SessionLog.START: what was logged at this step or later, before, no longer counts

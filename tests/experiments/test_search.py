@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 import btjax
-from btjax.base.errors import InputError
+from btjax.base.errors import InputError, Unwritable
 from btjax.commands import search as command
 from btjax.commands.search import SearchPlan, run_search
 from btjax.studies.search import Dimension, read_space
@@ -254,6 +254,24 @@ def test_a_storage_that_is_lost_is_one_line_and_the_search_goes_on_to_every_poin
             run_search(grid, tmp_path / "grid")
     report = run_search(grid, tmp_path / "grid")
     assert len({row.flags for row in report.trials}) == len(report.trials) == 4
+    assert {row.state for row in report.trials} == {"complete"}
+
+
+def test_a_full_disk_is_no_fault_of_the_point_that_was_tried(tmp_path, grid, monkeypatch):
+    begun = train_nothing(monkeypatch)
+    run_search(grid, tmp_path / "whole")
+    whole = begun.copy()
+    begun.clear()
+    with pytest.MonkeyPatch.context() as patch:
+
+        def full(*_):
+            raise Unwritable("config.json: cannot be written: no room")
+
+        patch.setattr(command._Search, "_train", full)
+        with pytest.raises(Unwritable, match="no room"):
+            run_search(grid, tmp_path / "full")
+    report = run_search(grid, tmp_path / "full")
+    assert [config for _, config in begun] == [config for _, config in whole]
     assert {row.state for row in report.trials} == {"complete"}
 
 
