@@ -159,7 +159,7 @@ def left(folder: pathlib.Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_dir() or any(
-            part in name for part in ("tensorboard", "checkpoints/", ".html", "queue", ".log", ".lock")
+            part in name for part in ("tensorboard", "checkpoints/", ".html", "queue", ".log", ".lock", ".btjax.id")
         ):
             continue
         if path.suffix == ".json":
