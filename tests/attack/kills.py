@@ -150,6 +150,11 @@ def _kill(process: Any) -> None:
     process.join()
 
 
+PASSED = (
+    *("tensorboard", "checkpoints/", "composed/final/", "composed/left/", "composed/right/"),
+    *(".html", "queue", ".log", ".lock", ".btjax.id"),
+)
+"""Parts of names of files that differ from run to run, or are compared otherwise."""
 TIMES = ("seconds", "sha256", "created", "time", "minutes", "started")
 
 
@@ -158,10 +163,7 @@ def left(folder: pathlib.Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_dir() or any(
-            part in name
-            for part in ("tensorboard", "checkpoints/", "composed/", ".html", "queue", ".log", ".lock", ".btjax.id")
-        ):
+        if path.is_dir() or any(part in name for part in PASSED):
             continue
         if path.suffix == ".json":
             content: Any = _timeless(json.loads(path.read_text()), folder)
@@ -180,7 +182,7 @@ def left(folder: pathlib.Path) -> dict[str, str]:
     for config in folder.rglob("config.json"):
         if (config.parent / "checkpoints").is_dir():
             found[str(config.parent.relative_to(folder) / "weights")] = _weights(config.parent)
-    for place in folder.glob("composed/*"):  # of models without a config the checksums of all leaves
+    for place in folder.glob("composed/*/"):  # of models without a config the checksums of all leaves
         newest = max(place.glob("[0-9]*"), key=lambda one: int(one.name) if one.name.isdigit() else -1)
         metadata = json.loads((newest / "_CHECKPOINT_METADATA").read_text())
         found[str(place.relative_to(folder))] = json.dumps(metadata["custom_metadata"]["checksums"], sort_keys=True)
