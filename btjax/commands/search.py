@@ -151,6 +151,8 @@ class _Report(Observer):
     def __init__(self, trial: Any, metric: str, where: str, inner: Observer) -> None:
         self._trial, self._metric, self._where, self._inner = trial, metric, where, inner
         self.on_data, self.on_message, self.on_steps = inner.on_data, inner.on_message, inner.on_steps
+        with reached(where):  # the epochs that were told in a former sitting
+            self._epochs = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def on_notes(self, notes: Sequence[str]) -> None:
         """What is to be said of the data was said when the search began."""
@@ -171,6 +173,8 @@ class _Report(Observer):
             raise _Pruned
 
     def _tell(self, history: Sequence[dict[str, float]]) -> None:
+        if len(history) in self._epochs:
+            return
         best = best_value(history, self._metric)
         with reached(self._where):
             self._trial.report(best, len(history))
@@ -220,17 +224,23 @@ class _Search:
             wanted = min(wanted, math.prod(len(one.choices) for one in self._space))
         while True:
             with reached(where), only_process(self._folder / ".ask.lock"):
-                if not self._revive() and self._ended(self._state.RUNNING) >= wanted:
-                    return
-                self._study.sampler = self._sampler(self._ended(self._state.RUNNING))
-                trial = self._study.ask()
-                flags = propose(trial, self._space)
-                name = trial.user_attrs.get("again", f"{trial.number:04d}")  # the next that waits may be another
-                for key, value in {"flags": flags, "run": name, "workdir": self._id}.items():
-                    trial.set_user_attr(key, value)
-                ended = self._ended()
+                trial = self._revived()
+                if trial is None:
+                    if self._ended(self._state.RUNNING) >= wanted:
+                        return
+                    trial = self._begun()
+                about, ended = trial.user_attrs, self._ended()
             self._observer.on_data("trials", ended, wanted)
-            self._try(trial, flags, self._folder / TRIALS / name, where)
+            self._try(trial, about["flags"], self._folder / TRIALS / about["run"], where)
+
+    def _begun(self) -> Any:
+        """The next trial, whose point and name are kept."""
+        self._study.sampler = self._sampler(self._ended(self._state.RUNNING))
+        trial = self._study.ask()
+        about = {"flags": propose(trial, self._space), "run": self._name_of(trial), "workdir": self._id}
+        for key in ("flags", "workdir", "run"):  # the name last: with it the trial can be gone on with
+            trial.set_user_attr(key, about[key])
+        return trial
 
     def _try(self, trial: Any, flags: list[str], folder: pathlib.Path, where: str) -> None:
         """Trains the point of a trial and tells what it reached."""
@@ -272,27 +282,32 @@ class _Search:
         mixed = int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4], "big")
         return samplers.TPESampler(seed=mixed) if self._plan.sampler == "tpe" else samplers.RandomSampler(mixed)
 
-    def _revive(self) -> bool:
-        """Puts a trial of this folder whose process has died back with its run's name; says whether there was one.
+    def _revived(self) -> Any | None:
+        """A trial of this folder whose process has died, to go on with; None where there is none.
 
-        The folder is held by this process alone, so what runs here was left by another.
+        What runs here was left by another process: this one holds the folder. A trial whose point is not known yet has
+        failed, and the same point waits to be proposed again.
         """
         for trial in self._study.get_trials(deepcopy=False, states=(self._state.RUNNING,)):
-            if not self._plan.storage or self._is_own(trial.user_attrs):
-                about, given = trial.user_attrs, trial.system_attrs.get("fixed_params", {})
-                run = about.get("run", about.get("again", f"{trial.number:04d}"))
-                self._study.tell(trial.number, state=self._state.FAIL)
-                self._study.set_user_attr(f"again_{trial.number}", True)
-                # Where it was stopped before its point was known, the same one is proposed again.
-                self._study.enqueue_trial(trial.params if "run" in about else given, user_attrs={"again": run})
-                return True
-        return False
+            about, given = trial.user_attrs, trial.system_attrs.get("fixed_params", {})
+            if self._plan.storage and not self._is_own(about):
+                continue
+            if "run" in about:
+                return self._optuna.trial.Trial(self._study, trial._trial_id)
+            self._study.tell(trial.number, state=self._state.FAIL)
+            self._study.set_user_attr(f"again_{trial.number}", True)
+            self._study.enqueue_trial(given, user_attrs={"again": self._name_of(trial)})
+        return None
+
+    def _name_of(self, trial: Any) -> str:
+        """The name of a trial's run: its number among those that are not begun again, as if none had ever stopped."""
+        if "again" in trial.user_attrs:
+            return trial.user_attrs["again"]
+        trials = self._study.get_trials(deepcopy=False)
+        return f"{sum('again' not in one.user_attrs for one in trials if one.number < trial.number):04d}"
 
     def _is_own(self, about: dict[str, Any]) -> bool:
-        """Whether a trial was begun in this folder.
-
-        Those of earlier versions name the folder's path, which another machine's may have too: its run tells.
-        """
+        """Whether a trial was begun in this folder; one of an earlier version tells by its path and its run."""
         named = about.get("workdir")
         return named == self._id or (named == str(self._folder) and (self._folder / TRIALS / about["run"]).exists())
 
@@ -312,7 +327,7 @@ class _Search:
         with reached(storage_name(self._folder, self._plan.storage)):
             again = {name for name in self._study.user_attrs if name.startswith("again_")}
             trials = [one for one in self._study.get_trials(deepcopy=False) if f"again_{one.number}" not in again]
-        rows = tuple(self._row(trial) for trial in trials if trial.state.is_finished())
+        rows = tuple(sorted((self._row(one) for one in trials if one.state.is_finished()), key=lambda row: row.number))
         done = [row for row in rows if row.state == "complete" and row.value is not None]
         if not done:
             last = next((row.reason for row in reversed(rows) if row.reason), "every trial was stopped early")
@@ -344,7 +359,8 @@ class _Search:
         about = trial.user_attrs
         value = None if state == "failed" or reached_value is None else float(reached_value)
         flags = tuple(about.get("flags", ()))
-        return TrialRow(trial.number, flags, state, value, len(values), about.get("reason", "" if flags else "no word"))
+        reason = about.get("reason", "" if flags else "no word")
+        return TrialRow(int(about.get("run", trial.number)), flags, state, value, len(values), reason)
 
     def _importance(self, done: int) -> dict[str, float]:
         if done < 3:
