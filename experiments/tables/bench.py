@@ -52,8 +52,9 @@ def peer_ranges(results: Results) -> dict[str, list[float]]:
 
 def speed_headline(results: Results) -> str:
     """The README's part on speed: the ranges over the processors of some results files."""
-    told = ", ".join(f"{name} {span(values)}" for name, values in peer_ranges(results).items())
-    processors = sum(result["device"] == "cpu" for result in results.values())
+    ranges = peer_ranges(results)
+    told = ", ".join(f"{name} {span(values)}" for name, values in ranges.items())
+    processors = max(map(len, ranges.values()), default=0)
     measured = f"the lowest and the highest of {processors} processors" if processors > 1 else "on one processor"
     return f"Speed on a CPU, the time of the fastest PyTorch form over btjax's, {measured}: {told}"
 
@@ -66,7 +67,7 @@ def span(values: list[float]) -> str:
 
 def speed_table(result: dict[str, Any]) -> str:
     """What `scripts/bench` measured on one device: a row for each model, then what is measured of btjax alone."""
-    lines = [
+    head = [
         f"On {result['device']}, by `scripts/bench`. Forms take turns, ratios are medians of the rounds; "
         "above 1 btjax is faster. Operations are counted as those of a plain convolution: Winograd's takes fewer, so "
         "shares of the peak may exceed 100%.\n",
@@ -74,7 +75,7 @@ def speed_table(result: dict[str, Any]) -> str:
         "| fastest Keras form | its time over btjax |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    notes = []
+    lines, notes = [], []
     for name, case in result["cases"].items():
         if "forms" not in case:
             notes.append(_speed_note(name, case))
@@ -90,7 +91,8 @@ def speed_table(result: dict[str, Any]) -> str:
                 f"| {name}{', bfloat16' if suffix else ''} | {jax} | {_milliseconds(own['ms_per_image'][1])} "
                 f"| {100 * own['share_of_matmul_peak']:.0f}% | {' | '.join(peers)} |"
             )
-    return "\n".join([*lines, "", *notes] if notes else lines)
+    parts = ["\n".join(part) for part in ([*head, *lines] if lines else [], notes) if part]
+    return "\n\n".join(parts)
 
 
 def _fastest(forms: dict[str, Any], frameworks: tuple[str, ...], suffix: str) -> str:
