@@ -57,7 +57,7 @@ def shorter(name: str, *flags: str) -> Command:
 
 
 MORE = {
-    "unet": shorter("unet", "--epochs=1", "--classifier_epochs=1"),
+    "unet": shorter("unet", "--epochs=2", "--classifier_epochs=2"),
     "ladder": shorter("ladder", "--epochs=1", "--protocols=patient"),
     "search": shorter("search", "--epochs=1", "--trials=2"),
     "compare": Command("compare", ("{run}", "{other}")),
