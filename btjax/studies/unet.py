@@ -146,7 +146,7 @@ def check_figures(config: Config, tested: Slices) -> None:
     """Checks, before hours of training, that there will be enough for the figures.
 
     Raises:
-      InputError: fewer than two test slices of a class, or no epoch of a stage that is kept.
+      InputError: test slices of one class alone, or no epoch of a stage that is kept.
     """
     figure_rows(tested)
     every, epochs = config.training.keep_every, config.training.epochs
@@ -161,17 +161,19 @@ def check_figures(config: Config, tested: Slices) -> None:
 def figure_rows(tested: Slices) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of the first and of the second test slice of each class.
 
+    A class with one test slice gives that one twice, a class without any gives none.
+
     Raises:
-      InputError: fewer than two test slices of a class.
+      InputError: test slices of one class alone.
     """
     places = [np.flatnonzero(tested.labels == label) for label in range(len(tested.classes))]
-    for name, found in zip(tested.classes, places, strict=True):
-        if len(found) < 2:
-            raise InputError(
-                f"the U-Net's figures need two test slices of each class, found {len(found)} of {name}; expected a "
-                "larger data set, or another --fold or --seed"
-            )
-    return np.array([found[0] for found in places]), np.array([found[1] for found in places])
+    places = [found for found in places if len(found)]
+    if len(places) < 2:
+        raise InputError(
+            f"the U-Net's report pairs test slices of two classes, found {len(places)} among {len(tested.labels)} test "
+            "slices; expected a larger data set, or another --fold or --seed"
+        )
+    return np.array([found[0] for found in places]), np.array([found[min(1, len(found) - 1)] for found in places])
 
 
 def unet_report(folder: pathlib.Path, data: Divided) -> tuple[UNetReport, UNetPictures]:
@@ -182,7 +184,7 @@ def unet_report(folder: pathlib.Path, data: Divided) -> tuple[UNetReport, UNetPi
       data: slices and split of its runs.
 
     Raises:
-      InputError: a stage that is missing, or too few test slices.
+      InputError: a stage that is missing, or test slices of one class alone.
     """
     parts, tested = Parts(folder), data.tested
     rows = figure_rows(tested)
