@@ -7,7 +7,7 @@ from btjax.base.errors import InputError
 from btjax.studies.unet import figure_rows
 
 
-def tested(*labels):
+def slices_of(*labels):
     return SimpleNamespace(labels=np.array(labels), classes=("meningioma", "glioma", "pituitary"))
 
 
@@ -20,10 +20,10 @@ def tested(*labels):
     ],
 )
 def test_the_figures_show_two_test_slices_of_each_class_or_what_there_is(labels, first, second):
-    assert [rows.tolist() for rows in figure_rows(tested(*labels))] == [first, second]
+    assert [rows.tolist() for rows in figure_rows(slices_of(*labels))] == [first, second]
 
 
 @pytest.mark.parametrize("labels", [(), (1, 1, 1)])
 def test_test_slices_of_one_class_alone_are_refused(labels):
     with pytest.raises(InputError, match=r"test slices of two classes, found \d among"):
-        figure_rows(tested(*labels))
+        figure_rows(slices_of(*labels))
