@@ -170,8 +170,8 @@ def figure_rows(tested: Slices) -> tuple[np.ndarray, np.ndarray]:
     places = [found for found in places if len(found)]
     if len(places) < 2:
         raise InputError(
-            f"the U-Net's report pairs test slices of two classes, found {len(places)} among {sum(map(len, places))} test "
-            "slices; expected a larger data set, or another --fold or --seed"
+            f"the U-Net's report pairs test slices of two classes, found {len(places)} among {sum(map(len, places))} "
+            "test slices; expected a larger data set, or another --fold or --seed"
         )
     return np.array([found[0] for found in places]), np.array([found[min(1, len(found) - 1)] for found in places])
 
