@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import os
 import pathlib
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from btjax.base.digests import content_digest
 from btjax.base.errors import InputError
 from btjax.base.files import expanded, write_whole
 from btjax.base.folders import held
@@ -276,14 +276,13 @@ def _settings(runs: Sequence[Run], options: PredictOptions) -> dict[str, Any]:
 def _digest_of(images: Images) -> str:
     """Sixteen hexadecimal digits that tell images from others: by where they stand, or of arrays by their numbers."""
     given = [images] if isinstance(images, str | os.PathLike | np.ndarray) else images
-    digest = hashlib.sha256()
-    for one in given:
-        if isinstance(one, str | os.PathLike):
-            digest.update(os.fsencode(os.path.abspath(expanded(one))) + b"\0")
-        else:
-            array = np.ascontiguousarray(one)
-            digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()[:16]
+    leaves = [
+        np.frombuffer(os.fsencode(os.path.abspath(expanded(one))), np.uint8)
+        if isinstance(one, str | os.PathLike)
+        else np.asarray(one)
+        for one in given
+    ]
+    return content_digest(leaves)[:16]
 
 
 def _watched(found: Iterator[Answer], done: int, total: int, observer: Observer) -> Iterator[Answer]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from btjax.evaluation.published import CLASSES as PAPER_CLASSES
 from btjax.evaluation.typical import ANSWERED
 from btjax.prediction.answers import calibration_of
+from btjax.readers.raw import PERCENTILES
 
 if TYPE_CHECKING:
     from btjax.data.dataset import DataConfig
@@ -69,7 +70,7 @@ def metadata(run: Run, typical: Typical | None = None) -> dict[str, Any]:
         "image_size": size,
         "input": f"uint8 [B, {size}, {size}]",
         "before": before_steps(config.data),
-        "levels": [0, 100] if config.data.intensity_range == "minmax" else [1, 99],  # percentiles: 0 and 255
+        "levels": [0, 100] if config.data.intensity_range == "minmax" else list(PERCENTILES),  # become 0 and 255
         "head_mask": config.data.head_mask,
         "preprocessing": {"colour": config.preprocessing.colour, "scale": config.preprocessing.scale},
         "protocol": config.data.protocol,

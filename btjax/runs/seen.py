@@ -29,7 +29,7 @@ _WIDEST = 1024
 """Statistics of more channels, as VGG16's, are projected onto as many random directions, which keep distances."""
 
 _GRID = 32
-"""Rows and columns that tell the mean of a map: all of a wide one would cost a third of a small network's forward."""
+"""Rows and columns that tell the mean of a map: reading all of a wide one takes long beside a small network."""
 
 Arrays = tuple[jax.Array, jax.Array, jax.Array]
 
