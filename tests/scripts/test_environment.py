@@ -100,6 +100,9 @@ def test_an_environment_is_made_anew_without_what_else_lies_in_it(tmp_path):
     assert not list((venv / "bin").iterdir())
 
 
+LICENCES = '[{"Name": "jax", "Version": "0.9", "License": "Apache\\n2.0"}]'
+
+
 @pytest.fixture
 def audited(tmp_path):
     """Runs `scripts/test --audit` with an environment that is made already, in which pip-audit is this script."""
@@ -111,7 +114,7 @@ def audited(tmp_path):
             sums = subprocess.check_output(["cksum"], stdin=pyproject, text=True).strip()
         (venv / "btjax-environment").touch()
         (venv / "btjax-installed").write_text(f"(3.12) {sums}\naudit\n")
-        for name, text in (("pip-licenses", "echo jax Apache-2.0"), ("pip-audit", pip_audit)):
+        for name, text in (("pip-licenses", f"printf %s '{LICENCES}'"), ("pip-audit", pip_audit)):
             (venv / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
             (venv / "bin" / name).chmod(0o755)
         python = str(fake_python(tmp_path, "3.12", True))
@@ -127,7 +130,7 @@ def test_an_audit_lists_licences_and_vulnerabilities_and_does_not_fail(audited):
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.splitlines() == [
         "licences of what is installed",
-        "jax Apache-2.0",
+        "jax\t0.9\tApache 2.0",
         "known vulnerabilities of what is installed",
         "pillow 1.0 CVE-1",
         "the audit found something or did not come to its end (status 1); it fails nothing",
