@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from btjax.base.checkpoints import Checkpoints
+from btjax.base.digests import content_digest
+from btjax.base.errors import InputError
 from btjax.base.keys import random_key
 from btjax.models.compose import compose_final, compose_left, compose_right
 from btjax.models.unet import RightModel
@@ -28,9 +30,12 @@ AUTOENCODER, CLASSIFIER, COMPOSED = "autoencoder", "classifier", "composed"
 def compose(folder: pathlib.Path, stages: StageConfig, seed: int) -> dict[str, dict[str, str]]:
     """Composes the final, the left and the right model and saves them under `folder`/composed.
 
+    A model that is there already with the same values is left as it is: a full disk or a kill costs a finished
+    experiment nothing.
+
     Args:
       folder: the experiment's folder, with the runs autoencoder and classifier.
-      stages: whose `latent` and `colorer` are used.
+      stages: whose `latent` and `right_colorer` are used.
       seed: of what is fresh in the left and right models.
 
     Returns:
@@ -47,13 +52,22 @@ def compose(folder: pathlib.Path, stages: StageConfig, seed: int) -> dict[str, d
         "right": compose_right(autoencoder.variables, fresh_right(autoencoder, seed), stages.right_colorer),
     }
     checkpoints = Checkpoints(folder / COMPOSED)
-    forget(folder / COMPOSED)
-    for name, (variables, _) in composed.items():
-        checkpoints.save(name, variables, 0, {})
+    if changed := {name: variables for name, (variables, _) in composed.items() if not _holds(folder, name, variables)}:
+        forget(folder / COMPOSED)
+        for name, variables in changed.items():
+            checkpoints.save(name, variables, 0, {})
     origins = {name: found for name, (_, found) in composed.items()}
     RunFolder(folder / COMPOSED).write_json("origins.json", origins)
     record(folder / COMPOSED, {AUTOENCODER: autoencoder, CLASSIFIER: classifier})
     return origins
+
+
+def _holds(folder: pathlib.Path, name: str, variables: dict[str, Any]) -> bool:
+    """Whether a composed model is there, whole, with these values."""
+    try:
+        return content_digest(load_composed(folder, name)) == content_digest(variables)
+    except InputError:
+        return False
 
 
 def load_composed(folder: pathlib.Path, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from flax import traverse_util
 
 import btjax
+from btjax.base.digests import content_digest
 from btjax.base.files import read_json, write_json
 from btjax.base.keys import random_key
 from btjax.runs.log import RunLog
@@ -193,6 +194,28 @@ def test_models_composed_from_a_run_that_was_trained_anew_are_refused_until_comp
     assert done.returncode == 2
     assert f"composed: made from another {name} than the one in" in done.stderr.splitlines()[-1]
     assert run(environment, folder, "--stage=compose").returncode == 0
+    assert run(environment, folder, "--stage=figures").returncode == 0
+
+
+def test_models_that_are_composed_already_are_left_as_they_are_and_a_damaged_one_is_made_anew(
+    environment, finished, tmp_path
+):
+    folder = copy_of(finished, tmp_path)
+    kept = [
+        {path: path.stat().st_mtime_ns for path in (folder / "composed" / name).rglob("*")}
+        for name in ("final", "left")
+    ]
+    (folder / "composed" / ".made_of.json").unlink()
+    for path in (folder / "composed" / "right").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    done = run(environment, folder, "--stage=compose")
+    assert done.returncode == 0, done.stderr
+    assert [
+        {path: path.stat().st_mtime_ns for path in (folder / "composed" / name).rglob("*")}
+        for name in ("final", "left")
+    ] == kept
+    assert content_digest(load_composed(folder, "right")) == content_digest(load_composed(finished, "right"))
     assert run(environment, folder, "--stage=figures").returncode == 0
 
 
