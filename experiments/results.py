@@ -1,11 +1,13 @@
 """Collects finished runs into a results file, and writes the tables from those files.
 
     python -m experiments.results --name=cnn_cpu RUN_DIR [RUN_DIR ...]
+    python -m experiments.results --name=options_joint --options RUN_DIR RUN_DIR [RUN_DIR ...]
     python -m experiments.results
 
 The first writes experiments/results/cnn_cpu.json: runs of a protocol, fold and seed take the place of earlier ones of
-the same, the others stay. Both write the tables in experiments/results/README.md, the result lines in README.md,
-and what was measured into the comments of the presets.
+the same, the others stay. The second sets runs beside each other that differ in their options, with what their maps
+score where `python -m experiments.saliency --checkpoint=RUN_DIR --workdir=RUN_DIR/saliency` told it. All write the tables in
+experiments/results/README.md, the result lines in README.md, and what was measured into the comments of the presets.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from btjax.studies.unet import SCHEMA as UNET_SCHEMA
 from btjax.studies.unet import UNetReport
 from experiments.console import fail_in_one_line
 from experiments.tables.headlines import result_lines
+from experiments.tables.options import options_of
 from experiments.tables.overview import overview_page
 from experiments.tables.page import tables
 from experiments.tables.presets import measured, with_measured
@@ -124,12 +127,15 @@ def rounded(value: Any, digits: int = 4) -> Any:
 
 def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     """A config without the places of files, which are another machine's."""
-    return {
+    kept = {
         group: {name: value for name, value in values.items() if name not in ("data_dir", "weights")}
         if isinstance(values, dict)
         else values
         for group, values in config.items()
     }
+    if taught_by := (kept.get("extra") or {}).get("taught_by"):
+        kept["extra"]["taught_by"] = pathlib.Path(taught_by).stem
+    return kept
 
 
 def external_summary(folder: pathlib.Path) -> dict[str, Any]:
@@ -202,6 +208,23 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
                 )
         runs[place(run)] = run
     return {"runs": list(runs.values())}
+
+
+def by_options(folders: list[pathlib.Path]) -> dict[str, Any]:
+    """Runs that differ in their options, and what their maps score where a folder `saliency` in a run tells it."""
+    runs: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        run = segmenter_summary(folder) if task_of(folder) == "segmentation" else rounded(summary(folder), 6)
+        place = repr((options_of(run["config"]), run["protocol"], run["split"], run["config"]["seed"]))
+        if place in runs:
+            raise InputError(f"{folder}: of the same options, fold and seed as another run, expected others")
+        maps = saliency_summary(folder / "saliency") if (folder / "saliency" / "saliency.json").exists() else None
+        rows = maps["localisation"]["comparison"] if maps else ()
+        kept = [row for row in rows if row["group"] == "all" and row["score"] == "pointing"]
+        runs[place] = run | {"maps": kept}
+    if len({run["protocol"] for run in runs.values()}) > 1:
+        raise InputError(f"{folders[0]}: runs of several protocols, expected one")
+    return {"by_options": list(runs.values())}
 
 
 def audit_summary(folder: pathlib.Path) -> dict[str, Any]:
@@ -327,13 +350,15 @@ def main() -> None:
     """Parses the arguments, collects and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", help="name of the results file, such as cnn_cpu")
+    parser.add_argument("--options", action="store_true", help="set runs side by side that differ in their options")
     parser.add_argument("runs", nargs="*", type=expanded, help="folders of finished runs")
     arguments = parser.parse_args()
     if bool(arguments.name) != bool(arguments.runs):
         parser.error("--name and at least one run go together")
     if arguments.name:
         path = RESULTS / f"{arguments.name}.json"
-        result = collect(arguments.runs, _results(path) if path.exists() else None)
+        before = _results(path) if path.exists() else None
+        result = by_options(arguments.runs) if arguments.options else collect(arguments.runs, before)
         RESULTS.mkdir(exist_ok=True)
         write_json(path, result, indent=1)
     write_tables()

@@ -7,13 +7,14 @@ model's loss, Adam), VGG16 by its forward pass, SmoothGrad and integrated gradie
 a framework in one of its variants. Each form runs in its own process; the processes take turns, so that whatever slows
 the machine slows all of them.
 
-Eight cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of plain
+Nine cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of plain
 matrix products. `epoch`: the time that the training loop adds to its compiled steps. `folds`: five folds trained in one
 program, compared with the same runs one after the other. `predict`: image files predicted, as a share of the speed of
 the network alone, by turns, and the memory with 1,000 and 20,000 files; of a small CNN, or of the runs of --runs.
 `memory`: what the programs of --presets take in memory, as compiled; nothing is run. `stream`: training on slices that
 are read from files beside training on slices in memory, by turns. `whole`: where the seconds of a run go, from nothing
 and with its caches. `growth`: time and memory of training against slices, side, batch, folds and devices, also drawn.
+`time_to_accuracy`: the minutes from nothing to a test accuracy of --data_dir.
 
 Prints tables and writes experiments/results/bench_NAME.json, a file for each model of processor or GPU; cases that were
 not asked for keep their figures.
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING
 from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json
 from experiments.bench import growth, streaming
+from experiments.bench.accuracy import describe_accuracy, measure_times_to_accuracy
 from experiments.bench.cases import CASES, FORMS, PIECES
 from experiments.bench.growth import describe_growth, draw_growth, measure_growth
 from experiments.bench.measure import ask_once, describe, measure_case, select_forms
@@ -51,8 +53,8 @@ class Sizes:
 
     Attributes:
       slices: of `stream`, `whole` and, at most, `growth`; 0 for each one's own.
-      epochs: of `whole`; 0 for the presets' own.
-      data_dir: the data of `whole`; "" for synthetic slices.
+      epochs: of `whole` and `time_to_accuracy`; 0 for the presets' own.
+      data_dir: the data of `whole` and `time_to_accuracy`; "" for synthetic slices.
       presets: of `memory`.
     """
 
@@ -105,6 +107,8 @@ def measure_alone(name: str, rounds: int, runs: Sequence[str], sizes: Sizes) -> 
         return measure_streaming(sizes.slices or streaming.SLICES, rounds)
     if name == "whole":
         return measure_wholes(sizes.data_dir, sizes.epochs, sizes.slices)
+    if name == "time_to_accuracy":
+        return measure_times_to_accuracy(sizes.data_dir, sizes.epochs)
     if name == "growth":
         return measure_growth(rounds, sizes.slices or growth.SLICES)
     return ask_once(name, json.dumps({"rounds": rounds}))
@@ -176,6 +180,7 @@ WITHIN = {
     "stream": describe_stream,
     "whole": describe_whole,
     "growth": describe_growth,
+    "time_to_accuracy": describe_accuracy,
 }
 """What is measured of btjax alone, and the printed lines of each."""
 
@@ -214,8 +219,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="timings of each form")
     parser.add_argument("--presets", default=",".join(PAPER), help="presets whose memory is told, comma-separated")
     parser.add_argument("--slices", type=int, default=0, help="slices of `stream`, `whole` and, at most, `growth`")
-    parser.add_argument("--epochs", type=int, default=0, help="epochs of `whole`; 0 for the presets' own")
-    parser.add_argument("--data_dir", default="", help="data set of `whole`; synthetic slices by default")
+    parser.add_argument(
+        "--epochs", type=int, default=0, help="epochs of `whole` and `time_to_accuracy`; 0 for the presets' own"
+    )
+    parser.add_argument(
+        "--data_dir", default="", help="data set of `whole` and `time_to_accuracy`; synthetic slices by default"
+    )
     parser.add_argument("--runs", default="", help="finished runs that `predict` measures, comma-separated")
     parser.add_argument("--results_dir", type=pathlib.Path, default=RESULTS, help="folder of the results file")
     options = parser.parse_args(arguments)

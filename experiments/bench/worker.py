@@ -39,6 +39,7 @@ ALONE = {
     "stream_copy": "streaming",
     "whole": "whole",
     "growth_point": "growth",
+    "accuracy": "accuracy",
 }
 """What is measured of btjax alone, and the module of `experiments.bench` whose function `measure_NAME` does so."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from btjax.reports.numbers import percent
 from experiments.bench.growth import relative_times
 from experiments.bench.machine import described
+from experiments.tables.cells import with_interval
 
 Results = dict[str, dict[str, Any]]
 
@@ -183,6 +185,28 @@ def whole_lines(case: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _accuracy_note(case: dict[str, Any]) -> str:
+    return "\n".join(f"- {line}." for line in accuracy_lines(case))
+
+
+def accuracy_lines(case: dict[str, Any]) -> list[str]:
+    """How long training took to reach its goals: a line for each run."""
+    lines = []
+    for run in case["runs"]:
+        reached = run["reached_seconds"]
+        told = f"not reached, at most {percent(max(run['accuracy']))}"
+        if reached is not None:
+            told = f"reached after {reached / 60:.1f} min, in epoch {run['seconds'].index(reached) + 1}"
+        chosen = with_interval(run["chosen"], "accuracy")
+        lines.append(
+            f"From nothing to {percent(run['goal'])} of {run['test_slices']} test slices, {run['preset']} under "
+            f"`{run['protocol']}` on {run['data']}: {told} of {len(run['seconds'])} (told afterwards, "
+            f"nothing was chosen by it); the whole run took {run['total_seconds'] / 60:.1f} min, and its checkpoint, "
+            f"which validation chose, has {chosen}"
+        )
+    return lines
+
+
 def _growth_note(case: dict[str, Any]) -> str:
     rows = []
     for name in dict.fromkeys(one["name"] for one in case["points"]):
@@ -206,6 +230,7 @@ _NOTES = {
     "stream": _stream_note,
     "whole": _whole_note,
     "growth": _growth_note,
+    "time_to_accuracy": _accuracy_note,
 }
 
 

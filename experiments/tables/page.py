@@ -14,6 +14,7 @@ from experiments.tables.coverage import coverage_table, methods_sentence
 from experiments.tables.external import external_table
 from experiments.tables.ladders import ladder_tables
 from experiments.tables.links import links_table
+from experiments.tables.options import options_table
 from experiments.tables.overview import overview_table
 from experiments.tables.paper import paper_table
 from experiments.tables.presets import other_options
@@ -79,6 +80,7 @@ KINDS: dict[str, Section] = {
     "cells": _each(lambda name, _: f"Texture of the tumour's region (Cheng et al. 2015), `{name}`", regions_tables),
     "compared": _each(lambda name, _: f"Retrieval (Cheng et al. 2016), `{name}`", retrieval_tables),
     "outlined": _each(lambda name, _: f"`{name}.flags`", segmenter_table),
+    "by_options": _each(lambda name, _: f"Options of `{name.removeprefix('options_')}.flags`", options_table),
     "by_epoch": _each(lambda name, _: f"`{name}.flags`", _unet_tables),
     "variants": _each(lambda *_: "U-Nets by dropout", lambda result: variants_table(result["variants"])),
     "localisation": _saliency_section,

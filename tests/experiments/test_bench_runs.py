@@ -1,14 +1,16 @@
 """What `scripts/bench` measures of whole runs, of streams and of growth, in small."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 
 from btjax.base.rows import LazyRows
 from btjax.data.builder import load
+from btjax.runs.run import Run
 from experiments.bench import __main__ as command
-from experiments.bench import growth, streaming, whole
+from experiments.bench import accuracy, growth, streaming, whole
 from experiments.tables.bench import speed_section, speed_table
 
 
@@ -67,6 +69,22 @@ def test_the_seconds_of_a_run_are_told_by_phase_and_its_caches_save_some(tmp_pat
     assert "decode and prepare" not in warm["seconds"] and "read the prepared copy" in warm["seconds"]
     lines = whole.describe_whole({"presets": {"cnn_cpu": {"cold": cold, "warm": warm}}})
     assert len(lines) == 2 and "cold caches" in lines[0] and "compile" in lines[0]
+
+
+def test_the_time_to_an_accuracy_is_told_of_the_first_epoch_that_has_it_and_of_the_epoch_that_validation_chose(
+    tmp_path,
+):
+    settings = {"preset": "cnn_demo", "protocol": "patient", "goal": 0.0, "place": str(tmp_path), "epochs": 2}
+    began = time.time()
+    found = command.ask_once("accuracy", json.dumps(settings | {"began": began}))
+    assert len(found["accuracy"]) == 2 and found["reached_seconds"] == found["seconds"][0]
+    assert 0 < found["seconds"][0] < found["seconds"][1] < found["total_seconds"] < time.time() - began
+    epoch = Run(tmp_path / "run").report.checkpoint.epoch
+    assert found["accuracy"][epoch - 1] == pytest.approx(found["chosen"]["accuracy"], abs=1e-4)
+    (line,) = accuracy.describe_accuracy({"runs": [found]})
+    assert "reached after 0." in line and f"{found['test_slices']} test slices" in line and "synthetic" in line
+    (line,) = accuracy.describe_accuracy({"runs": [found | {"reached_seconds": None, "accuracy": [0.5, 0.6]}]})
+    assert "not reached, at most 60.0%" in line
 
 
 def test_every_phase_is_a_function_that_is_there():

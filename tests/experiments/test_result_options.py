@@ -1,0 +1,93 @@
+"""Runs that differ in their options, beside each other."""
+
+import pytest
+
+from btjax.base.errors import InputError
+from btjax.base.files import write_json
+from experiments import results
+from experiments.tables.options import options_of, options_table
+from experiments.tables.page import tables
+from tests.experiments.fake_results import fake_comparison, fake_run, fake_saliency
+
+
+def guided(guidance, fold=0, accuracy=0.9, slices=10, maps=()):
+    """A run of the joint network at a weight of guidance."""
+    run = fake_run("family", accuracy=accuracy, fold=fold, slices=slices)
+    run["counts"]["train"] = {"slices": 30, "patients": 8}
+    run["config"] = {
+        "seed": 0, "system": "joint", "data": {"fold": fold, "image_size": 64},
+        "training": {"epochs": 8, "guidance": guidance}, "extra": {"segmentation": 1.0},
+    }  # fmt: skip
+    outlines = {name: {"value": 0.5 + fold / 10, "ci95": [0.4, 0.7]} for name in ("dice", "pointing")}
+    return run | {"title": "Joint network", "outlines": outlines, "maps": list(maps)}
+
+
+def taught(by, dice):
+    """A segmenter's run."""
+    score = {"value": dice, "ci95": [dice - 0.1, dice + 0.1]}
+    run = guided(0.0)
+    run["config"]["extra"] = {"taught_by": by}
+    return run | {"test": {"slices": 10, "dice": score, "pointing": score}, "validation": None, "title": "Segmenter"}
+
+
+def cells(text):
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+
+
+def test_a_row_is_named_by_the_options_that_differ_and_the_folds_of_an_option_are_put_together_by_slices():
+    pointing = fake_comparison("grad_cam", 0.6, score="pointing", mean_ci95=(0.5, 0.7))
+    runs = [guided(0.0), guided(1.0, maps=[pointing]), guided(0.0, fold=1, accuracy=0.6, slices=20)]
+    rows = cells(options_table({"by_options": runs}))
+    assert [(row["options"], row["rows held out"]) for row in rows] == [
+        ("`--guidance=0.0`", "family, fold 0"),
+        ("`--guidance=0.0`", "family, fold 1"),
+        ("`--guidance=0.0`", "2 folds together"),
+        ("`--guidance=1.0`", "family, fold 0"),
+    ]
+    assert rows[2]["test accuracy (95%)"] == "**70.0%** (none)" and rows[2]["Dice (95%)"] == "0.567 (none)"
+    assert rows[3]["pointing of grad_cam, less the best control"] == "0.600 (0.500 to 0.700), +0.400"
+    assert rows[0]["pointing of grad_cam, less the best control"] == ""
+
+
+def test_segmenters_are_told_apart_by_what_taught_them_and_have_no_accuracy():
+    text = options_table({"by_options": [taught("", 0.6), taught("gradient", 0.3), taught("centre_boxes", 0.2)]})
+    rows = cells(text)
+    assert [row["options"] for row in rows] == [
+        "`--taught_by=`",
+        "`--taught_by=gradient`",
+        "`--taught_by=centre_boxes`",
+    ]
+    assert rows[1]["Dice (95%)"] == "0.300 (0.200 to 0.400)" and "test accuracy (95%)" not in rows[0]
+
+
+def test_which_rows_are_held_out_is_no_option():
+    config = guided(1.0)["config"]
+    assert options_of(config) == options_of(guided(1.0, fold=3)["config"]) != options_of(guided(0.5)["config"])
+
+
+def test_runs_of_the_same_options_or_of_several_protocols_are_refused(tmp_path, monkeypatch):
+    runs = {"a": guided(0.0), "b": guided(0.0), "c": guided(1.0) | {"protocol": "slice"}, "d": guided(1.0)}
+    monkeypatch.setattr(results, "summary", lambda folder: {k: v for k, v in runs[folder.name].items() if k != "maps"})
+    with pytest.raises(InputError, match="b: of the same options, fold and seed as another run"):
+        results.by_options([tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(InputError, match="several protocols"):
+        results.by_options([tmp_path / "a", tmp_path / "c"])
+    found = results.by_options([tmp_path / "a", tmp_path / "d"])
+    assert [run["maps"] for run in found["by_options"]] == [[], []]
+    assert "## Options of `joint.flags`" in tables({"options_joint": found})
+
+
+def test_what_a_runs_maps_score_is_taken_from_the_folder_saliency_in_it(tmp_path, monkeypatch):
+    report = fake_saliency([fake_comparison("gradient", 0.3, score="pointing"), fake_comparison("gradient", 0.4)], [])
+    monkeypatch.setattr(results, "summary", lambda folder: guided(float(folder.name)))
+    monkeypatch.setattr(results, "saliency_summary", lambda folder: report)
+    (tmp_path / "1" / "saliency").mkdir(parents=True)
+    write_json(tmp_path / "1" / "saliency" / "saliency.json", {})
+    first, second = results.by_options([tmp_path / "0", tmp_path / "1"])["by_options"]
+    assert first["maps"] == [] and [row["mean"] for row in second["maps"]] == [0.3]
+
+
+def test_the_outlines_that_taught_a_segmenter_are_named_without_their_folder():
+    config = {"extra": {"taught_by": "/home/somebody/labels/gradient.npz"}}
+    assert results.without_paths(config) == {"extra": {"taught_by": "gradient"}}
