@@ -160,6 +160,12 @@ class RunFolder:
         path = self.path / "config.json"
         return Config.from_json(read_json(path), str(path))
 
+    @property
+    def logged(self) -> int:
+        """How many rows metrics.jsonl has: epochs that were trained and saved."""
+        path = self.path / "metrics.jsonl"
+        return read_regular(path, "json").count(b"\n") if path.exists() else 0
+
     def history(self) -> list[dict[str, float]]:
         """The rows of metrics.jsonl, one for each completed epoch; none for a run without epochs.
 

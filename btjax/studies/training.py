@@ -30,12 +30,15 @@ from btjax.systems.system import Place, Prepare, Prepared, find_system
 from btjax.training.hosts import agree, leads
 from btjax.training.loop import Trainer
 from btjax.training.many import ManyTrainer
+from btjax.training.progress import Progress, is_finished
 from btjax.training.state import create_state
 from btjax.training.step import make_predict
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+
+    from btjax.training.config import TrainingConfig
 
 BATCH = 32
 """Slices at a time where rows are predicted."""
@@ -151,6 +154,7 @@ def fit(job: Job, *, resume: bool = False, observer: Observer | None = None) -> 
         )
     if begun:
         trainer.restore(observer)  # a run that was stopped before its first checkpoint starts over
+        _check_not_past_end(folder, config.training, trainer.progress)
         _check_weights(job, trainer.state.frozen)
         if trainer.finished() and observer is not None:
             observer.on_message(
@@ -196,6 +200,7 @@ def fit_several(
         _check_resumable(job.folder)
         if resume and job.folder.checkpoints.exists("last"):
             trainer.restore(index, observers(name))
+            _check_not_past_end(job.folder, first.config.training, trainer.runs[index].progress)
             _check_weights(job, trainer.runs[index].state.frozen)
     with contextlib.ExitStack() as stack:
         trainer.fit([stack.enter_context(RunLog(job.folder, observers(name))) for name, job in jobs.items()])
@@ -211,6 +216,19 @@ def _check_resumable(folder: RunFolder) -> None:
         raise InputError(
             f"--workdir={folder.path}: has results, but the checkpoint to go on from is gone from "
             f"{folder.checkpoints.folder}; name another folder"
+        )
+
+
+def _check_not_past_end(folder: RunFolder, config: TrainingConfig, progress: Progress) -> None:
+    """Checks that a run which was trained to its end goes on from there, not from the checkpoint before a damaged one.
+
+    Raises:
+      InputError: it would be trained again, over its results.
+    """
+    if not is_finished(config, progress) and folder.logged >= config.epochs:
+        raise InputError(
+            f"--workdir={folder.path}: is trained to its end and its results stand, but the last checkpoint in "
+            f"{folder.checkpoints.folder} is damaged; nothing is trained again over them, name another folder for that"
         )
 
 

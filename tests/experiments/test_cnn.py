@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +149,20 @@ def test_sigterm_saves_and_says_how_to_go_on(environment, tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert "--resume continues from here" in errors.splitlines()[-1]
     assert btjax.Run(folder).checkpoints.exists("last")
+
+
+def test_a_run_that_is_trained_to_its_end_is_not_trained_again_from_the_checkpoint_before_a_damaged_one(
+    environment, finished, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    newest = max((folder / "checkpoints" / "last").iterdir(), key=lambda path: int(path.name))
+    (newest / "_CHECKPOINT_METADATA").write_bytes(b"")
+    before = {name: (folder / name).read_bytes() for name in ("metrics.jsonl", "report.json")}
+    done = run(environment, *TINY, f"--workdir={folder}", "--resume")
+    assert done.returncode == 2 and "is trained to its end and its results stand" in done.stderr.splitlines()[-1]
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert btjax.restore(folder).variables["params"]
 
 
 def test_eval_only_writes_the_same_report_again(environment, finished):
