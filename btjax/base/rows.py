@@ -50,11 +50,15 @@ class LazyRows:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
-        index, inner = (index[0], (slice(None), *index[1:])) if isinstance(index, tuple) else (index, ())
+        index, *inner = index if isinstance(index, tuple) else (index,)
         rows = self._rows[index]
-        found = self._read(np.atleast_1d(rows))
-        found = found[inner] if inner else found
-        return found if np.ndim(rows) else found[0]
+        if np.ndim(rows) > 1:
+            raise IndexError("row numbers of several dimensions, expected one row or rows in one dimension")
+        found = self._read(np.atleast_1d(rows)) if np.size(rows) else np.empty((0, *self.shape[1:]), self.dtype)
+        if not np.ndim(rows):
+            return found[0][tuple(inner)] if inner else found[0]
+        # Arrays beside row numbers go with them, one by one, as NumPy has it.
+        return found[(slice(None) if isinstance(index, slice) else np.arange(len(found)), *inner)] if inner else found
 
     def __iter__(self) -> Iterator[Any]:
         for part in parts(self):

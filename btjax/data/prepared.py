@@ -248,22 +248,25 @@ def _open_stream(builder: BrainTumours, progress: ProgressCallback | None) -> Sl
         builder.info.read_from_directory(builder.data_dir)
         paths = sorted(map(pathlib.Path, builder.info.splits[SPLIT].filepaths))
         features: Any = builder.info.features
-        decode = features.deserialize_example_np
-        skipped = {"mask": tfds.decode.SkipDecoding()} if "mask" in known else None
-        records = Records(paths, partial(decode, decoders=skipped))
+        records = Records(paths)
         if len(records) != total:
             raise ValueError(f"{len(records)} records instead of {total}")
-        masks = lazy_masks(Records(paths, decode), side) if "mask" in known else None
+        masks = lazy_masks(records, side) if "mask" in known else None
         images = lazy_images(records, side)
         buffer, some = SlicesBuffer(total, side, known, builder.source.classes, (images, masks)), rows_in_part(images)
         for first in range(0, total, some):
             rows = np.arange(first, min(first + some, total))
-            for row, record in zip(rows, records.read(rows), strict=True):
-                values = {name: _as_text(record[name]) for name in buffer.values}
-                buffer.put(int(row), None, None, record["size"], **values)
+            records.read(rows, partial(_put_known, buffer, first, features))
             if progress is not None:
                 progress("read", int(rows[-1]) + 1, total)
     return buffer.slices()
+
+
+def _put_known(buffer: SlicesBuffer, first: int, features: Any, place: int, content: bytes) -> None:
+    """Puts what is known of a slice, without its pixels, into its row."""
+    pixels = {name: tfds.decode.SkipDecoding() for name in ("image", "mask") if name in features}
+    record = features.deserialize_example_np(content, decoders=pixels)
+    buffer.put(first + place, None, None, record["size"], **{name: _as_text(record[name]) for name in buffer.values})
 
 
 def _as_text(value: Any) -> Any:

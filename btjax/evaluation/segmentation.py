@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from btjax.base.rows import rows_in_part
 from btjax.evaluation import estimates
 from btjax.evaluation.estimates import Estimate
 from btjax.evaluation.intervals import METHOD, Clusters, IntervalSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from btjax.base.rows import LazyRows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +72,10 @@ class Compared:
     pointed: np.ndarray
 
     @staticmethod
-    def of(outlines: np.ndarray, masks: np.ndarray, points: np.ndarray) -> Compared:
+    def of(outlines: np.ndarray, masks: np.ndarray | LazyRows, points: np.ndarray) -> Compared:
         """Compares outlines with masks, bool [N, S, S] each; points int [N, 2] are row and column of a pixel.
+
+        Masks that are read from files are read in parts.
 
         Raises:
           ValueError: arrays that do not belong together.
@@ -82,8 +87,14 @@ class Compared:
         """
         if outlines.shape != masks.shape or points.shape != (len(masks), 2):
             raise ValueError(f"outlines {outlines.shape}, masks {masks.shape} and points {points.shape} do not agree")
-        shared, outlined, tumour = (array.sum(axis=(1, 2)) for array in (outlines & masks, outlines, masks))
-        return Compared(shared, outlined, tumour, masks[np.arange(len(masks)), points[:, 0], points[:, 1]])
+        shared, outlined, tumour = np.zeros((3, len(masks)), np.int64)
+        pointed, some = np.zeros(len(masks), bool), rows_in_part(masks)
+        for first in range(0, len(masks), some):
+            rows = slice(first, first + some)
+            own, true, (down, right) = outlines[rows], masks[rows], points[rows].T
+            shared[rows], outlined[rows], tumour[rows] = (one.sum(axis=(1, 2)) for one in (own & true, own, true))
+            pointed[rows] = true[np.arange(len(true)), down, right]
+        return Compared(shared, outlined, tumour, pointed)
 
     def __len__(self) -> int:
         return len(self.shared)

@@ -40,7 +40,7 @@ def outline_examples(tested: Slices, outlines: Outlines) -> Figure:
         f"{tested.classes[label]}, Dice {number(value, 2)}\n{name}"
         for label, value, name in zip(labels, dice.tolist(), tested.ids, strict=True)
     ]
-    masks = {"true": np.asarray(tested.masks), "predicted": outlines.masks}
+    masks = {"true": tested.masks, "predicted": outlines.masks}
     return outline_panels(example_rows(dice, tested.patients), tested.images, masks, titles)
 
 

@@ -7,6 +7,7 @@ import pathlib
 import statistics
 import sys
 import tempfile
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,14 +60,17 @@ class _EpochByEpoch(Observer):
     """Answers after every epoch, and lets the next one begin when it is asked to."""
 
     def __init__(self, answer: Callable[[dict], None], rows: int) -> None:
-        self._answer, self._rows, self._seconds = answer, rows, 0.0
+        self._answer, self._rows, self._seconds, self._cpu = answer, rows, 0.0, time.process_time()
 
     def on_epoch(self, progress: Any) -> None:
         """Tells the time of the epoch, then waits for the next question."""
         seconds, self._seconds = progress.seconds - self._seconds, progress.seconds
-        self._answer({"ms_per_slice": 1e3 * seconds / self._rows, "peak_memory_mib": peak_memory()})
+        times = {"ms_per_slice": seconds, "cpu_ms_per_slice": time.process_time() - self._cpu}
+        told = {name: 1e3 * value / self._rows for name, value in times.items()}
+        self._answer(told | {"peak_memory_mib": peak_memory()})
         if not sys.stdin.readline():
             raise EOFError
+        self._cpu = time.process_time()
 
 
 def serve_stream(settings: dict[str, Any], answer: Callable[[dict], None]) -> None:
@@ -98,8 +102,9 @@ def measure_streaming(slices: int, rounds: int) -> dict[str, Any] | None:
       rounds: epochs of each form, after one that compiles.
 
     Returns:
-      JSON values: by form `ms_per_slice` (median) and `peak_memory_mib`; `speed_share`, the median over the rounds of
-      the streamed form's speed over the resident one's; None where a process failed.
+      JSON values: by form `ms_per_slice` and `cpu_ms_per_slice` (medians) and `peak_memory_mib`; `speed_share`, the
+      median over the rounds of the streamed form's speed over the resident one's, and `cpu_ratio`, that of their
+      processor time; None where a process failed.
     """
     with tempfile.TemporaryDirectory() as cache:
         print(f"stream: prepares {slices} slices", file=sys.stderr, flush=True)
@@ -129,24 +134,28 @@ def measure_streaming(slices: int, rounds: int) -> dict[str, Any] | None:
 
 def summarised(slices: int, answers: dict[str, list[dict]]) -> dict[str, Any]:
     """Medians of the answers of both forms; see `measure_streaming`."""
-    times = {form: [row["ms_per_slice"] for row in rows] for form, rows in answers.items()}
-    shares = [one / other for one, other in zip(times["resident"], times["streamed"], strict=True)]
+    pairs = list(zip(answers["streamed"], answers["resident"], strict=True))
+    shares = [one["ms_per_slice"] / streamed["ms_per_slice"] for streamed, one in pairs]
+    ratios = [streamed["cpu_ms_per_slice"] / one["cpu_ms_per_slice"] for streamed, one in pairs]
+    times = ("ms_per_slice", "cpu_ms_per_slice")
     figures = {
-        form: {
-            "ms_per_slice": round(statistics.median(times[form]), 4),
-            "peak_memory_mib": round(max(row["peak_memory_mib"] for row in rows)),
-        }
+        form: {name: round(statistics.median(row[name] for row in rows), 4) for name in times}
+        | {"peak_memory_mib": round(max(row["peak_memory_mib"] for row in rows))}
         for form, rows in answers.items()
     }
     about = {"slices": slices, "image_size": CASES["small"].image_size, "rounds": len(shares)}
-    return about | figures | {"speed_share": round(statistics.median(shares), 4)}
+    return (
+        about
+        | figures
+        | {"speed_share": round(statistics.median(shares), 4), "cpu_ratio": round(statistics.median(ratios), 4)}
+    )
 
 
 def describe_stream(result: dict[str, Any]) -> list[str]:
     """The printed lines for the figures of `stream`."""
     return [
         f"  {result['slices']:,} slices at {result['image_size']} px: the stream reaches {result['speed_share']:.1%} "
-        "of the speed in memory",
+        f"of the speed in memory, with {result['cpu_ratio']:.3f} times its processor time",
         *(
             f"  {form}: {result[form]['ms_per_slice']:.3f} ms a slice, at most {result[form]['peak_memory_mib']} MiB"
             for form in FORMS

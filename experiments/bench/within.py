@@ -185,7 +185,7 @@ class _EpochClock(Observer):
 def random_examples(case: Case, rows: int, validation: int) -> Examples:
     """Random slices of a case's size: `rows` to train on, followed by `validation` to validate on."""
     random, count = np.random.default_rng(0), rows + validation
-    images = random.integers(0, 256, (count, case.image_size, case.image_size)).astype(np.uint8)
+    images = random.integers(0, 256, (count, case.image_size, case.image_size), dtype=np.uint8)
     labels, numbers = random.integers(0, 3, count).astype(np.int32), np.arange(count, dtype=np.int32)
     return Examples(images, labels, numbers[None, :rows], numbers[rows:], case.image_size)
 

@@ -166,7 +166,8 @@ def _stream_note(case: dict[str, Any]) -> str:
     resident, streamed = (case[form]["peak_memory_mib"] for form in ("resident", "streamed"))
     return (
         f"- {case['slices']:,} slices at {case['image_size']} px read from files while training goes on: "
-        f"{100 * case['speed_share']:.1f}% of the speed in memory, at most {streamed} MiB beside {resident} MiB."
+        f"{100 * case['speed_share']:.1f}% of the speed in memory, {case['cpu_ratio']:.2f} times its "
+        f"processor time, at most {streamed} MiB beside {resident} MiB."
     )
 
 

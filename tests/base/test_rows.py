@@ -27,10 +27,20 @@ def lazy():
         (5, 1),
         (slice(0, 4), 0, 2),
         np.array([], int),
+        (np.array([], int), slice(None), 1),
+        (np.array([4, 0, 7]), np.array([1, 0, 1]), np.array([2, 2, 0])),
+        (np.array([4, 0]), slice(None), np.array([2, 1])),
+        (slice(3, 6), np.array([1, 0]), np.array([2, 1])),
+        (2, np.array([1, 0]), np.array([2, 1])),
     ],
 )
 def test_rows_that_are_asked_for_are_those_of_the_whole_array(lazy, index):
     np.testing.assert_array_equal(lazy[index], WHOLE[index])
+
+
+def test_row_numbers_of_several_dimensions_are_refused(lazy):
+    with pytest.raises(IndexError, match="expected one row or rows in one dimension"):
+        lazy[np.array([[1, 2]])]
 
 
 def test_a_subset_a_map_and_all_rows_are_those_of_the_whole_array(lazy):

@@ -25,11 +25,12 @@ def test_synthetic_slices_differ_and_are_the_same_each_time(tmp_path):
 
 def test_a_stream_is_compared_with_memory_in_the_same_round():
     def answers(*times):
-        return [{"ms_per_slice": time, "peak_memory_mib": 100 * time} for time in times]
+        return [{"ms_per_slice": t, "cpu_ms_per_slice": 2 * t, "peak_memory_mib": 100 * t} for t in times]
 
     found = streaming.summarised(500, {"resident": answers(1.0, 2.0, 6.0), "streamed": answers(2.0, 2.5, 8.0)})
     assert found["speed_share"] == 0.75 and found["rounds"] == 3  # 0.5, 0.8, 0.75
-    assert found["streamed"] == {"ms_per_slice": 2.5, "peak_memory_mib": 800}
+    assert found["streamed"] == {"ms_per_slice": 2.5, "cpu_ms_per_slice": 5.0, "peak_memory_mib": 800}
+    assert found["cpu_ratio"] == 1.3333
     assert "75.0%" in streaming.describe_stream(found)[0]
 
 
@@ -136,7 +137,11 @@ def test_the_tables_tell_streams_runs_memory_and_growth():
     figures = {"argument_mib": 100.0, "output_mib": 1.0, "alias_mib": 1.0, "temp_mib": 900.0, "compile_seconds": 9.0}
     cases = {
         "stream": streaming.summarised(
-            500, {form: [{"ms_per_slice": 2.0, "peak_memory_mib": 700}] for form in streaming.FORMS}
+            500,
+            {
+                form: [{"ms_per_slice": 2.0, "cpu_ms_per_slice": 3.0, "peak_memory_mib": 700}]
+                for form in streaming.FORMS
+            },
         ),
         "whole": {"presets": {"cnn_demo": {"cold": run, "warm": run}}},
         "memory": {"presets": {"cnn_paper": {"train": figures}}},
@@ -144,8 +149,8 @@ def test_the_tables_tell_streams_runs_memory_and_growth():
     }
     table = speed_table({"device": "cpu", "cases": cases})
     assert (
-        "- 500 slices at 128 px read from files while training goes on: 100.0% of the speed in memory, at most "
-        in table
+        "- 500 slices at 128 px read from files while training goes on: 100.0% of the speed in memory, 1.00 "
+        "times its processor time, at most " in table
     )
     assert "cnn_demo, 300 slices, 2 epochs, cold caches: 9.0 s, of which steps 7.0, compile 2.0" in table
     assert "cnn_paper, train: 100 MiB" in table and "900 MiB" in table

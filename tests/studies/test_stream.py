@@ -48,6 +48,25 @@ def test_a_streamed_run_has_the_weights_predictions_and_report_of_a_resident_one
     assert btjax.evaluate(runs[False], cache_dir=tmp_path / "cache", stream=True).test == reports[0].test
 
 
+@pytest.mark.parametrize("system", ["segmenter", "joint"])
+def test_a_streamed_network_that_outlines_has_the_outlines_and_report_of_a_resident_one(
+    tmp_path, standard_promotion, system, monkeypatch
+):
+    monkeypatch.setattr("btjax.base.rows._PART_BYTES", 8 * 32 * 32)  # masks are compared in several parts
+    folder = forms.write_manifest(tmp_path / "data", forms.make_slices(40))
+    config = btjax.preset(f"{system}_cpu").replace("data.data_dir", str(folder)).replace("data.image_size", 32)
+    config = config.replace("data.protocol", "slice").replace("training.epochs", 1).replace("model.width", 4)
+    first, second = (
+        btjax.train(config, tmp_path / str(stream), cache_dir=tmp_path / "cache", stream=stream)
+        for stream in (False, True)
+    )
+    for field in dataclasses.fields(first.outlines):
+        np.testing.assert_array_equal(getattr(first.outlines, field.name), getattr(second.outlines, field.name))
+    reports = [dataclasses.replace(run.report, training=None) for run in (first, second)]
+    assert reports[0] == reports[1]
+    assert reports[1].test.slices > 0
+
+
 def test_what_is_typical_of_a_data_set_that_exceeds_memory_is_found_from_its_files(
     tmp_path, standard_promotion, monkeypatch
 ):
