@@ -2,7 +2,9 @@
 
 The loss of a slice gets a term: the share of the map of the true class that lies outside the tumour's dilated mask. The
 idea is that of Ross, Hughes and Doshi-Velez, "Right for the right reasons", IJCAI 2017, who punish gradients outside a
-region, here scale-free, so that small gradients do not pass for good ones.
+region, here scale-free, so that small gradients do not pass for good ones. Places that speak against the class count a
+little, as in a leaky ReLU: else a map without a positive place, or with none in the tumour, would have no gradient, and
+just those slices would never be guided.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 MAPS = ("grad_cam", "gradient")
 """The maps that can guide: both are differentiable with respect to the network's parameters."""
 
-TINY = 1e-20
-"""Added to a map's sum: of a blank map no share lies inside."""
+LEAK = 0.05
+"""What a place that speaks against the class counts, beside one that speaks as much for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,26 +41,33 @@ class Guidance:
     radius: int = 4
 
     def __call__(self, maps: jax.Array, masks: jax.Array) -> jax.Array:
-        """The term of each slice, float32 [B] in [0, weight]; 0 where the mask is empty.
+        """The term of each slice, float32 [B] in [0, 2 * weight]; 0 where the mask is empty.
 
         Args:
-          maps: float [B, h, w], at least 0.
-          masks: bool [B, S, S], S a multiple of h and w.
+          maps: float [B, h, w], of `map_of`.
+          masks: bool [B, S, S].
         """
         return self.weight * jnp.where(masks.any(axis=(1, 2)), outside_share(maps, dilated(masks, self.radius)), 0)
 
     def map_of(self, values: jax.Array, gradients: jax.Array) -> jax.Array:
-        """The map, float [B, h, w], at least 0, of a stage's map (or the inputs) and the logit's gradient there."""
+        """The map, float [B, h, w], of a stage's map (or the inputs) and the logit's gradient there.
+
+        Grad-CAM before its ReLU: places below 0 speak against the class. Of the gradient of the pixels, the magnitude.
+        """
         if self.method == "grad_cam":
-            return jax.nn.relu(jnp.sum(gradients.mean((1, 2), keepdims=True) * values, axis=-1))
+            return jnp.sum(gradients.mean((1, 2), keepdims=True) * values, axis=-1)
         return jnp.abs(gradients).max(axis=-1)
 
 
 def outside_share(maps: jax.Array, regions: jax.Array) -> jax.Array:
-    """The share of each map outside its region, float32 [B] in [0, 1]; 1 for a blank map, which is no way out.
+    """The share of each map outside its region, float32 [B].
+
+    With w = leaky_relu(map) it is 1 - sum of w inside / sum of |w|: in [0, 1] for a map without places below 0, and 1
+    for a blank one, which is no way out; in [1, 2] for a map without a place above 0. It does not change with the map's
+    scale, and its gradient is finite.
 
     Args:
-      maps: float [B, h, w], at least 0.
+      maps: float [B, h, w].
       regions: bool [B, S, S]; a place of the map is inside if any of the pixels that it covers is.
 
     Example:
@@ -68,11 +77,18 @@ def outside_share(maps: jax.Array, regions: jax.Array) -> jax.Array:
       >>> outside_share(jnp.zeros((1, 2, 2)), region).tolist()
       [1.0]
     """
-    count, height, width = maps.shape
+    largest = lax.stop_gradient(jnp.abs(maps).max(axis=(1, 2), keepdims=True))
+    values = jax.nn.leaky_relu(maps / jnp.where(largest > 0, largest, 1), LEAK)
+    inside = jnp.sum(values * covered(regions, maps.shape[1:]), axis=(1, 2))
+    whole = jnp.sum(jnp.abs(values), axis=(1, 2))
+    return 1 - inside / jnp.where(whole > 0, whole, 1)
+
+
+def covered(regions: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Regions bool [B, S, S] at a map's size, bool [B, h, w]: pixel i lies in row i * h // S."""
     size = regions.shape[1]
-    blocks = regions.reshape(count, height, size // height, width, size // width)
-    inside = jnp.sum(maps * blocks.any(axis=(2, 4)), axis=(1, 2))
-    return 1 - inside / (jnp.sum(maps, axis=(1, 2)) + TINY)
+    rows, columns = (jax.nn.one_hot(jnp.arange(size) * side // size, side) for side in shape)
+    return jnp.einsum("ih,bij,jw->bhw", rows, regions.astype(jnp.float32), columns) > 0
 
 
 def dilated(masks: jax.Array, radius: int) -> jax.Array:

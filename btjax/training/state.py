@@ -60,10 +60,10 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 class AveragedState(TrainState):
-    """A state that keeps a running mean of its params, which is what is validated and kept.
+    """A state that keeps a running mean of its variables, which is what is validated and kept.
 
     Attributes:
-      mean: of `params`.
+      mean: of `params` and of `batch_stats`, by these names: statistics belong to the weights that they were taken of.
     """
 
     mean: Any
@@ -71,14 +71,13 @@ class AveragedState(TrainState):
     @property
     def judged(self) -> dict[str, Any]:
         """As `TrainState.judged`: of the mean."""
-        return self.replace(params=self.mean).variables
+        return self.replace(**self.mean).variables
 
     def with_mean(self, kept: float) -> Self:
         """As `TrainState.with_mean`; early steps keep less than `kept`, so that the mean does not lag behind."""
         share = jnp.minimum(jnp.float32(kept), self.step / (9 + self.step))
-        return self.replace(
-            mean=jax.tree.map(lambda mean, new: share * mean + (1 - share) * new, self.mean, self.params)
-        )
+        new = {"params": self.params, "batch_stats": self.batch_stats}
+        return self.replace(mean=jax.tree.map(lambda mean, new: share * mean + (1 - share) * new, self.mean, new))
 
 
 def create_state(
@@ -121,7 +120,9 @@ def create_state(
         plateau=plateau,
         key=key,
     )
-    return AveragedState(**fields, mean=jax.tree.map(jnp.array, trained)) if averaged else TrainState(**fields)
+    if not averaged:
+        return TrainState(**fields)
+    return AveragedState(**fields, mean=jax.tree.map(jnp.array, {"params": trained, "batch_stats": batch_stats}))
 
 
 def _replace_stages(collection: str, fresh: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

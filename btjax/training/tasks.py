@@ -35,6 +35,9 @@ Terms = tuple[tuple[jax.Array, ...], dict[str, jax.Array]]
 Live = Callable[[Any, str | None, str | None, Any], tuple[Any, Any]]
 """`live(hidden, start, stop, batch_stats) -> (output of stop, new batch_stats)`: a network in training."""
 
+Passes = tuple[Callable[[Any], Any], Live, str | None]
+"""A network in training: through what is frozen; through the rest; and the stage between the two, or None."""
+
 Loss = tuple[jax.Array, tuple[dict[str, jax.Array], Any]]
 """The mean loss over the counted rows, float32 scalar; the sums of metrics and the new batch_stats."""
 
@@ -165,10 +168,13 @@ class Classification:
         variables = state.replace(params=params).variables
         images, masks = self._augmented(state, batch)
         images, targets = self._targets(images, batch["labels"], random_key(state.key, "mixup", state.step))
-        start, hidden = self.start, self._inputs(images)
-        if self._place(self.frozen_below) > self._place(start):
-            hidden = self.model.apply(variables, hidden, start=start, stop=self.frozen_below)
-            start = self.frozen_below
+        frozen = self.frozen_below if self._place(self.frozen_below) > self._place(self.start) else self.start
+
+        def still(inputs):
+            """The output of what is frozen, as in inference."""
+            if frozen == self.start:
+                return inputs
+            return self.model.apply(variables, inputs, start=self.start, stop=frozen)
 
         def live(hidden, start, stop, batch_stats):
             """The output of `stop` and the new running statistics, as in training."""
@@ -184,7 +190,8 @@ class Classification:
             )
             return output, updated.get("batch_stats", {})
 
-        logits, terms, batch_stats = self._forward(live, hidden, start, variables, batch | {"masks": masks})
+        passes = still, live, frozen
+        logits, terms, batch_stats = self._forward(passes, self._inputs(images), variables, batch | {"masks": masks})
         sums = self._sums(logits, batch | {"targets": targets}, variables["params"], terms)
         return sums["loss"] / sums["count"], (sums, batch_stats)
 
@@ -216,24 +223,34 @@ class Classification:
         return self.augmentation.with_masks(images, unpack_masks(batch["masks"], images.shape[1]), key)
 
     def _forward(
-        self, live: Live, hidden: Any, start: str | None, variables: dict[str, Any], batch: dict[str, Any]
+        self,
+        passes: Passes,
+        inputs: jax.Array,
+        variables: dict[str, Any],
+        batch: dict[str, Any],
     ) -> tuple[jax.Array, Terms, Any]:
         """A training pass.
+
+        Args:
+          passes: see `Passes`.
+          inputs: of the network, or the features that take their place.
+          variables: of the network.
+          batch: with its masks, where they are needed.
 
         Returns:
           Logits [B, classes]; further terms of the loss, and metrics; the new batch_stats.
         """
-        stats, guidance = variables["batch_stats"], self.guidance
+        stats, guidance, (still, live, start) = variables["batch_stats"], self.guidance, passes
         if guidance is None:
-            return self._run(live, hidden, (start, None), stats, batch)
-        cut, values, output, below = start, hidden, None, ((), {})
+            return self._run(live, still(inputs), (start, None), stats, batch)
+        cut, values, output, below = start, inputs, None, ((), {})
         if guidance.method == "grad_cam":
             cut = self._map_stage(variables, batch["images"].shape[1], start)
-            output, below, stats = self._run(live, hidden, (start, cut), stats, batch)
+            output, below, stats = self._run(live, still(inputs), (start, cut), stats, batch)
             values = stage_map(output)
 
         def rest(values):
-            joined = values if output is None else replace_map(output, values)
+            joined = still(values) if output is None else replace_map(output, values)
             logits, above, updated = self._run(live, joined, (cut, None), stats, batch)
             return logits, (above, updated)
 

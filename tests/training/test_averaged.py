@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from btjax.base.checkpoints import Checkpoints
+from btjax.data.augment import Augmentation
+from btjax.data.preprocess import Preprocessing
+from btjax.models.segmenter import Segmenter
 from btjax.training.config import TrainingConfig
 from btjax.training.examples import Examples
 from btjax.training.loop import Trainer
 from btjax.training.many import ManyTrainer
 from btjax.training.progress import Interrupted
+from btjax.training.segmentation import Segmentation
 from tests.training.blobs import blob_split, make_blobs, tiny_task
 from tests.training.trainers import StopAt, same_bits
 
@@ -34,6 +38,7 @@ def trainer_of(folder=None, **options):
 def test_the_mean_is_that_of_the_weights_after_each_step():
     trainer = trainer_of()
     batches, mean = trainer.batches(), jax.device_get(trainer.state.params)
+    assert not trainer.state.batch_stats
     for step in range(trainer.steps_per_epoch):
         trainer.state, trainer.sums = trainer.train_chunk(
             (trainer.state, trainer.sums), trainer.dataset, batches, jnp.int32(step), jnp.int32(step + 1)
@@ -55,6 +60,26 @@ def test_what_is_kept_and_validated_is_the_mean(tmp_path):
     assert same_bits(kept, trainer.state.judged) and not same_bits(kept, trainer.state.variables)
     sums = trainer.evaluate(trainer.state.judged, trainer.dataset, *trainer.validation)
     assert progress.history[-1]["validation_loss"] == pytest.approx(float(sums["loss"]) / float(sums["count"]))
+
+
+def test_the_statistics_of_a_normalisation_are_averaged_with_the_weights_that_they_are_of():
+    model = Segmenter(width=4, halvings=2, convolutions=1)
+    task = Segmentation(model, Preprocessing("grey"), Augmentation())
+    slices = dataclasses.replace(SLICES, masks=SLICES.images >= 150)
+    examples = Examples.of(slices, blob_split(SLICES), masks=True)
+    trainer = Trainer(task, dataclasses.replace(CONFIG, epochs=1), examples, 0)
+    batches, mean = trainer.batches(), jax.device_get(trainer.state.batch_stats)
+    for step in range(2):
+        trainer.state, trainer.sums = trainer.train_chunk(
+            (trainer.state, trainer.sums), trainer.dataset, batches, jnp.int32(step), jnp.int32(step + 1)
+        )
+        share = (1 + step) / (10 + step)
+        new = trainer.state.batch_stats
+        mean = jax.tree.map(lambda old, new, share=share: share * old + (1 - share) * np.asarray(new), mean, new)
+    judged = trainer.state.judged["batch_stats"]
+    for found, expected in zip(jax.tree.leaves(judged), jax.tree.leaves(mean), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert not same_bits(judged, trainer.state.batch_stats)
 
 
 def test_weights_train_as_without_a_mean():

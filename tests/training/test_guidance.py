@@ -23,7 +23,7 @@ from btjax.saliency.gradients import gradient
 from btjax.systems.config import Config
 from btjax.training.config import TrainingConfig
 from btjax.training.examples import Examples
-from btjax.training.guidance import Guidance, dilated, outside_share
+from btjax.training.guidance import Guidance, covered, dilated, outside_share
 from btjax.training.joint import JointClassification
 from btjax.training.loop import Trainer
 from btjax.training.segmentation import Segmentation, outline_losses
@@ -57,6 +57,64 @@ def test_a_blank_map_costs_as_much_as_one_that_lies_wholly_outside():
     np.testing.assert_allclose(small, large, rtol=1e-5)
 
 
+CORNER = jnp.zeros((1, 8, 8), bool).at[:, :2, :2].set(True)
+
+
+@pytest.mark.parametrize(
+    ("values", "least"),
+    [
+        ({}, 1.0),  # a dead network
+        ({(0, 0): -1.0, (3, 3): -2.0}, 1.0),  # blank after Grad-CAM's ReLU
+        ({(0, 0): -1.0, (3, 3): 2.0}, 1.0),  # wholly outside
+        ({(0, 0): -1.0, (3, 3): 1e-12}, 1.0),
+        ({(0, 0): 1e-30, (3, 3): 1e-30}, 0.5),
+    ],
+)
+def test_every_map_is_pulled_into_the_tumour_by_a_finite_gradient(values, least):
+    maps = jnp.zeros((1, 4, 4))
+    for place, value in values.items():
+        maps = maps.at[0, *place].set(value)
+    share, gradient = jax.value_and_grad(lambda maps: outside_share(maps, CORNER)[0])(maps)
+    scale = float(jnp.abs(maps).max()) or 1.0
+    assert least <= share <= 2 and np.isfinite(gradient).all()
+    assert gradient[0, 0, 0] < 0 and np.abs(gradient).max() * scale < 25  # more in the tumour costs less
+
+
+@pytest.mark.parametrize("masks", [CORNER, jnp.zeros((1, 8, 8), bool)], ids=["tumour", "none"])
+def test_a_gradient_of_the_pixels_that_is_zero_everywhere_leaves_the_loss_differentiable(masks):
+    guidance = Guidance(1.0, "gradient")
+
+    def term(scale):
+        return guidance(guidance.map_of(jnp.ones((1, 8, 8, 1)), scale * jnp.ones((1, 8, 8, 1))), masks).sum()
+
+    assert np.isfinite(jax.grad(term)(0.0))
+
+
+def test_a_map_whose_side_does_not_divide_that_of_the_slice_covers_its_pixels():
+    masks = np.random.default_rng(0).random((2, 10, 10)) < 0.1
+    found = covered(jnp.asarray(masks), (3, 4))
+    for row, column in np.ndindex(3, 4):
+        rows, columns = ([i for i in range(10) if i * side // 10 == at] for side, at in ((3, row), (4, column)))
+        np.testing.assert_array_equal(found[:, row, column], masks[:, rows][:, :, columns].any(axis=(1, 2)))
+
+
+def test_the_gradient_that_guides_is_that_of_the_pixels_where_stages_are_frozen():
+    task = Classification(NETWORK, *PARTS, guidance=Guidance(0.7, "gradient"))
+    state, batch = state_of(task), make_batch()
+    frozen = dataclasses.replace(task, frozen_below="conv_1")
+    for found, expected in zip(
+        frozen.loss(state.params, state, batch)[1][0].items(),
+        task.loss(state.params, state, batch)[1][0].items(),
+        strict=True,
+    ):
+        assert found[0] == expected[0]
+        np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+    deep = joint(segmentation=0.0, guidance=Guidance(1.0, "gradient"))
+    state = state_of(deep)
+    loss, _ = dataclasses.replace(deep, frozen_below="encode_1").loss(state.params, state, batch)
+    assert np.isfinite(loss)
+
+
 def test_a_slice_without_a_tumour_is_not_guided():
     assert Guidance(1.0)(jnp.ones((1, 4, 4)), jnp.zeros((1, 8, 8), bool)).tolist() == [0.0]
 
@@ -81,8 +139,10 @@ def test_the_guided_loss_is_the_cross_entropy_and_the_share_of_the_saliency_map_
     attribute = {"grad_cam": grad_cam, "gradient": gradient}[method]
     layer = {"layer": "conv_2"} if method == "grad_cam" else {}
     maps = attribute(classifier, inputs, labels, jax.random.key(0), **layer)
-    if method == "grad_cam":  # the loss sees the map before it is enlarged
-        maps = _at_its_own_size(classifier, inputs, labels)
+    if method == "grad_cam":  # the loss sees the map before its ReLU and before it is enlarged
+        own = _at_its_own_size(classifier, inputs, labels)
+        np.testing.assert_allclose(maps, jax.image.resize(jax.nn.relu(own), maps.shape, "linear"), atol=1e-5)
+        maps = own
     outside = outside_share(maps, dilated(jnp.asarray(SLICES.masks[:6]), 1))
     entropies = optax.softmax_cross_entropy_with_integer_labels(classifier(inputs), labels)
     np.testing.assert_allclose(found, (entropies + 0.7 * outside)[:5].mean(), rtol=1e-5)
@@ -95,7 +155,7 @@ def _at_its_own_size(classifier, inputs, labels):
     def score(values):
         return jnp.take_along_axis(classifier.above("conv_2", values), labels[:, None], 1).sum()
 
-    return jax.nn.relu((jax.grad(score)(values).mean((1, 2), keepdims=True) * values).sum(-1))
+    return (jax.grad(score)(values).mean((1, 2), keepdims=True) * values).sum(-1)
 
 
 @pytest.mark.parametrize("method", ["grad_cam", "gradient"])
@@ -124,7 +184,7 @@ def test_guidance_moves_the_map_into_the_tumour(tmp_path):
         trainer.fit()
         classifier = Classifier(NETWORK, {"params": trainer.state.params})
         maps = _at_its_own_size(classifier, PARTS[0](jnp.asarray(SLICES.images)), jnp.asarray(SLICES.labels))
-        return 1 - float(outside_share(maps, jnp.asarray(SLICES.masks)).mean())
+        return 1 - float(outside_share(jax.nn.relu(maps), jnp.asarray(SLICES.masks)).mean())
 
     assert inside(5.0) > inside(0.0) + 0.1
 
