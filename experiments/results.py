@@ -1,7 +1,7 @@
 """Collects finished runs into a results file, and writes the tables from those files.
 
     python -m experiments.results --name=cnn_cpu RUN_DIR [RUN_DIR ...]
-    python -m experiments.results --name=options_joint --options RUN_DIR RUN_DIR [RUN_DIR ...]
+    python -m experiments.results --name=options_joint_64 --options RUN_DIR RUN_DIR [RUN_DIR ...]
     python -m experiments.results
 
 The first writes experiments/results/cnn_cpu.json: runs of a protocol, fold and seed take the place of earlier ones of
@@ -23,6 +23,7 @@ import msgspec
 from btjax.base.errors import InputError
 from btjax.base.files import expanded, read_json, write_json, write_whole
 from btjax.commands.audit import AUDIT, read_audit
+from btjax.commands.proposals import PROPOSALS
 from btjax.commands.regions import REGIONS
 from btjax.commands.retrieval import RETRIEVAL
 from btjax.commands.unknown import UNKNOWN
@@ -33,6 +34,7 @@ from btjax.runs.run import REPORT, Run
 from btjax.studies.audit_flags import flags_of
 from btjax.studies.external import ExternalReport
 from btjax.studies.ladder_report import LadderReport
+from btjax.studies.proposals import ProposalsReport
 from btjax.studies.regions import SCHEMA as REGIONS_SCHEMA
 from btjax.studies.regions import RegionsReport
 from btjax.studies.retrieval import SCHEMA as RETRIEVAL_SCHEMA
@@ -189,26 +191,26 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
             raise InputError(f"{folders[1]}: expected one folder for this results file")
         return read(folders[0])
 
-    if task_of(folders[0]) == "segmentation":
-        return {"outlined": [segmenter_summary(folder) for folder in folders]}
-
     def place(run: dict[str, Any]) -> tuple[str, int, int, int]:
         return run["protocol"], run["split"]["seed"], run["split"]["fold"], run["config"]["seed"]
 
-    if before is not None and not isinstance(before.get("runs"), list):
+    segments = task_of(folders[0]) == "segmentation"
+    kind, read = ("outlined", segmenter_summary) if segments else ("runs", summary)
+    if before is not None and not isinstance(before.get(kind), list):
+        what = "a segmenter's" if segments else "a classifier's"
         raise InputError(
-            f"{folders[0]}: a classifier's run, but the results file holds something else; expected another --name"
+            f"{folders[0]}: {what} run, but the results file holds something else; expected another --name"
         )
-    runs = {place(run): run for run in (before or {}).get("runs", [])}
+    runs = {place(run): run for run in (before or {}).get(kind, [])}
     for folder in folders:
-        run = summary(folder)
+        run = read(folder)
         for held in runs.values():
             if held["config"]["system"] != run["config"]["system"]:
                 raise InputError(
                     f"{folder}: a run of {run['config']['system']}, the results file holds {held['config']['system']}"
                 )
         runs[place(run)] = run
-    return {"runs": list(runs.values())}
+    return {kind: list(runs.values())}
 
 
 def by_options(folders: list[pathlib.Path]) -> dict[str, Any]:
@@ -297,7 +299,16 @@ def attack_summary(folder: pathlib.Path) -> dict[str, Any]:
     return {"attack": kept}
 
 
+def proposals_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """Region proposals in four digits, without the places of files."""
+    report = msgspec.to_builtins(read_typed(folder / PROPOSALS, ProposalsReport))
+    report["settings"]["run"] = without_paths(report["settings"]["run"])
+    rows = rounded(report.pop("rows"))
+    return report | {"recalls": rows}
+
+
 _SUMMARIES = {
+    PROPOSALS: proposals_summary,
     "saliency.json": saliency_summary,
     LADDER: ladder_summary,
     AUDIT: audit_summary,
@@ -359,6 +370,8 @@ def main() -> None:
     if arguments.name:
         path = RESULTS / f"{arguments.name}.json"
         before = _results(path) if path.exists() else None
+        if arguments.options and before is not None and "by_options" not in before:
+            raise InputError(f"--options: {path} holds something else; expected another --name")
         result = by_options(arguments.runs) if arguments.options else collect(arguments.runs, before)
         RESULTS.mkdir(exist_ok=True)
         write_json(path, result, indent=1)

@@ -22,7 +22,7 @@ from btjax.studies.classifier import classifier_report, run_info
 from btjax.studies.data import divide, load_slices
 from btjax.studies.reconstruction import reconstruction_report
 from btjax.studies.retrieval import ranking_report
-from btjax.studies.segmentation import outline_scores, outlines_of, segmentation_report
+from btjax.studies.segmentation import outlines_by_side, outlines_of, segmentation_report
 from btjax.studies.training import (
     Job,
     fit,
@@ -264,7 +264,8 @@ def _conclude_classifier(job: Job, info: RunInfo) -> Report:
     if job.prepared.task.outlines:
         outlines = outlines_of(job)
         if job.data.slices.masks is not None:
-            report = dataclasses.replace(report, outlines=outline_scores(job.data, outlines, job.data.split.test))
+            scored = outlines_by_side(job.data, outlines)
+            report = dataclasses.replace(report, outlines=scored["test"], outlines_validation=scored["validation"])
     if leads():
         predictions.save(job.folder.path / PREDICTIONS)
         if outlines is not None:

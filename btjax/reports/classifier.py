@@ -170,9 +170,9 @@ def _outline_section(report: ClassifierReport, figures: Mapping[str, Figure]) ->
     if report.outlines is None:
         return Section("")
     shown = [Picture(figures["outlines"], OUTLINE_CAPTION)] if "outlines" in figures else []
-    return Section(
-        "The network's own outlines", [outline_table("test", report.outlines)], pictures=shown, remarks=[OUTLINE_REMARK]
-    )
+    sides = {"test": report.outlines, "validation": report.outlines_validation}
+    tables = [outline_table(side, scores) for side, scores in sides.items() if scores is not None]
+    return Section("The network's own outlines", tables, pictures=shown, remarks=[OUTLINE_REMARK])
 
 
 def _remarks(report: ClassifierReport, published: PublishedResult | None) -> list[str]:

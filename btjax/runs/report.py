@@ -149,6 +149,8 @@ class ClassifierReport(RunInfo):
       selective: what it scores on the test rows of which it is surest.
       outlines: how well it outlines the tumours of the test rows, of a network that does; None for others, and for
         slices without masks.
+      outlines_validation: the same of the validation rows; None too where these were trained on as well, and in early
+        reports.
       parts: accuracy and recalls of the test rows by source and by plane, where these are known.
       sources: the classes of each source over the whole data set, where patient ids tell several. Both are empty in
         early reports.
@@ -164,6 +166,7 @@ class ClassifierReport(RunInfo):
     conformal: tuple[ConformalScores, ...]
     selective: Selective
     outlines: SegmentationScores | None = None
+    outlines_validation: SegmentationScores | None = None
     parts: tuple[GroupRow, ...] = ()
     sources: tuple[SourceRow, ...] = ()
 

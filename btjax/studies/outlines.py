@@ -75,6 +75,11 @@ def as_taught(config: Config, slices: Slices, split: Split) -> Slices:
             f"{flag}: {unknown} of the {len(rows)} training and validation slices are none there; expected outlines by "
             "a run of the same protocol and fold"
         )
+    if seen := int((outlines.sides[split.test] == "train").sum()):
+        raise InputError(
+            f"{flag}: made by a run that was trained on {seen} of the {len(split.test)} test slices; expected outlines "
+            "by a run of the same protocol and fold"
+        )
     masks = np.zeros(slices.images.shape, bool) if slices.masks is None else np.array(slices.masks)
     masks[rows] = enlarged(outlines.masks[rows], slices.images.shape[1])
     return dataclasses.replace(slices, masks=masks)
@@ -104,11 +109,11 @@ def outlines_notes(config: Config) -> tuple[str, ...]:
 
 
 def enlarged(masks: np.ndarray, side: int) -> np.ndarray:
-    """Masks bool [N, S, S] at another side, each pixel that of its place.
+    """Masks bool [N, S, S] at another side, each pixel that under its middle.
 
     Example:
       >>> enlarged(np.array([[[True, False], [False, False]]]), 4).astype(int)[0].tolist()
       [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     """
-    places = np.arange(side) * masks.shape[1] // side
+    places = (2 * np.arange(side) + 1) * masks.shape[1] // (2 * side)
     return masks[:, places[:, None], places]

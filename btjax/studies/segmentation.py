@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from btjax.evaluation.segmentation import Compared, SegmentationScores, segmentation_scores
 from btjax.runs.outlines import Outlines, find_outlines
@@ -30,12 +30,8 @@ def segmentation_report(info: RunInfo, data: Divided, outlines: Outlines) -> Seg
       data: slices, with labels and masks, and their split.
       outlines: of every row, from the checkpoint that validation chose.
     """
-    validation = data.split.validation
-    return SegmentationReport(
-        **{name: getattr(info, name) for name in info.__dataclass_fields__},
-        test=outline_scores(data, outlines, data.split.test),
-        validation=outline_scores(data, outlines, validation) if len(validation) else None,
-    )
+    about = {name: getattr(info, name) for name in info.__dataclass_fields__}
+    return SegmentationReport(**about, **outlines_by_side(data, outlines))
 
 
 def compare_outlines(outlines: Outlines, slices: Slices) -> Compared:
@@ -47,6 +43,12 @@ def compare_outlines(outlines: Outlines, slices: Slices) -> Compared:
     if slices.masks is None:
         raise ValueError("outlines are scored against masks, which these slices do not have")
     return Compared.of(outlines.masks, slices.masks, outlines.points)
+
+
+def outlines_by_side(data: Divided, outlines: Outlines) -> dict[str, Any]:
+    """`outline_scores` of the `test` rows and of the `validation` rows; None where there are no validation rows."""
+    rows = {"test": data.split.test, "validation": data.split.validation}
+    return {side: outline_scores(data, outlines, own) if len(own) else None for side, own in rows.items()}
 
 
 def outline_scores(data: Divided, outlines: Outlines, rows: np.ndarray) -> SegmentationScores:

@@ -232,7 +232,11 @@ def chosen_methods(config: SaliencyConfig, subject: Subject) -> tuple[list[Metho
     binding = _binding(config, subject)
     shapes = jax.ShapeDtypeStruct((1, *subject.inputs.shape[1:]), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
     chosen, left_out = [], {}
-    for method in find_methods(config.methods):
+    extra = {
+        name: Method(name, attribute, "the composed U-Net's", "the paper") for name, attribute in subject.extra.items()
+    }
+    named = [name for name in config.methods if name not in extra]
+    for method in find_methods(tuple(named)) if named else ():
         bound = method.bind(**binding[method.name]) if method.name in binding else method
         try:
             jax.eval_shape(functools.partial(bound.attribute, subject.classifier), *shapes, jax.random.key(0))
@@ -242,8 +246,7 @@ def chosen_methods(config: SaliencyConfig, subject: Subject) -> tuple[list[Metho
             left_out[method.name] = str(error)
             continue
         chosen.append(bound)
-    own = [Method(name, attribute, "the composed U-Net's", "the paper") for name, attribute in subject.extra.items()]
-    chosen += own if "all" in config.methods else []
+    chosen += [method for name, method in extra.items() if {"all", name} & {*config.methods}]
     if not chosen:
         raise InputError(f"--methods={','.join(config.methods)}: none fits the model")
     return chosen, left_out

@@ -74,8 +74,7 @@ def prepare_slices(config: Config, slices: Slices, split: Split, place: Place) -
 
 def masks_missing(config: Config) -> str:
     """The line for slices without the masks that a config trains on."""
-    task = config.task()
-    what = "--guidance" if task.name == "classification" and config.training.guidance else f"a {task.name}"
+    what = "--guidance" if config.training.guidance else f"--system={config.system}"
     return (
         f"--data_dir={config.data.data_dir}: its slices have no tumour masks, which {what} trains on; expected a data "
         "set with masks, such as images/ and masks/"

@@ -34,23 +34,25 @@ def options_table(result: dict[str, Any]) -> str:
     names = list(dict.fromkeys(name for one in options for name in one))
     differing = [name for name in names if any(one.get(name) != options[0].get(name) for one in options)]
     labels = [" ".join(_flag(name, one[name]) for name in differing if name in one) for one in options]
+    places = [(label, run["config"]["seed"]) for label, run in zip(labels, runs, strict=True)]
     methods = list(dict.fromkeys(row["method"] for run in runs for row in run["maps"]))
     rows = []
-    for label in dict.fromkeys(labels):
-        group = [run for run, own in zip(runs, labels, strict=True) if own == label]
-        rows += [[label, run_name(run), *_cells(run, methods)] for run in group]
-        rows += [[label, f"{len(group)} folds together", *_together(group, methods)]] if len(group) > 1 else []
+    for place in dict.fromkeys(places):
+        group = [run for run, own in zip(runs, places, strict=True) if own == place]
+        rows += [[place[0], f"{run_name(run)}, seed {place[1]}", *_cells(run, methods)] for run in group]
+        rows += [[place[0], f"{len(group)} folds together", *_together(group, methods)]] if len(group) > 1 else []
     head = [
-        "options", "rows held out", "validation", "test accuracy (95%)", "Dice (95%)",
-        "most certain pixel in the tumour", *(f"pointing of {name}, less the best control" for name in methods),
+        "options", "rows held out", "validation accuracy", "validation Dice", "test accuracy (95%)", "Dice (95%)",
+        "most certain pixel in the tumour", *(f"pointing of {name} (95%), less the best control" for name in methods),
         "training",
     ]  # fmt: skip
     filled = [column for column in range(len(head)) if any(row[column] for row in rows)]
+    same = {name: value for name, value in options[0].items() if name not in differing}
     lead = (
-        f"{runs[0]['title']}: {runs[0]['counts']['train']['slices']} training slices of `{runs[0]['protocol']}`, "
-        f"{runs[0]['config']['training']['epochs']} epochs, {runs[0]['config']['data']['image_size']} px; what the "
-        "rows do not name is the same in all of them. Validation, the accuracy or the Dice that chose the checkpoint, "
-        "is what an option may be chosen by. One seed each."
+        f"Protocol `{runs[0]['protocol']}`; `--system={runs[0]['config']['system']}"
+        + "".join(f" --{name}={same[name]}" for name in ("image_size", "epochs") if name in same)
+        + "`; what the rows do not name is the same in all of them. Options may be chosen by validation columns alone, "
+        "which are without intervals. Outlines are scored on true masks."
     )
     kept = [[row[column] for column in filled] for row in rows]
     return f"{lead}\n\n{table([head[column] for column in filled], kept)}"
@@ -64,27 +66,23 @@ def _flag(name: str, value: Any) -> str:
 def _cells(run: dict[str, Any], methods: list[str]) -> list[str]:
     """What a run scored; empty where its network has no such score."""
     maps = {row["method"]: row for row in run["maps"]}
-    shares = [
-        "" if name not in maps else f"{estimate(_estimate(maps[name], 'mean'))}, {maps[name]['difference']:+.3f}"
-        for name in methods
-    ]
-    outlines = outlines_of(run)
+    outlines, validation = outlines_of(run), run["validation"] or {}
+    seen = run.get("outlines_validation") or validation
     return [
-        validation_of(run),
+        percent(validation["accuracy"]) if "accuracy" in validation else "",
+        f"{seen['dice']['value']:.3f}" if "dice" in seen else "",
         "" if "accuracy" not in run["test"] else f"**{with_interval(run['test'], 'accuracy')}**",
         "" if outlines is None else estimate(outlines["dice"]),
         "" if outlines is None else estimate(outlines["pointing"]),
-        *shares,
+        *(_pointing(maps[name]) if name in maps else "" for name in methods),
         duration(run["training"]["seconds"]),
     ]
 
 
-def validation_of(run: dict[str, Any]) -> str:
-    """The accuracy or the Dice of a run's validation rows; empty where it has none."""
-    scores = run["validation"]
-    if scores is None:
-        return ""
-    return percent(scores["accuracy"]) if "accuracy" in scores else f"{scores['dice']['value']:.3f}"
+def _pointing(row: dict[str, Any]) -> str:
+    """The share of maps whose highest value lies in the tumour, and its difference from that of the best control."""
+    difference = estimate({"value": row["difference"], "ci95": row["difference_ci95"]})
+    return f"{estimate({'value': row['mean'], 'ci95': row['mean_ci95']})}, {'+' * (row['difference'] >= 0)}{difference}"
 
 
 def outlines_of(run: dict[str, Any]) -> dict[str, Any] | None:
@@ -92,31 +90,24 @@ def outlines_of(run: dict[str, Any]) -> dict[str, Any] | None:
     return run["test"] if "dice" in run["test"] else run.get("outlines")
 
 
-def _estimate(row: dict[str, Any], name: str) -> dict[str, Any]:
-    return {"value": row[name], "ci95": row[f"{name}_ci95"]}
-
-
 def _together(runs: list[dict[str, Any]], methods: list[str]) -> list[str]:
-    """What the slices of several folds score together, without intervals: the folds share no test slice."""
-    slices = [run["test"]["slices"] for run in runs]
+    """The means over the slices of several folds; intervals would need the slices themselves."""
 
-    def pooled(values: list[float | None]) -> float | None:
+    def number(values: list[float | None], counts: list[int], form: str = "{:.3f} (none)") -> str:
         if any(value is None for value in values):
-            return None
-        return sum(n * float(value or 0) for n, value in zip(slices, values, strict=True)) / sum(slices)
+            return ""
+        return form.format(sum(n * float(value or 0) for n, value in zip(counts, values, strict=True)) / sum(counts))
 
-    def number(values: list[float | None]) -> str:
-        value = pooled(values)
-        return "" if value is None else f"{value:.3f} {NONE}"
-
-    accuracy = pooled([run["test"].get("accuracy") for run in runs])
+    slices = [run["test"]["slices"] for run in runs]
+    sides, held = [run["validation"] or {} for run in runs], [run["counts"]["validation"]["slices"] for run in runs]
+    seen = [run.get("outlines_validation") or side for run, side in zip(runs, sides, strict=True)]
     outlines = [outlines_of(run) or {} for run in runs]
-    validation = [run["validation"] and run["validation"].get("accuracy") for run in runs]
-    pointing = [{row["method"]: row for row in run["maps"]} for run in runs]
+    maps = [{row["method"]: row["mean"] for row in run["maps"]} for run in runs]
     return [
-        "" if None in validation else percent(sum(validation) / len(runs)),
-        "" if accuracy is None else f"**{percent(accuracy)}** {NONE}",
-        *(number([one[name]["value"] if one else None for one in outlines]) for name in ("dice", "pointing")),
-        *(number([one[name]["mean"] if name in one else None for one in pointing]) for name in methods),
+        number([side.get("accuracy") for side in sides], held, "{:.1%}"),
+        number([side.get("dice", {}).get("value") for side in seen], held, "{:.3f}"),
+        number([run["test"].get("accuracy") for run in runs], slices, f"**{{:.1%}}** {NONE}"),
+        *(number([one.get(name, {}).get("value") for one in outlines], slices) for name in ("dice", "pointing")),
+        *(number([one.get(name) for one in maps], slices) for name in methods),
         duration(sum(run["training"]["seconds"] for run in runs)),
     ]

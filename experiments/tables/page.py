@@ -18,6 +18,7 @@ from experiments.tables.options import options_table
 from experiments.tables.overview import overview_table
 from experiments.tables.paper import paper_table
 from experiments.tables.presets import other_options
+from experiments.tables.proposals import proposals_tables
 from experiments.tables.regions import regions_tables, retrieval_tables
 from experiments.tables.saliency import saliency_table, settings_table
 from experiments.tables.saliency_findings import saliency_findings
@@ -37,7 +38,8 @@ Section = Callable[[Results, Results], str]
 
 def _saliency_section(results: Results, every: Results) -> str:
     explained = {name.removeprefix("saliency_").replace("_", ", "): result for name, result in results.items()}
-    outlined = [run for result in every.values() for run in result.get("outlined", [])]
+    # Of those that boxes taught instead of masks there is a table of its own.
+    outlined = every.get("segmenter_cpu", {}).get("outlined", [])
     parts = (settings_table(explained), saliency_table(explained), ceiling_lines(outlined))
     return "\n\n".join(filter(None, ["## Saliency", *parts, saliency_findings(explained)]))
 
@@ -80,10 +82,11 @@ KINDS: dict[str, Section] = {
     "cells": _each(lambda name, _: f"Texture of the tumour's region (Cheng et al. 2015), `{name}`", regions_tables),
     "compared": _each(lambda name, _: f"Retrieval (Cheng et al. 2016), `{name}`", retrieval_tables),
     "outlined": _each(lambda name, _: f"`{name}.flags`", segmenter_table),
-    "by_options": _each(lambda name, _: f"Options of `{name.removeprefix('options_')}.flags`", options_table),
+    "by_options": _each(lambda name, _: f"Options compared, `{name.removeprefix('options_')}`", options_table),
     "by_epoch": _each(lambda name, _: f"`{name}.flags`", _unet_tables),
     "variants": _each(lambda *_: "U-Nets by dropout", lambda result: variants_table(result["variants"])),
     "localisation": _saliency_section,
+    "recalls": lambda results, _: f"## Region proposals\n\n{proposals_tables(results)}",
     "coverage": _each(lambda *_: "Intervals", coverage_table),
     "neighbours_of_all": _each(lambda *_: "Slices that belong together", links_table),
     "cases": speed_section,

@@ -13,9 +13,10 @@ def segmenter_table(result: dict[str, Any]) -> str:
     runs = result["outlined"]
     total = sum(run["test"]["slices"] for run in runs)
     mean = sum(run["test"]["slices"] * run["test"]["dice"]["value"] for run in runs) / total
+    chosen = runs[0]["checkpoint"]["criterion"].replace("_", " ")
     lead = (
-        f"Test slices, intervals by {runs[0]['test']['interval']['unit']}; the checkpoint was chosen on validation "
-        f"slices. Of all {total} slices together the mean Dice is {mean:.3f} {NONE}."
+        f"Test slices, intervals by {runs[0]['test']['interval']['unit']}; the checkpoint was chosen by {chosen}. Of "
+        f"all {total} slices together the mean Dice is {mean:.3f} {NONE}."
     )
     return f"{lead}\n\n{_outlines([(run, run['test']) for run in runs])}"
 
@@ -63,7 +64,7 @@ def ceiling_lines(runs: list[dict[str, Any]]) -> str:
     ]
     lead = (
         "What is reachable: a small segmenter (`segmenter_cpu.flags`), trained on the masks of other patients, on its "
-        "test slices. No map above was made with masks."
+        "test slices. Maps of classifiers that masks did not train were made without any."
     )
     return f"{lead}\n\n" + "\n".join(lines)
 

@@ -1,5 +1,6 @@
 """Region proposals as their users make them: on a tiny CNN and the phantom data set."""
 
+import json
 import os
 
 import numpy as np
@@ -11,6 +12,8 @@ from btjax.base.files import read_json
 from btjax.data.dataset import load_data
 from btjax.runs.outlines import Outlines
 from btjax.saliency.boxes import box_masks, mask_boxes, propose
+from experiments import results
+from experiments.tables.page import tables
 from tests.experiments.commands import run
 from tests.experiments.test_saliency import DATA, NETWORK
 
@@ -66,6 +69,18 @@ def test_the_page_shows_the_boxes(proposed):
     assert "Region proposals of Custom CNN" in page and "data:image" in page
     maps = np.load(proposed / "maps" / "gradient.npy", allow_pickle=False)
     assert maps.shape[1:] == (32, 32)
+
+
+def test_the_results_page_tells_every_source_with_the_controls_last(proposed):
+    kept = results.collect([proposed])
+    assert "data_dir" not in json.dumps(kept)
+    text = tables({"proposals_cnn": kept})
+    lines = [line.strip("| ").split(" | ") for line in text.split("## Region proposals")[1].splitlines() if "|" in line]
+    assert [line[0] for line in lines[2:]] == ["gradient", "random_boxes", "centre_boxes"]
+    row = next(one for one in kept["recalls"] if (one["source"], one["count"], one["overlap"]) == ("gradient", 5, 0.3))
+    assert row["group"] == "all"
+    cell = dict(zip(lines[0], lines[2], strict=True))["first 5, overlap 0.3"]
+    assert cell.startswith(f"{row['recall']['value']:.3f}") and f"{row['over_control']['value']:+.3f}" in cell
 
 
 def test_labels_are_first_boxes_and_no_mask_of_a_test_slice(proposed):

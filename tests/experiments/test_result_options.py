@@ -10,12 +10,12 @@ from experiments.tables.page import tables
 from tests.experiments.fake_results import fake_comparison, fake_run, fake_saliency
 
 
-def guided(guidance, fold=0, accuracy=0.9, slices=10, maps=()):
+def guided(guidance, fold=0, accuracy=0.9, slices=10, maps=(), seed=0):
     """A run of the joint network at a weight of guidance."""
     run = fake_run("family", accuracy=accuracy, fold=fold, slices=slices)
-    run["counts"]["train"] = {"slices": 30, "patients": 8}
+    run["counts"] |= {"train": {"slices": 30, "patients": 8}, "validation": {"slices": 5, "patients": 2}}
     run["config"] = {
-        "seed": 0, "system": "joint", "data": {"fold": fold, "image_size": 64},
+        "seed": seed, "system": "joint", "data": {"fold": fold, "image_size": 64},
         "training": {"epochs": 8, "guidance": guidance}, "extra": {"segmentation": 1.0},
     }  # fmt: skip
     outlines = {name: {"value": 0.5 + fold / 10, "ci95": [0.4, 0.7]} for name in ("dice", "pointing")}
@@ -27,7 +27,8 @@ def taught(by, dice):
     score = {"value": dice, "ci95": [dice - 0.1, dice + 0.1]}
     run = guided(0.0)
     run["config"]["extra"] = {"taught_by": by}
-    return run | {"test": {"slices": 10, "dice": score, "pointing": score}, "validation": None, "title": "Segmenter"}
+    side = {"slices": 10, "dice": score, "pointing": score}
+    return run | {"test": side, "validation": side, "title": "Segmenter"}
 
 
 def cells(text):
@@ -40,14 +41,25 @@ def test_a_row_is_named_by_the_options_that_differ_and_the_folds_of_an_option_ar
     runs = [guided(0.0), guided(1.0, maps=[pointing]), guided(0.0, fold=1, accuracy=0.6, slices=20)]
     rows = cells(options_table({"by_options": runs}))
     assert [(row["options"], row["rows held out"]) for row in rows] == [
-        ("`--guidance=0.0`", "family, fold 0"),
-        ("`--guidance=0.0`", "family, fold 1"),
+        ("`--guidance=0.0`", "family, fold 0, seed 0"),
+        ("`--guidance=0.0`", "family, fold 1, seed 0"),
         ("`--guidance=0.0`", "2 folds together"),
-        ("`--guidance=1.0`", "family, fold 0"),
+        ("`--guidance=1.0`", "family, fold 0, seed 0"),
     ]
     assert rows[2]["test accuracy (95%)"] == "**70.0%** (none)" and rows[2]["Dice (95%)"] == "0.567 (none)"
-    assert rows[3]["pointing of grad_cam, less the best control"] == "0.600 (0.500 to 0.700), +0.400"
-    assert rows[0]["pointing of grad_cam, less the best control"] == ""
+    told = "0.600 (0.500 to 0.700), +0.400 (0.010 to 0.200)"
+    assert rows[3]["pointing of grad_cam (95%), less the best control"] == told
+    assert rows[0]["pointing of grad_cam (95%), less the best control"] == ""
+    assert rows[2]["validation accuracy"] == "50.0%"
+
+
+def test_seeds_of_a_fold_are_not_put_together_as_folds():
+    rows = cells(options_table({"by_options": [guided(0.0), guided(0.0, seed=1), guided(1.0)]}))
+    assert [row["rows held out"] for row in rows] == [
+        "family, fold 0, seed 0",
+        "family, fold 0, seed 1",
+        "family, fold 0, seed 0",
+    ]
 
 
 def test_segmenters_are_told_apart_by_what_taught_them_and_have_no_accuracy():
@@ -59,6 +71,7 @@ def test_segmenters_are_told_apart_by_what_taught_them_and_have_no_accuracy():
         "`--taught_by=centre_boxes`",
     ]
     assert rows[1]["Dice (95%)"] == "0.300 (0.200 to 0.400)" and "test accuracy (95%)" not in rows[0]
+    assert rows[1]["validation Dice"] == "0.300" and "validation accuracy" not in rows[0]
 
 
 def test_which_rows_are_held_out_is_no_option():
@@ -75,7 +88,7 @@ def test_runs_of_the_same_options_or_of_several_protocols_are_refused(tmp_path, 
         results.by_options([tmp_path / "a", tmp_path / "c"])
     found = results.by_options([tmp_path / "a", tmp_path / "d"])
     assert [run["maps"] for run in found["by_options"]] == [[], []]
-    assert "## Options of `joint.flags`" in tables({"options_joint": found})
+    assert "## Options compared, `joint`" in tables({"options_joint": found})
 
 
 def test_what_a_runs_maps_score_is_taken_from_the_folder_saliency_in_it(tmp_path, monkeypatch):

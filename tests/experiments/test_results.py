@@ -17,6 +17,16 @@ def test_runs_of_another_system_do_not_go_into_a_results_file(monkeypatch):
         results.collect([pathlib.Path("anywhere")], {"by_epoch": {}})
 
 
+def test_segmenters_are_kept_like_classifiers_and_do_not_go_into_their_file(tmp_path, monkeypatch):
+    runs = {fold: fake_run("family", fold=fold, accuracy=fold / 10) for fold in range(3)}
+    monkeypatch.setattr(results, "task_of", lambda folder: "segmentation")
+    monkeypatch.setattr(results, "segmenter_summary", lambda folder: runs[int(folder.name)])
+    found = results.collect([tmp_path / "1", tmp_path / "2"], {"outlined": [runs[0], runs[1] | {"title": "old"}]})
+    assert found == {"outlined": [runs[0], runs[1], runs[2]]}
+    with pytest.raises(InputError, match="a segmenter's run, but the results file holds something else"):
+        results.collect([tmp_path / "1"], {"runs": []})
+
+
 def test_a_saliency_folder_without_scores_or_beside_another_is_refused(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

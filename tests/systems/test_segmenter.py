@@ -145,7 +145,7 @@ def test_data_without_masks_are_one_line(tmp_path):
     flags = [f"--data_dir={tmp_path / 'data'}", "--protocol=slice", f"--cache_dir={tmp_path / 'cache'}"]
     told = run_train(f"--workdir={tmp_path / 'run'}", *flags, expect=2)
     assert told.strip().splitlines()[-1] == (
-        f"train: --data_dir={tmp_path / 'data'}: its slices have no tumour masks, which a segmentation trains on; "
+        f"train: --data_dir={tmp_path / 'data'}: its slices have no tumour masks, which --system=segmenter trains on; "
         "expected a data set with masks, such as images/ and masks/"
     )
 
