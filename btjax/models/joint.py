@@ -8,16 +8,19 @@ needed to predict.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from btjax.base.options import option
-from btjax.models.segmenter import Segmenter, tumour_probability
-from btjax.nn.chain import run_chain
+from btjax.models.segmenter import Segmenter, pixel_logits, tumour_probability
+from btjax.nn.chain import Layer, run_chain
 from btjax.nn.convolution import conv_general_dilated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LEAST = 1e-3
 """Added to each pixel's probability of tumour: where nothing is taken for tumour, every place weighs the same."""
@@ -46,7 +49,8 @@ class JointNetwork(Segmenter):
     @property
     def composite(self) -> tuple[str, ...]:
         """The stages with several convolutions, and that of the attention."""
-        return (*(name for name in super().composite if name != "pixels"), "attend")
+        single = ("pixels", "attend", "pool")
+        return (*(name for name in super().composite if name not in single), "attend")
 
     @nn.compact
     def __call__(
@@ -77,27 +81,47 @@ class JointNetwork(Segmenter):
         if start is None:
             self.check(inputs.shape[1])
             inputs = inputs.astype(self.dtype)
-        outline = self.pixels("pixels")
+        pixels = pixel_logits(self.classes, self.dtype, "pixels")
+        rest = class_stages(self.features, self.head_dropout, self.classes, self.activation, self.dtype, train=train)
+        chain = [*self.stages(train, counted), ("pixels", lambda hidden: (pixels(hidden[0]), hidden)), *rest]
+        return run_chain(chain, inputs, start, stop)
 
-        def pixels(hidden):
-            images, beside = hidden
-            return outline(images), (images, *beside)
 
-        def attend(hidden):
-            logits, (images, smallest) = hidden
-            layer = nn.Conv(
-                self.features, (1, 1), name="attend", dtype=self.dtype, conv_general_dilated=conv_general_dilated
-            )
-            return attended(logits, images, self.activation(layer(smallest)))
+def class_stages(
+    features: int,
+    dropout: float,
+    classes: int,
+    activation: Callable[[jax.Array], jax.Array],
+    dtype: str,
+    *,
+    train: bool,
+) -> list[Layer]:
+    """The stages `attend`, `pool` and `logits`, which tell the class by what `pixels` takes for tumour.
 
-        def pool(hidden):
-            return nn.Dropout(self.head_dropout, deterministic=not train)(hidden.sum(axis=(1, 2)))
+    Args:
+      features: of each place of the smallest map.
+      dropout: share of the pooled features dropped in training.
+      classes: of the logits.
+      activation: the function after the features.
+      dtype: type of the arithmetic.
+      train: whether dropout is live.
 
-        def classes(hidden):
-            return nn.Dense(self.classes, name="logits")(hidden)
+    Returns:
+      Stages that begin with (pixel logits, (the decoder's map, (the encoder's smallest map,))).
+    """
 
-        chain: list[Any] = [*self.stages(train, counted), ("pixels", pixels), ("attend", attend)]
-        return run_chain([*chain, ("pool", pool), ("logits", classes)], inputs, start, stop)
+    def attend(hidden):
+        logits, (images, (smallest,)) = hidden
+        layer = nn.Conv(features, (1, 1), name="attend", dtype=dtype, conv_general_dilated=conv_general_dilated)
+        return attended(logits, images, activation(layer(smallest)))
+
+    def pool(hidden):
+        return nn.Dropout(dropout, deterministic=not train)(hidden.sum(axis=(1, 2)))
+
+    def logits(hidden):
+        return nn.Dense(classes, name="logits")(hidden)
+
+    return [("attend", attend), ("pool", pool), ("logits", logits)]
 
 
 def attended(logits: jax.Array, images: jax.Array, smallest: jax.Array) -> jax.Array:

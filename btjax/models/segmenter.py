@@ -105,28 +105,16 @@ class Segmenter(nn.Module):
             self.check(inputs.shape[1])
             inputs = inputs.astype(self.dtype)
 
-        return run_chain([*self.stages(train, counted), ("logits", self.pixels("logits"))], inputs, start, stop)
+        return run_chain(
+            [*self.stages(train, counted), ("logits", pixel_logits(self.classes, self.dtype, "logits"))],
+            inputs,
+            start,
+            stop,
+        )
 
     def stages(self, train: bool, counted: jax.Array | None) -> list[Layer]:
         """The stages of `levels`."""
         return [(name, self._stage(name, train, counted)) for name in self.levels]
-
-    def pixels(self, name: str) -> Callable[[jax.Array], jax.Array]:
-        """A stage from the decoder's map to the logits of background and classes, float32 [B, S / 2, S / 2, 1 + C]."""
-
-        def logits(hidden):
-            layer = nn.Conv(
-                1 + self.classes,
-                (1, 1),
-                name=name,
-                dtype=self.dtype,
-                kernel_init=nn.initializers.glorot_uniform(),
-                bias_init=mostly_background,
-                conv_general_dilated=conv_general_dilated,
-            )
-            return layer(hidden).astype(jnp.float32)
-
-        return logits
 
     def _stage(self, name: str, train: bool, counted: jax.Array | None) -> Callable[[Any], Any]:
         """A stage of the encoder or decoder: from (map, skips) to (map, skips), or the map alone before the logits."""
@@ -167,6 +155,24 @@ class Segmenter(nn.Module):
         """The model's own term of the loss: none, float32 scalar 0."""
         del params
         return jnp.float32(0)
+
+
+def pixel_logits(classes: int, dtype: str, name: str) -> Callable[[jax.Array], jax.Array]:
+    """A stage from a decoder's map [B, H, W, F] to the logits of background and classes, float32 [B, H, W, 1 + C]."""
+
+    def logits(hidden):
+        layer = nn.Conv(
+            1 + classes,
+            (1, 1),
+            name=name,
+            dtype=dtype,
+            kernel_init=nn.initializers.glorot_uniform(),
+            bias_init=mostly_background,
+            conv_general_dilated=conv_general_dilated,
+        )
+        return layer(hidden).astype(jnp.float32)
+
+    return logits
 
 
 def tumour_probability(logits: jax.Array) -> jax.Array:

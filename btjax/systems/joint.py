@@ -7,6 +7,7 @@ import dataclasses
 from btjax.base.options import option
 from btjax.models.joint import JointNetwork
 from btjax.systems.system import System
+from btjax.systems.transfer import TransferConfig
 from btjax.training.joint import JointClassification
 
 
@@ -20,6 +21,11 @@ class JointConfig:
     dice_weight: float = option(
         0.5, "share of soft Dice in the pixels' loss; the rest is cross-entropy of pixel classes", minimum=0, maximum=1
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class JointTransferConfig(TransferConfig, JointConfig):
+    """What joint training of a backbone begins with, and what its loss is made of."""
 
 
 SYSTEM = System(

@@ -210,4 +210,4 @@ def _width(model: Backbone) -> int:
     """Channels of the trunk's output."""
     inputs = jax.ShapeDtypeStruct((1, model.smallest, model.smallest, 3), np.float32)
     features, _ = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, stop=model.trunk[-1]), inputs)
-    return features.shape[-1]
+    return jax.tree.leaves(features)[0].shape[-1]  # the first of a tuple is the map

@@ -9,6 +9,7 @@ import pytest
 from btjax.base.rows import LazyRows
 from btjax.data.builder import load
 from btjax.runs.run import Run
+from btjax.systems.presets import preset_names
 from experiments.bench import __main__ as command
 from experiments.bench import accuracy, growth, streaming, whole
 from experiments.tables.bench import speed_section, speed_table
@@ -82,6 +83,7 @@ def test_the_time_to_an_accuracy_is_told_of_the_first_epoch_that_has_it_and_of_t
     assert 0 < found["seconds"][0] < found["seconds"][1] < found["total_seconds"] < time.time() - began
     epoch = Run(tmp_path / "run").report.checkpoint.epoch
     assert found["accuracy"][epoch - 1] == pytest.approx(found["chosen"]["accuracy"], abs=1e-4)
+    assert accuracy.PRESET in preset_names()
     (line,) = accuracy.describe_accuracy({"runs": [found]})
     assert "reached after 0." in line and f"{found['test_slices']} test slices" in line and "synthetic" in line
     (line,) = accuracy.describe_accuracy({"runs": [found | {"reached_seconds": None, "accuracy": [0.5, 0.6]}]})
