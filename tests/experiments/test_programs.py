@@ -20,6 +20,8 @@ PRESETS = {
     "hdl2bt": "hdl2bt_cpu",
     "inception": "inception_cpu",
     "joint": "joint_cpu",
+    "joint_efficientnet": "joint_efficientnet_b0",
+    "joint_resnet50": "joint_resnet50",
     "linear": "linear_cpu",
     "pathways": "pathways_cpu",
     "resnet50": "resnet50_cpu",

@@ -13,6 +13,7 @@ from btjax.systems.joint import JointTransferConfig
 from btjax.systems.presets import preset
 from btjax.systems.system import Place
 from btjax.training.config import TrainingConfig
+from btjax.training.freezing import parse_rates, rate_names
 from btjax.training.guidance import Guidance
 from btjax.training.loop import Trainer
 from btjax.weights.backbones import load
@@ -73,7 +74,11 @@ def test_the_genuine_weights_of_a_backbone_are_those_of_its_joint_form(weights_f
     jax.tree.map(np.testing.assert_array_equal, weights.base, plain.base)
 
 
-def test_the_preset_trains_the_whole_trunk_at_a_tenth_of_the_rate():
-    config = preset("joint_efficientnet_b0")
-    assert config.system == "joint_efficientnet" and config.extra.segmentation == 1.0
-    assert config.training.layer_rates[-1] == "*=1"
+@pytest.mark.parametrize("name", ["joint_efficientnet_b0", "joint_resnet50"])
+def test_a_preset_trains_the_trunk_at_a_tenth_of_the_decoders_rate(name):
+    config = preset(name)
+    shapes = jax.eval_shape(lambda key: config.task().initialise(key, 64), jax.random.key(0))["params"]
+    rates = parse_rates(config.training.layer_rates)
+    for stage, leaves in rate_names(shapes, rates).items():
+        found = {rates[int(leaf.removeprefix("rate_"))].factor for leaf in jax.tree.leaves(leaves)}
+        assert found == {0.1 if stage in config.model.trunk else 1.0}, stage
