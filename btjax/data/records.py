@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,10 +109,11 @@ def _pixels(
     """One field of some rows, uint8 [n, *shape]: no other one is decoded, which takes three times as long."""
     from tensorflow_datasets.proto import tf_example_pb2
 
+    example: Any = tf_example_pb2  # generated, without types
     found = np.empty((len(rows), *shape), np.uint8)
 
     def take(place: int, record: bytes) -> None:
-        (content,) = tf_example_pb2.Example.FromString(record).features.feature[field].bytes_list.value
+        (content,) = example.Example.FromString(record).features.feature[field].bytes_list.value
         found[place] = np.frombuffer(unpack(content), np.uint8).reshape(shape)
 
     records.read(rows, take)

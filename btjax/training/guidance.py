@@ -79,7 +79,7 @@ def outside_share(maps: jax.Array, regions: jax.Array) -> jax.Array:
     """
     largest = lax.stop_gradient(jnp.abs(maps).max(axis=(1, 2), keepdims=True))
     values = jax.nn.leaky_relu(maps / jnp.where(largest > 0, largest, 1), LEAK)
-    inside = jnp.sum(values * covered(regions, maps.shape[1:]), axis=(1, 2))
+    inside = jnp.sum(values * covered(regions, (maps.shape[1], maps.shape[2])), axis=(1, 2))
     whole = jnp.sum(jnp.abs(values), axis=(1, 2))
     return 1 - inside / jnp.where(whole > 0, whole, 1)
 

@@ -43,7 +43,9 @@ def measure_accuracy(
     """
     import btjax
     from btjax.base.progress import Observer
+    from btjax.base.errors import InputError
     from btjax.data.dataset import PHANTOM
+    from btjax.runs.report import ClassifierReport
     from btjax.studies.data import divide, load_slices
     from btjax.training.loop import kept_name
     from btjax.training.step import make_predict
@@ -61,6 +63,8 @@ def measure_accuracy(
     config = config.replace("training.keep_every", 1)
     run = btjax.train(config, folder / "run", observer=Clock(), cache_dir=folder / "cache")
     total, report = time.time() - began, run.report
+    if not isinstance(report, ClassifierReport):
+        raise InputError(f"--preset={preset}: expected that of a classifier")
     tested = divide(run.config, load_slices(run.config, cache_dir=folder / "cache")).tested
     predict, accuracy = make_predict(run.config.task()), []
     for epoch in range(1, len(ends) + 1):
