@@ -42,8 +42,8 @@ def measure_accuracy(
       validation chose, with its interval.
     """
     import btjax
-    from btjax.base.progress import Observer
     from btjax.base.errors import InputError
+    from btjax.base.progress import Observer
     from btjax.data.dataset import PHANTOM
     from btjax.runs.report import ClassifierReport
     from btjax.studies.data import divide, load_slices
