@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
+
 from btjax.base.files import cache_folder, make_cache
 from btjax.base.memory import machine_memory
 from btjax.data import download
@@ -83,6 +85,10 @@ def load(
 
 
 def is_large(source: Source, image_size: int) -> bool:
-    """Whether the slices of a source, with their masks, would take more than half of the memory."""
+    """Whether the slices of a source, with their masks, would take more than half of the memory.
+
+    Training on a CPU holds them twice: as they were read, and as JAX's arrays.
+    """
     arrays = 2 if "mask" in source.known else 1
-    return arrays * len(source) * image_size**2 > machine_memory() / 2
+    copies = 2 if jax.default_backend() == "cpu" else 1
+    return copies * arrays * len(source) * image_size**2 > machine_memory() / 2

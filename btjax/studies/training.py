@@ -27,6 +27,7 @@ from btjax.studies.fitted import fit_model, fitted_training
 from btjax.studies.outlines import as_taught, outlines_notes, with_outlines
 from btjax.systems.config import Config
 from btjax.systems.system import Place, Prepare, Prepared, find_system
+from btjax.systems.transfer import keeps_features
 from btjax.training.hosts import agree, leads
 from btjax.training.loop import Trainer
 from btjax.training.many import ManyTrainer
@@ -106,7 +107,7 @@ def streams(config: Config, stream: bool | None) -> bool | None:
     Raises:
       InputError: True where it does not.
     """
-    fixed = find_system(config.system).fitted or getattr(config.extra, "feature_cache", False)
+    fixed = find_system(config.system).fitted or keeps_features(config, config.data.image_size)
     if stream and fixed:
         other = ", or --nofeature_cache" if hasattr(config.extra, "feature_cache") else ""
         raise InputError(

@@ -122,9 +122,7 @@ def prepare_transfer(
     known = pretrained is not None and frozen.keys() <= pretrained["params"].keys()
     if task.needs_masks and slices.masks is None:
         raise InputError(masks_missing(config))
-    cached = transfer.feature_cache and stage is not None and known and not task.needs_masks
-    fixed = not config.augmentation.active or transfer.feature_copies > 0
-    if cached and fixed and pretrained is not None and stage is not None:
+    if known and pretrained is not None and stage is not None and keeps_features(config, slices.images.shape[1]):
         examples = _features(FrozenPart(task.model, pretrained, stage), config, slices, split, place)
         head = None if transfer.head == "dense" else transfer.head
         copies = transfer.feature_copies if config.augmentation.active else 0
@@ -135,6 +133,20 @@ def prepare_transfer(
             "--layer_rates=block*=0,*=1 of VGG16 or logits/*=1,*=0 of other networks"
         )
     return Prepared(task, Examples.of(slices, split, masks=task.needs_masks), pretrained)
+
+
+def keeps_features(config: Config, size: int) -> bool:
+    """Whether a frozen stage's output is computed once for every slice of `size` pixels, if its weights are published.
+
+    Args:
+      config: of any system.
+      size: side of the slices.
+    """
+    transfer = config.extra
+    if not isinstance(transfer, TransferConfig) or not transfer.feature_cache or config.task().needs_masks:
+        return False
+    fixed = not config.augmentation.active or transfer.feature_copies > 0
+    return fixed and frozen_stage(config, size)[0] is not None
 
 
 def frozen_stage(config: Config, size: int) -> tuple[str | None, dict[str, Any]]:

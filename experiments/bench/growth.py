@@ -114,17 +114,19 @@ def measure_growth(rounds: int, most_slices: int) -> dict[str, Any] | None:
       most_slices: the most slices of a point.
 
     Returns:
-      JSON values: `points`, a list of what grows (`name`), the fields of `Point`, and what was measured; None where no
-      point could be measured.
+      JSON values: `points`, a list of what grows (`name`), the fields of `Point`, and what was measured; None where one
+      could not be measured, since the others' ratios would then hide it.
     """
     found = []
     for name, point in points(most_slices):
         values = dataclasses.asdict(point)
         print(f"growth: {name} {values[name]}", file=sys.stderr, flush=True)
         answer = ask_once("growth_point", json.dumps(values | {"rounds": rounds}))
-        if answer is not None:
-            found.append({"name": name} | values | answer)
-    return {"points": found, "rounds": rounds} if found else None
+        if answer is None:
+            print(f"growth: {name} {values[name]} could not be measured", file=sys.stderr)
+            return None
+        found.append({"name": name} | values | answer)
+    return {"points": found, "rounds": rounds}
 
 
 def describe_growth(result: dict[str, Any]) -> list[str]:

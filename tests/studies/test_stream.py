@@ -98,3 +98,7 @@ def test_what_keeps_features_in_memory_is_not_streamed(tmp_path):
         open_job(btjax.preset("cheng2015"), RunFolder(tmp_path), stream=True)
     assert streams(config, None) is False and streams(config.replace("extra.feature_cache", False), True) is True
     assert streams(btjax.preset("cnn_cpu"), None) is None
+    whole = config.replace("training.layer_rates", ("*=1",))  # the cache has nothing to keep
+    assert streams(whole, True) is True and streams(whole, None) is None
+    joint = btjax.preset("joint_efficientnet_b0").replace("training.layer_rates", ("stem/*=0", "*=1"))
+    assert streams(joint, True) is True
