@@ -6,12 +6,15 @@ import json
 import pathlib
 import tempfile
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments.bench.measure import ask_once
 from experiments.tables.bench import accuracy_lines
+
+if TYPE_CHECKING:
+    from btjax.runs.run import Run
 
 GOALS = {"slice": 0.95, "family": 0.93}
 """The test accuracy to reach, by protocol."""
@@ -46,9 +49,6 @@ def measure_accuracy(
     from btjax.base.progress import Observer
     from btjax.data.dataset import PHANTOM
     from btjax.runs.report import ClassifierReport
-    from btjax.studies.data import divide, load_slices
-    from btjax.training.loop import kept_name
-    from btjax.training.step import make_predict
 
     ends: list[float] = []
 
@@ -65,24 +65,34 @@ def measure_accuracy(
     total, report = time.time() - began, run.report
     if not isinstance(report, ClassifierReport):
         raise InputError(f"--preset={preset}: expected that of a classifier")
-    tested = divide(run.config, load_slices(run.config, cache_dir=folder / "cache")).tested
-    predict, accuracy = make_predict(run.config.task()), []
-    for epoch in range(1, len(ends) + 1):
-        variables = run.checkpoints.load(kept_name(epoch), run.variables)[0]
-        accuracy.append(float(np.mean(predict(variables, tested.images, 32).argmax(axis=1) == tested.labels)))
+    accuracy = _by_epoch(run, len(ends), folder / "cache")
     reached = [seconds for seconds, share in zip(ends, accuracy, strict=True) if share >= goal]
     return {
         "preset": preset,
         "protocol": protocol,
         "goal": goal,
         "data": report.data.form,
-        "test_slices": len(tested),
+        "test_slices": report.test.slices,
         "seconds": [round(one, 1) for one in ends],
         "accuracy": [round(one, 4) for one in accuracy],
         "reached_seconds": round(reached[0], 1) if reached else None,
         "total_seconds": round(total, 1),
         "chosen": {"accuracy": report.test.accuracy, "accuracy_ci95": report.test.accuracy_ci95},
     }
+
+
+def _by_epoch(run: Run, epochs: int, cache: pathlib.Path) -> list[float]:
+    """The test accuracy of the checkpoint of every epoch."""
+    from btjax.studies.data import divide, load_slices
+    from btjax.training.loop import kept_name
+    from btjax.training.step import make_predict
+
+    tested = divide(run.config, load_slices(run.config, cache_dir=cache)).tested
+    predict, found = make_predict(run.config.task()), []
+    for epoch in range(1, epochs + 1):
+        variables = run.checkpoints.load(kept_name(epoch), run.variables)[0]
+        found.append(float(np.mean(predict(variables, tested.images, 32).argmax(axis=1) == tested.labels)))
+    return found
 
 
 def measure_times_to_accuracy(data_dir: str, epochs: int) -> dict[str, Any] | None:
