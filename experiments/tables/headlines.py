@@ -12,6 +12,7 @@ from experiments.tables.classifiers import is_whole, mean_accuracy
 from experiments.tables.ladders import cells_in_words, ladder_headline, leak_lines, source_lines
 from experiments.tables.presets import other_options
 from experiments.tables.saliency import mean, saliency_rows
+from experiments.tables.segmenter import estimate
 
 Results = dict[str, dict[str, Any]]
 
@@ -42,7 +43,7 @@ def result_lines(results: Results) -> str:
         if name in results:
             lines.append(f"- {_cheng_line(name, results)}")
     if "saliency_cnn_family" in results:
-        lines.append(f"- {_maps_line(results['saliency_cnn_family'])}")
+        lines.append(f"- {_maps_line(results['saliency_cnn_family'])}{_masks_words(results)}")
     benches = {name: result for name, result in results.items() if "machine" in result}
     if benches:
         lines.append(f"- {speed_headline(benches)}")
@@ -170,6 +171,31 @@ def _cell(result: dict[str, Any]) -> dict[str, Any]:
 
 def _told(estimate: dict[str, Any]) -> str:
     return f"{percent(estimate['value'])} ({interval(estimate['ci95'])})"
+
+
+_TAUGHT = {(0, 0): "no masks", (1, 0): "masks", (0, 1): "Grad-CAM guided by masks", (1, 1): "both"}
+"""What trains the joint network, by whether there is a loss of its outlines and a guidance."""
+
+
+def _masks_words(results: Results) -> str:
+    """What masks in training bring: the joint network under the options that `options_joint` compares; or nothing."""
+    runs = results.get("options_joint", {}).get("by_options", [])
+    told = []
+    for fold in sorted({run["split"]["fold"] for run in runs}):
+        words = []
+        for run in runs:
+            weights = run["config"]["extra"]["segmentation"], run["config"]["training"]["guidance"]
+            if run["split"]["fold"] == fold:
+                accuracy, pointing = with_interval(run["test"], "accuracy"), estimate(run["outlines"]["pointing"])
+                words.append(f"{_TAUGHT[int(weights[0] > 0), int(weights[1] > 0)]} {accuracy}, pointing {pointing}")
+        told.append(f"fold {fold}: {'; '.join(words)}")
+    if not told:
+        return ""
+    size, protocol = runs[0]["config"]["data"]["image_size"], runs[0]["protocol"]
+    return (
+        f". The joint network, {size} px, `{protocol}`, one seed, accuracy and its own map by what trains it: "
+        + ". ".join(told)
+    )
 
 
 def _maps_line(result: dict[str, Any]) -> str:
