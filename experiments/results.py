@@ -213,6 +213,13 @@ def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -
     return {kind: list(runs.values())}
 
 
+_COMPARED = (
+    "schema", "task", "system", "title", "classes", "protocol", "split", "counts", "data", "checkpoint", "training",
+    "config", "versions", "test", "validation", "outlines", "outlines_validation",
+)  # fmt: skip
+"""What is kept of a run beside others: not what its own results file is for."""
+
+
 def by_options(folders: list[pathlib.Path]) -> dict[str, Any]:
     """Runs that differ in their options, and what their maps score where a folder `saliency` in a run tells it."""
     runs: dict[str, dict[str, Any]] = {}
@@ -224,7 +231,7 @@ def by_options(folders: list[pathlib.Path]) -> dict[str, Any]:
         maps = saliency_summary(folder / "saliency") if (folder / "saliency" / "saliency.json").exists() else None
         rows = maps["localisation"]["comparison"] if maps else ()
         kept = [row for row in rows if row["group"] == "all" and row["score"] == "pointing"]
-        runs[place] = run | {"maps": kept}
+        runs[place] = {name: run[name] for name in _COMPARED if name in run} | {"maps": kept}
     if len({run["protocol"] for run in runs.values()}) > 1:
         raise InputError(f"{folders[0]}: runs of several protocols, expected one")
     return {"by_options": list(runs.values())}

@@ -59,6 +59,8 @@ def options_table(result: dict[str, Any]) -> str:
 
 
 def _flag(name: str, value: Any) -> str:
+    if value == "":
+        return f"no `--{name}`"
     shown = ",".join(map(str, value)) if isinstance(value, list) else value
     return f"`--{'no' * (value is False)}{name}{'' if isinstance(value, bool) else f'={shown}'}`"
 

@@ -66,7 +66,7 @@ def test_segmenters_are_told_apart_by_what_taught_them_and_have_no_accuracy():
     text = options_table({"by_options": [taught("", 0.6), taught("gradient", 0.3), taught("centre_boxes", 0.2)]})
     rows = cells(text)
     assert [row["options"] for row in rows] == [
-        "`--taught_by=`",
+        "no `--taught_by`",
         "`--taught_by=gradient`",
         "`--taught_by=centre_boxes`",
     ]
