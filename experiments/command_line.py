@@ -59,8 +59,8 @@ def define_run_flags() -> None:
         flags.DEFINE_bool(
             "stream",
             None,
-            "read slices from their prepared copy while training goes on, with the same result; by default where they "
-            "would take more than half of the memory",
+            "read slices from their prepared copy while training goes on, with the same result; by default where "
+            "training would take more than half of the memory for them",
         )
         define_cache_flag()
 

@@ -176,7 +176,7 @@ def unet_variants(folders: list[pathlib.Path]) -> dict[str, Any]:
 
 
 def collect(folders: list[pathlib.Path], before: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The contents of a results file: classifiers' runs, U-Nets, or one folder of another kind.
+    """The contents of a results file: classifiers' or segmenters' runs, U-Nets, or one folder of another kind.
 
     Args:
       folders: finished runs.
@@ -217,24 +217,34 @@ _COMPARED = (
     "schema", "task", "system", "title", "classes", "protocol", "split", "counts", "data", "checkpoint", "training",
     "config", "versions", "test", "validation", "outlines", "outlines_validation",
 )  # fmt: skip
-"""What is kept of a run beside others: not what its own results file is for."""
+"""What is kept of a run beside others: no baselines, calibration, prediction sets and parts."""
 
 
 def by_options(folders: list[pathlib.Path]) -> dict[str, Any]:
-    """Runs that differ in their options, and what their maps score where a folder `saliency` in a run tells it."""
+    """Runs that differ in their options, and what their maps score where a folder `saliency` in a run tells it.
+
+    They are all that the results file then holds.
+    """
     runs: dict[str, dict[str, Any]] = {}
     for folder in folders:
         run = segmenter_summary(folder) if task_of(folder) == "segmentation" else rounded(summary(folder), 6)
         place = repr((options_of(run["config"]), run["protocol"], run["split"], run["config"]["seed"]))
         if place in runs:
             raise InputError(f"{folder}: of the same options, fold and seed as another run, expected others")
-        maps = saliency_summary(folder / "saliency") if (folder / "saliency" / "saliency.json").exists() else None
-        rows = maps["localisation"]["comparison"] if maps else ()
-        kept = [row for row in rows if row["group"] == "all" and row["score"] == "pointing"]
+        kept = _pointing(folder / "saliency", run) if (folder / "saliency" / "saliency.json").exists() else []
         runs[place] = {name: run[name] for name in _COMPARED if name in run} | {"maps": kept}
     if len({run["protocol"] for run in runs.values()}) > 1:
         raise InputError(f"{folders[0]}: runs of several protocols, expected one")
     return {"by_options": list(runs.values())}
+
+
+def _pointing(folder: pathlib.Path, run: dict[str, Any]) -> list[dict[str, Any]]:
+    """How often each method's map of a run points at the tumour, beside the controls; InputError for another run's."""
+    found = saliency_summary(folder)
+    told, own = (found["epoch"], found["step"]), (run["checkpoint"]["epoch"], run["checkpoint"]["step"])
+    if found["split"] != run["split"]["fingerprint"] or told != own:
+        raise InputError(f"{folder}/saliency.json: of another run than the one in {folder.parent}")
+    return [row for row in found["localisation"]["comparison"] if row["group"] == "all" and row["score"] == "pointing"]
 
 
 def audit_summary(folder: pathlib.Path) -> dict[str, Any]:

@@ -51,11 +51,17 @@ class LazyRows:
 
     def __getitem__(self, index: Any) -> Any:
         index, *inner = index if isinstance(index, tuple) else (index,)
+        if any(one is Ellipsis or one is None for one in (index, *inner)):
+            raise IndexError("found ... or None, expected an index of the rows, then of their axes")
         rows = self._rows[index]
         if np.ndim(rows) > 1:
             raise IndexError("row numbers of several dimensions, expected one row or rows in one dimension")
         found = self._read(np.atleast_1d(rows)) if np.size(rows) else np.empty((0, *self.shape[1:]), self.dtype)
         if not np.ndim(rows):
+            if sum(isinstance(one, np.ndarray | list) for one in inner) and any(
+                isinstance(one, slice) for one in inner
+            ):
+                raise IndexError("found a row number with a slice and an array, expected one after the other")
             return found[0][tuple(inner)] if inner else found[0]
         # Arrays beside row numbers go with them, one by one, as NumPy has it.
         return found[(slice(None) if isinstance(index, slice) else np.arange(len(found)), *inner)] if inner else found

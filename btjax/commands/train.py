@@ -63,7 +63,7 @@ def train(
       observer: is told of every chunk and epoch, such as `btjax.ProgressBar()`; None for nobody.
       cache_dir: where prepared slices and features are kept; by default $BTJAX_CACHE, or ~/.cache/btjax.
       stream: whether slices are read from their prepared copy while training goes on, with the same result; None where
-        they would take more than half of the memory.
+        training would take more than half of the memory for them.
 
     Returns:
       The finished run: its model, predictions and report.

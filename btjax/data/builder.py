@@ -48,7 +48,7 @@ def load(
         that it was trained on: `run.config.data` says which.
       head_mask: whether what is outside the head is black; see `btjax.readers.head.head_mask`.
       stream: whether images and masks stay in the prepared copy, and are read from it when they are asked for
-        (`btjax.base.rows.LazyRows`); None where they would take more than half of the memory.
+        (`btjax.base.rows.LazyRows`); None where training would take more than half of the memory for them.
 
     Returns:
       `Slices` of uint8 [N, S, S], sorted by id; `labels` is None where the source has none.
@@ -87,8 +87,7 @@ def load(
 def is_large(source: Source, image_size: int) -> bool:
     """Whether the slices of a source, with their masks, would take more than half of the memory.
 
-    Training on a CPU holds them twice: as they were read, and as JAX's arrays.
+    Training on a CPU holds the images twice: as they were read, and as JAX's array; masks lie there as bits.
     """
-    arrays = 2 if "mask" in source.known else 1
-    copies = 2 if jax.default_backend() == "cpu" else 1
-    return copies * arrays * len(source) * image_size**2 > machine_memory() / 2
+    arrays = (2 if jax.default_backend() == "cpu" else 1) + ("mask" in source.known)
+    return arrays * len(source) * image_size**2 > machine_memory() / 2

@@ -162,7 +162,7 @@ class RunFolder:
 
     @property
     def logged(self) -> int:
-        """How many rows metrics.jsonl has: epochs that were trained and saved."""
+        """How many rows metrics.jsonl has: epochs that were trained."""
         path = self.path / "metrics.jsonl"
         return read_regular(path, "json").count(b"\n") if path.exists() else 0
 

@@ -114,6 +114,8 @@ def enlarged(masks: np.ndarray, side: int) -> np.ndarray:
     Example:
       >>> enlarged(np.array([[[True, False], [False, False]]]), 4).astype(int)[0].tolist()
       [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+      >>> enlarged(np.eye(6, dtype=bool)[None], 2).astype(int)[0].tolist()
+      [[1, 0], [0, 1]]
     """
     places = (2 * np.arange(side) + 1) * masks.shape[1] // (2 * side)
     return masks[:, places[:, None], places]

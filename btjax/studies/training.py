@@ -107,6 +107,8 @@ def streams(config: Config, stream: bool | None) -> bool | None:
     Raises:
       InputError: True where it does not.
     """
+    if stream is False:
+        return False
     fixed = find_system(config.system).fitted or keeps_features(config, config.data.image_size)
     if stream and fixed:
         other = ", or --nofeature_cache" if hasattr(config.extra, "feature_cache") else ""
@@ -221,12 +223,13 @@ def _check_resumable(folder: RunFolder) -> None:
 
 
 def _check_not_past_end(folder: RunFolder, config: TrainingConfig, progress: Progress) -> None:
-    """Checks that a run which was trained to its end goes on from there, not from the checkpoint before a damaged one.
+    """Checks that a run with results, trained to its end, goes on from there, not from the checkpoint before its last.
 
     Raises:
       InputError: it would be trained again, over its results.
     """
-    if not is_finished(config, progress) and folder.logged >= config.epochs:
+    ended = is_finished(config, dataclasses.replace(progress, epoch=folder.logged))
+    if folder.concluded and ended and not is_finished(config, progress):
         raise InputError(
             f"--workdir={folder.path}: is trained to its end and its results stand, but the last checkpoint in "
             f"{folder.checkpoints.folder} is damaged; nothing is trained again over them, name another folder for that"

@@ -39,5 +39,20 @@ def check_statistics(config: Config) -> Config:
     return config
 
 
+def check_joint(config: Config) -> Config:
+    """`check_statistics` of a backbone that outlines.
+
+    Raises:
+      InputError: see there; a dense layer or a classical head, which such a network does not have.
+    """
+    if config.model.dense:
+        raise InputError(
+            f"--dense={config.model.dense}: {config.system} has no dense layer before its logits, expected 0"
+        )
+    if config.extra.head != "dense":
+        raise InputError(f"--head={config.extra.head}: {config.system} classifies by its outlines, expected dense")
+    return check_statistics(config)
+
+
 prepare_backbone = partial(prepare_transfer, load=load_backbone)
 """`prepare_transfer` with a backbone's weights."""

@@ -1,7 +1,7 @@
 """ResNet50 with ImageNet's weights that outlines the tumour and classifies the slice by what it outlines."""
 
 from btjax.models.joint_backbone import JointResNet
-from btjax.systems.backbones import check_statistics, prepare_backbone
+from btjax.systems.backbones import check_joint, prepare_backbone
 from btjax.systems.joint import JointTransferConfig
 from btjax.systems.system import System
 from btjax.training.joint import JointClassification
@@ -14,6 +14,6 @@ SYSTEM = System(
     task=JointClassification,
     task_options=("segmentation", "dice_weight"),
     extra=JointTransferConfig,
-    adapt=check_statistics,
+    adapt=check_joint,
     prepare=prepare_backbone,
 )

@@ -13,7 +13,7 @@ from btjax.base.errors import InputError
 from btjax.base.options import option
 from btjax.features.deep import FrozenPart, compute_features, highest_cut, highest_frozen
 from btjax.features.heads import HEADS, check_weights
-from btjax.systems.system import Place, Prepared, masks_missing
+from btjax.systems.system import Place, Prepared, find_system, masks_missing
 from btjax.training.examples import Examples
 from btjax.training.freezing import split_frozen
 from btjax.weights import vgg16
@@ -90,7 +90,8 @@ def load_pretrained(config: Config, load: Load) -> dict[str, Any] | None:
         return None
     if not transfer.weights:
         raise InputError(
-            f"--weights is missing: expected Keras's file of {config.system} (scripts/download has them), or `random`"
+            f"--weights is missing: expected ImageNet's for {find_system(config.system).title} (scripts/download has "
+            "Keras's files), or `random`"
         )
     weights = load(transfer.weights, config.model)
     if weights.scale != scale:
@@ -122,7 +123,7 @@ def prepare_transfer(
     known = pretrained is not None and frozen.keys() <= pretrained["params"].keys()
     if task.needs_masks and slices.masks is None:
         raise InputError(masks_missing(config))
-    if known and pretrained is not None and stage is not None and keeps_features(config, slices.images.shape[1]):
+    if known and pretrained is not None and stage is not None and _may_keep_features(config):
         examples = _features(FrozenPart(task.model, pretrained, stage), config, slices, split, place)
         head = None if transfer.head == "dense" else transfer.head
         copies = transfer.feature_copies if config.augmentation.active else 0
@@ -142,11 +143,15 @@ def keeps_features(config: Config, size: int) -> bool:
       config: of any system.
       size: side of the slices.
     """
+    return _may_keep_features(config) and frozen_stage(config, size)[0] is not None
+
+
+def _may_keep_features(config: Config) -> bool:
+    """Whether a config's options let features be kept, where it has a frozen stage."""
     transfer = config.extra
     if not isinstance(transfer, TransferConfig) or not transfer.feature_cache or config.task().needs_masks:
         return False
-    fixed = not config.augmentation.active or transfer.feature_copies > 0
-    return fixed and frozen_stage(config, size)[0] is not None
+    return not config.augmentation.active or transfer.feature_copies > 0
 
 
 def frozen_stage(config: Config, size: int) -> tuple[str | None, dict[str, Any]]:

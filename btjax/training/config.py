@@ -70,14 +70,15 @@ class TrainingConfig:
     )
     averaged: float = option(
         0.0,
-        "share of a running mean of the weights that each step keeps, such as 0.999; the mean is what is validated and "
-        "kept; 0 for the weights themselves",
+        "share of a running mean of the weights, and of the statistics of normalisation, that each step keeps, such as "
+        "0.999; the mean is what is validated and kept; 0 for the weights themselves",
         minimum=0,
         maximum=0.99999,
     )
     guidance: float = option(
         0.0,
-        "weight in a classifier's loss of the share of a saliency map that lies outside the tumour's dilated mask; 0 "
+        "weight in a classifier's loss of the share of a saliency map that lies outside the tumour's dilated mask (0 "
+        "to 1, to 2 for places that speak against the class); 0 "
         "for none",
         minimum=0,
         maximum=1e6,

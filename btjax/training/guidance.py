@@ -62,9 +62,9 @@ class Guidance:
 def outside_share(maps: jax.Array, regions: jax.Array) -> jax.Array:
     """The share of each map outside its region, float32 [B].
 
-    With w = leaky_relu(map) it is 1 - sum of w inside / sum of |w|: in [0, 1] for a map without places below 0, and 1
-    for a blank one, which is no way out; in [1, 2] for a map without a place above 0. It does not change with the map's
-    scale, and its gradient is finite.
+    With w = leaky_relu(map) it is 1 - sum of w inside / sum of |w|, in [0, 2]: in [0, 1] for a map without places below
+    0; 1 for a blank one, so that a network cannot lower the loss by blank maps; in [1, 2] for a map without a place
+    above 0. It does not change with the map's scale, and its gradient is finite.
 
     Args:
       maps: float [B, h, w].

@@ -77,7 +77,8 @@ class AveragedState(TrainState):
         """As `TrainState.with_mean`; early steps keep less than `kept`, so that the mean does not lag behind."""
         share = jnp.minimum(jnp.float32(kept), self.step / (9 + self.step))
         new = {"params": self.params, "batch_stats": self.batch_stats}
-        return self.replace(mean=jax.tree.map(lambda mean, new: share * mean + (1 - share) * new, self.mean, new))
+        # In this form what does not move keeps its bits.
+        return self.replace(mean=jax.tree.map(lambda mean, new: mean + (1 - share) * (new - mean), self.mean, new))
 
 
 def create_state(
@@ -97,7 +98,7 @@ def create_state(
       key: the run's root key.
       layer_rates: which parameters train, see `btjax.training.freezing`.
       pretrained: variables {"params", "batch_stats"} of some stages, which take the place of the fresh ones.
-      averaged: whether a running mean of the params is kept.
+      averaged: whether a running mean of the params and batch_stats is kept.
 
     Returns:
       The state at step 0; every leaf is an array on the default device.

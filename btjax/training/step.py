@@ -127,7 +127,7 @@ def means(sums: dict[str, Any]) -> dict[str, float]:
 def make_train_step(task: Task, optimizer: optax.GradientTransformation, averaged: float = 0.0) -> Callable:
     """`train_step(state, batch) -> (state, sums)`: one optimizer step on one batch, a pure function.
 
-    `averaged` is the share of the state's running mean of params, if it keeps one, that a step leaves.
+    `averaged` is the share of the state's running mean, if it keeps one, that a step leaves.
     """
 
     def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Sums]:

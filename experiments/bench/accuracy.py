@@ -40,9 +40,9 @@ def measure_accuracy(
       epochs: how many; 0 for the preset's own.
 
     Returns:
-      JSON values: `seconds` and `accuracy` after each epoch; `reached_seconds`, of the first epoch at or above the
-      goal, or None; `total_seconds`, with predictions and report; `chosen`, the test accuracy of the checkpoint that
-      validation chose, with its interval.
+      JSON values: `seconds` and `accuracy` after each epoch; `reached_epoch`, the first at or above the goal, and its
+      `reached_seconds`, or None; `total_seconds`, with predictions and report; `chosen`, the test accuracy of the
+      checkpoint that validation chose, with its interval.
     """
     import btjax
     from btjax.base.errors import InputError
@@ -66,7 +66,7 @@ def measure_accuracy(
     if not isinstance(report, ClassifierReport):
         raise InputError(f"--preset={preset}: expected that of a classifier")
     accuracy = _by_epoch(run, len(ends), folder / "cache")
-    reached = [seconds for seconds, share in zip(ends, accuracy, strict=True) if share >= goal]
+    reached = next((epoch for epoch, share in enumerate(accuracy, 1) if share >= goal), None)
     return {
         "preset": preset,
         "protocol": protocol,
@@ -75,7 +75,8 @@ def measure_accuracy(
         "test_slices": report.test.slices,
         "seconds": [round(one, 1) for one in ends],
         "accuracy": [round(one, 4) for one in accuracy],
-        "reached_seconds": round(reached[0], 1) if reached else None,
+        "reached_epoch": reached,
+        "reached_seconds": round(ends[reached - 1], 1) if reached else None,
         "total_seconds": round(total, 1),
         "chosen": {"accuracy": report.test.accuracy, "accuracy_ci95": report.test.accuracy_ci95},
     }

@@ -195,13 +195,14 @@ def accuracy_lines(case: dict[str, Any]) -> list[str]:
     lines = []
     for run in case["runs"]:
         reached = run["reached_seconds"]
-        told = f"not reached, at most {percent(max(run['accuracy']))}"
+        count = len(run["seconds"])
+        told = f"not reached in {count} epochs, at best {percent(max(run['accuracy']))}"
         if reached is not None:
-            told = f"reached after {reached / 60:.1f} min, in epoch {run['seconds'].index(reached) + 1}"
+            told = f"reached after {reached / 60:.1f} min, in epoch {run['reached_epoch']} of {count}"
         chosen = with_interval(run["chosen"], "accuracy")
         lines.append(
             f"From nothing to {percent(run['goal'])} of {run['test_slices']} test slices, {run['preset']} under "
-            f"`{run['protocol']}` on {run['data']}: {told} of {len(run['seconds'])} (told afterwards, "
+            f"`{run['protocol']}` on {run['data']}: {told} (told afterwards, "
             f"nothing was chosen by it); the whole run took {run['total_seconds'] / 60:.1f} min, and its checkpoint, "
             f"which validation chose, has {chosen}"
         )

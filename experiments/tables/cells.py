@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from btjax.reports.numbers import UNDEFINED, interval, number, number_interval, percent
+from btjax.reports.numbers import UNDEFINED, interval, number, number_interval, percent, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,42 @@ def number_cell(scores: dict[str, Any], name: str, digits: int = 3) -> str:
 
 def _told(bounds: str) -> str:
     return f"({bounds})" if bounds else NONE
+
+
+def estimate(found: dict[str, Any]) -> str:
+    """A number with its interval, in three digits; empty where it is not defined."""
+    if found["value"] is None:
+        return ""
+    bounds = found["ci95"]
+    return f"{found['value']:.3f} " + (NONE if bounds is None else f"({bounds[0]:.3f} to {bounds[1]:.3f})")
+
+
+def difference(value: float, bounds: Sequence[float] | None) -> str:
+    """A difference with its interval, all with their signs.
+
+    Example:
+      >>> difference(-0.0001, (-0.2, 0.31)), difference(0.25, None)
+      ('+0.000 (-0.200 to +0.310)', '+0.250 (none)')
+    """
+    told = NONE if bounds is None else f"({_signed(bounds[0])} to {_signed(bounds[1])})"
+    return f"{_signed(value)} {told}"
+
+
+def _signed(value: float) -> str:
+    return signed(round(value, 3) + 0.0)  # no -0.000
+
+
+def option_flag(name: str, value: Any) -> str:
+    """An option as its flag, for Markdown.
+
+    Example:
+      >>> option_flag("epochs", 8), option_flag("flip", False), option_flag("weights", "")
+      ('`--epochs=8`', '`--noflip`', 'no `--weights`')
+    """
+    if value == "":
+        return f"no `--{name}`"
+    shown = ",".join(map(str, value)) if isinstance(value, list) else value
+    return f"`--{'no' * (value is False)}{name}{'' if isinstance(value, bool) else f'={shown}'}`"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

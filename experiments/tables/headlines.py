@@ -7,12 +7,11 @@ from typing import Any
 from btjax.reports.numbers import interval, percent
 from btjax.studies.regions import BEST
 from experiments.tables.bench import speed_headline
-from experiments.tables.cells import NONE, number_cell, with_interval
+from experiments.tables.cells import NONE, estimate, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
 from experiments.tables.ladders import cells_in_words, ladder_headline, leak_lines, source_lines
 from experiments.tables.presets import other_options
 from experiments.tables.saliency import mean, saliency_rows
-from experiments.tables.segmenter import estimate
 
 Results = dict[str, dict[str, Any]]
 
@@ -43,7 +42,9 @@ def result_lines(results: Results) -> str:
         if name in results:
             lines.append(f"- {_cheng_line(name, results)}")
     if "saliency_cnn_family" in results:
-        lines.append(f"- {_maps_line(results['saliency_cnn_family'])}{_masks_words(results)}")
+        lines.append(f"- {_maps_line(results['saliency_cnn_family'])}")
+    if "options_joint" in results:
+        lines.append(f"- {_masks_line(results['options_joint']['by_options'])}")
     benches = {name: result for name, result in results.items() if "machine" in result}
     if benches:
         lines.append(f"- {speed_headline(benches)}")
@@ -173,28 +174,22 @@ def _told(estimate: dict[str, Any]) -> str:
     return f"{percent(estimate['value'])} ({interval(estimate['ci95'])})"
 
 
-_TAUGHT = {(0, 0): "no masks", (1, 0): "masks", (0, 1): "Grad-CAM guided by masks", (1, 1): "both"}
-"""What trains the joint network, by whether there is a loss of its outlines and a guidance."""
-
-
-def _masks_words(results: Results) -> str:
-    """What masks in training bring: the joint network under the options that `options_joint` compares; or nothing."""
-    runs = results.get("options_joint", {}).get("by_options", [])
-    told = []
-    for fold in sorted({run["split"]["fold"] for run in runs}):
-        words = []
-        for run in runs:
-            weights = run["config"]["extra"]["segmentation"], run["config"]["training"]["guidance"]
-            if run["split"]["fold"] == fold:
-                accuracy, pointing = with_interval(run["test"], "accuracy"), estimate(run["outlines"]["pointing"])
-                words.append(f"{_TAUGHT[int(weights[0] > 0), int(weights[1] > 0)]} {accuracy}, pointing {pointing}")
-        told.append(f"fold {fold}: {'; '.join(words)}")
-    if not told:
-        return ""
+def _masks_line(runs: list[dict[str, Any]]) -> str:
+    """What masks in training bring: the joint network under the options that a results file compares."""
+    folds: dict[str, list[str]] = {}
+    for run in runs:
+        extra, training = run["config"].get("extra") or {}, run["config"]["training"]
+        outlined, guided = extra.get("segmentation", 0) > 0, training.get("guidance", 0) > 0
+        guide = training.get("guidance_map", "grad_cam")
+        taught = " and ".join([*["outlines"] * outlined, *[f"{guide} guided by masks"] * guided]) or "no masks"
+        place = f"fold {run['split']['fold']}, seed {run['config']['seed']}"
+        scores = f"{with_interval(run['test'], 'accuracy')}, {estimate(run['outlines']['pointing'])}"
+        folds.setdefault(place, []).append(f"{taught} {scores}")
     size, protocol = runs[0]["config"]["data"]["image_size"], runs[0]["protocol"]
+    told = ". ".join(f"{place.capitalize()}: {'; '.join(words)}" for place, words in folds.items())
     return (
-        f". The joint network, {size} px, `{protocol}`, one seed, accuracy and its own map by what trains it: "
-        + ". ".join(told)
+        f"Joint network, {size} px, `{protocol}`: test accuracy, and share of slices whose most certain pixel lies in "
+        f"the tumour, by what it learns from beside the classes. {told}"
     )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from btjax.reports.numbers import duration, percent
-from experiments.tables.cells import NONE, table, with_interval
+from experiments.tables.cells import NONE, difference, estimate, option_flag, table, with_interval
 from experiments.tables.classifiers import run_name
-from experiments.tables.segmenter import estimate
 
 HELD_OUT = ("protocol", "fold", "folds", "split_seed")
 """Options that say which rows are held out, not how a network learns."""
@@ -33,7 +32,7 @@ def options_table(result: dict[str, Any]) -> str:
     options = [options_of(run["config"]) for run in runs]
     names = list(dict.fromkeys(name for one in options for name in one))
     differing = [name for name in names if any(one.get(name) != options[0].get(name) for one in options)]
-    labels = [" ".join(_flag(name, one[name]) for name in differing if name in one) for one in options]
+    labels = [" ".join(option_flag(name, one[name]) for name in differing if name in one) for one in options]
     places = [(label, run["config"]["seed"]) for label, run in zip(labels, runs, strict=True)]
     methods = list(dict.fromkeys(row["method"] for run in runs for row in run["maps"]))
     rows = []
@@ -48,21 +47,16 @@ def options_table(result: dict[str, Any]) -> str:
     ]  # fmt: skip
     filled = [column for column in range(len(head)) if any(row[column] for row in rows)]
     same = {name: value for name, value in options[0].items() if name not in differing}
+    shown = " ".join(option_flag(name, same[name]) for name in ("system", "image_size", "epochs") if name in same)
+    outlined = next((one for one in map(outlines_of, runs) if one), None)
+    unit = (outlined or runs[0]["test"])["interval"]["unit"]
     lead = (
-        f"Protocol `{runs[0]['protocol']}`; `--system={runs[0]['config']['system']}"
-        + "".join(f" --{name}={same[name]}" for name in ("image_size", "epochs") if name in same)
-        + "`; what the rows do not name is the same in all of them. Options may be chosen by validation columns alone, "
-        "which are without intervals. Outlines are scored on true masks."
+        f"Protocol `{runs[0]['protocol']}`, intervals by {unit}; {shown}, and what the rows do not name is the same in "
+        "all of them. Choose options by the validation columns only; they have no intervals. Outlines are scored on "
+        "true masks."
     )
     kept = [[row[column] for column in filled] for row in rows]
     return f"{lead}\n\n{table([head[column] for column in filled], kept)}"
-
-
-def _flag(name: str, value: Any) -> str:
-    if value == "":
-        return f"no `--{name}`"
-    shown = ",".join(map(str, value)) if isinstance(value, list) else value
-    return f"`--{'no' * (value is False)}{name}{'' if isinstance(value, bool) else f'={shown}'}`"
 
 
 def _cells(run: dict[str, Any], methods: list[str]) -> list[str]:
@@ -83,8 +77,8 @@ def _cells(run: dict[str, Any], methods: list[str]) -> list[str]:
 
 def _pointing(row: dict[str, Any]) -> str:
     """The share of maps whose highest value lies in the tumour, and its difference from that of the best control."""
-    difference = estimate({"value": row["difference"], "ci95": row["difference_ci95"]})
-    return f"{estimate({'value': row['mean'], 'ci95': row['mean_ci95']})}, {'+' * (row['difference'] >= 0)}{difference}"
+    own = estimate({"value": row["mean"], "ci95": row["mean_ci95"]})
+    return f"{own}, {difference(row['difference'], row['difference_ci95'])}"
 
 
 def outlines_of(run: dict[str, Any]) -> dict[str, Any] | None:
@@ -104,12 +98,17 @@ def _together(runs: list[dict[str, Any]], methods: list[str]) -> list[str]:
     sides, held = [run["validation"] or {} for run in runs], [run["counts"]["validation"]["slices"] for run in runs]
     seen = [run.get("outlines_validation") or side for run, side in zip(runs, sides, strict=True)]
     outlines = [outlines_of(run) or {} for run in runs]
-    maps = [{row["method"]: row["mean"] for row in run["maps"]} for run in runs]
+    maps = [{row["method"]: row for row in run["maps"]} for run in runs]
     return [
         number([side.get("accuracy") for side in sides], held, "{:.1%}"),
         number([side.get("dice", {}).get("value") for side in seen], held, "{:.3f}"),
         number([run["test"].get("accuracy") for run in runs], slices, f"**{{:.1%}}** {NONE}"),
         *(number([one.get(name, {}).get("value") for one in outlines], slices) for name in ("dice", "pointing")),
-        *(number([one.get(name) for one in maps], slices) for name in methods),
+        *(
+            number(
+                [one.get(name, {}).get("mean") for one in maps], [one.get(name, {}).get("slices", 0) for one in maps]
+            )
+            for name in methods
+        ),
         duration(sum(run["training"]["seconds"] for run in runs)),
     ]

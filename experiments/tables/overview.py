@@ -52,6 +52,8 @@ _WITHOUT = {
     "inception_cpu": "ImageNet weights of InceptionV3",
     "cnn_paper": "a GPU",
     "pathways_paper": "a GPU",
+    "joint_efficientnet_b0": "a GPU",
+    "joint_resnet50": "a GPU",
     "hdl2bt_cpu": "patient ids: its set of four classes has none",
     "cnn_four_class_cpu": "patient ids: its set of four classes has none",
 }
@@ -63,7 +65,7 @@ _NO_CLASSIFIERS = ("segmenter", "cheng2016", "unet")
 _NO_LADDER = ("unet_cpu", "hdl2bt_cpu", "cnn_four_class_cpu")
 """Presets that no ladder runs: several stages, or no patients."""
 
-_NO_CLAIM = ("cnn_irmak_cpu", "cnn_irmak_best", "cnn_four_class_cpu")
+_NO_CLAIM = ("cnn_fast", "cnn_irmak_cpu", "cnn_irmak_best", "cnn_four_class_cpu")
 """Presets whose options or data are not those that their system's claim is of."""
 
 

@@ -38,7 +38,7 @@ Section = Callable[[Results, Results], str]
 
 def _saliency_section(results: Results, every: Results) -> str:
     explained = {name.removeprefix("saliency_").replace("_", ", "): result for name, result in results.items()}
-    # Of those that boxes taught instead of masks there is a table of its own.
+    # Segmenters taught by boxes have their own table.
     outlined = every.get("segmenter_cpu", {}).get("outlined", [])
     parts = (settings_table(explained), saliency_table(explained), ceiling_lines(outlined))
     return "\n\n".join(filter(None, ["## Saliency", *parts, saliency_findings(explained)]))

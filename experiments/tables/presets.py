@@ -7,9 +7,8 @@ from typing import Any
 
 from btjax.reports.numbers import duration
 from btjax.systems.presets import preset, preset_names
-from experiments.tables.cells import NONE, number_cell, with_interval
+from experiments.tables.cells import NONE, estimate, number_cell, option_flag, with_interval
 from experiments.tables.classifiers import run_name
-from experiments.tables.segmenter import estimate
 
 MARK = "#|"
 """Begins the lines that are written here."""
@@ -49,8 +48,7 @@ def other_options(name: str, config: dict[str, Any]) -> str:
         for option, value in values.items():
             held_out = group == "data" and option in ("protocol", "fold", "split_seed", "train_slices", "data_dir")
             if option in expected[group] and value != expected[group][option] and not held_out:
-                shown = ",".join(map(str, value)) if isinstance(value, list) else value
-                flags.append(f"`--{'no' * (value is False)}{option}{'' if isinstance(value, bool) else f'={shown}'}`")
+                flags.append(option_flag(option, value))
     return " ".join(flags)
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.tables.cells import NONE, table
-from experiments.tables.segmenter import estimate
+from experiments.tables.cells import difference, estimate, table
 
 
 def proposals_tables(results: dict[str, dict[str, Any]]) -> str:
     """A table for each run whose maps proposed boxes: its sources, controls last, at both overlaps."""
-    return "\n\n".join(_one(result) for result in results.values())
+    return "\n\n".join(_one(name, result) for name, result in results.items())
 
 
-def _one(result: dict[str, Any]) -> str:
+def _one(name: str, result: dict[str, Any]) -> str:
     rows = [row for row in result["recalls"] if row["group"] == "all"]
     places = [(row["count"], row["overlap"]) for row in rows if row["source"] == rows[0]["source"]]
     sources = sorted(dict.fromkeys(row["source"] for row in rows), key=lambda name: _is_control(rows, name))
@@ -21,9 +20,9 @@ def _one(result: dict[str, Any]) -> str:
     shown = [[name, *(_cell(found[name, *place]) for place in places)] for name in sources]
     head = ["boxes of", *(f"first {count}, overlap {overlap}" for count, overlap in places)]
     lead = (
-        f"{result['title']}, protocol `{result['protocol']}`, fold {result['fold']}, {result['slices']} test slices "
-        f"with a tumour; intervals by {result['unit']}. Share of tumours found by one of the boxes (intersection over "
-        "union), and of a map its difference from the better control."
+        f"`{name.removeprefix('proposals_')}`: {result['title']}, protocol `{result['protocol']}`, fold "
+        f"{result['fold']}, {result['slices']} test slices with a tumour; intervals by {result['unit']}. Share of "
+        "tumours found by one of the boxes (intersection over union), and a map's difference from the better control."
     )
     return f"{lead}\n\n{table(head, shown)}"
 
@@ -36,5 +35,4 @@ def _cell(row: dict[str, Any]) -> str:
     over = row["over_control"]
     if over is None:
         return estimate(row["recall"])
-    bounds = NONE if over["ci95"] is None else f"({over['ci95'][0]:+.3f} to {over['ci95'][1]:+.3f})"
-    return f"{estimate(row['recall'])}, {over['value']:+.3f} {bounds}"
+    return f"{estimate(row['recall'])}, {difference(over['value'], over['ci95'])}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from btjax.reports.numbers import duration
-from experiments.tables.cells import NONE, table
+from experiments.tables.cells import NONE, estimate, table
 
 
 def segmenter_table(result: dict[str, Any]) -> str:
@@ -64,14 +64,6 @@ def ceiling_lines(runs: list[dict[str, Any]]) -> str:
     ]
     lead = (
         "What is reachable: a small segmenter (`segmenter_cpu.flags`), trained on the masks of other patients, on its "
-        "test slices. Maps of classifiers that masks did not train were made without any."
+        "test slices. The maps above that come from classifiers trained without masks used no masks."
     )
     return f"{lead}\n\n" + "\n".join(lines)
-
-
-def estimate(found: dict[str, Any]) -> str:
-    """A number with its interval, in three digits; empty where it is not defined."""
-    if found["value"] is None:
-        return ""
-    bounds = found["ci95"]
-    return f"{found['value']:.3f} " + (NONE if bounds is None else f"({bounds[0]:.3f} to {bounds[1]:.3f})")

@@ -38,6 +38,12 @@ def test_rows_that_are_asked_for_are_those_of_the_whole_array(lazy, index):
     np.testing.assert_array_equal(lazy[index], WHOLE[index])
 
 
+@pytest.mark.parametrize("index", [(..., 0), (2, slice(None), np.array([0])), (None, 1)])
+def test_an_index_that_would_mean_something_else_than_in_numpy_is_refused(lazy, index):
+    with pytest.raises(IndexError, match="expected"):
+        lazy[index]
+
+
 def test_row_numbers_of_several_dimensions_are_refused(lazy):
     with pytest.raises(IndexError, match="expected one row or rows in one dimension"):
         lazy[np.array([[1, 2]])]

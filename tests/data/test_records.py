@@ -54,7 +54,7 @@ def test_rows_may_be_asked_for_in_any_order_across_files(folder, cache):
 def test_slices_are_streamed_by_themselves_where_they_would_take_more_than_half_of_the_memory(
     folder, cache, monkeypatch
 ):
-    pixels = 2 * 2 * 40 * 16 * 16  # images and masks, as they were read and on the device
+    pixels = 3 * 40 * 16 * 16  # images as they were read and on the device, and masks
     monkeypatch.setattr(builder, "machine_memory", lambda: 2 * pixels)
     assert isinstance(load(folder, 16, cache, stream=None).images, np.ndarray)
     monkeypatch.setattr(builder, "machine_memory", lambda: 2 * pixels - 1)

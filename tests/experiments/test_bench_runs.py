@@ -79,15 +79,20 @@ def test_the_time_to_an_accuracy_is_told_of_the_first_epoch_that_has_it_and_of_t
     settings = {"preset": "cnn_demo", "protocol": "patient", "goal": 0.0, "place": str(tmp_path), "epochs": 2}
     began = time.time()
     found = command.ask_once("accuracy", json.dumps(settings | {"began": began}))
-    assert len(found["accuracy"]) == 2 and found["reached_seconds"] == found["seconds"][0]
-    assert 0 < found["seconds"][0] < found["seconds"][1] < found["total_seconds"] < time.time() - began
+    assert (
+        len(found["accuracy"]) == 2 and found["reached_seconds"] == found["seconds"][0] and found["reached_epoch"] == 1
+    )
+    assert 0 < found["seconds"][0] <= found["seconds"][1] <= found["total_seconds"] < time.time() - began
     epoch = Run(tmp_path / "run").report.checkpoint.epoch
     assert found["accuracy"][epoch - 1] == pytest.approx(found["chosen"]["accuracy"], abs=1e-4)
     assert accuracy.PRESET in preset_names()
-    (line,) = accuracy.describe_accuracy({"runs": [found]})
-    assert "reached after 0." in line and f"{found['test_slices']} test slices" in line and "synthetic" in line
-    (line,) = accuracy.describe_accuracy({"runs": [found | {"reached_seconds": None, "accuracy": [0.5, 0.6]}]})
-    assert "not reached, at most 60.0%" in line
+    told = found | {"seconds": [30.0, 45.0], "accuracy": [0.5, 0.96], "goal": 0.95, "total_seconds": 60.0}
+    told |= {"reached_epoch": 2, "reached_seconds": 45.0}
+    (line,) = accuracy.describe_accuracy({"runs": [told]})
+    assert f"to 95.0% of {found['test_slices']} test slices, cnn_demo under `patient` on synthetic heads" in line
+    assert "reached after 0.8 min, in epoch 2 of 2 (told afterwards" in line and "took 1.0 min" in line
+    (line,) = accuracy.describe_accuracy({"runs": [told | {"reached_epoch": None, "reached_seconds": None}]})
+    assert "not reached in 2 epochs, at best 96.0% (told afterwards" in line
 
 
 def test_every_phase_is_a_function_that_is_there():

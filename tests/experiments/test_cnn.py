@@ -16,6 +16,7 @@ import pytest
 import btjax
 from btjax.base.files import read_json
 from btjax.data.dataset import load_data
+from btjax.runs.folder import RESULTS
 from tests.experiments import commands
 from tests.experiments.commands import ROOT
 
@@ -163,6 +164,11 @@ def test_a_run_that_is_trained_to_its_end_is_not_trained_again_from_the_checkpoi
     assert done.returncode == 2 and "is trained to its end and its results stand" in done.stderr.splitlines()[-1]
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert btjax.restore(folder).variables["params"]
+    for name in RESULTS:  # without results, as after a kill before they were written, it goes on to the same ones
+        (folder / name).unlink(missing_ok=True)
+    done = run(environment, *TINY, f"--workdir={folder}", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert read_json(folder / "report.json")["test"] == json.loads(before["report.json"])["test"]
 
 
 def test_eval_only_writes_the_same_report_again(environment, finished):

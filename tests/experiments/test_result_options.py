@@ -5,6 +5,7 @@ import pytest
 from btjax.base.errors import InputError
 from btjax.base.files import write_json
 from experiments import results
+from experiments.tables.headlines import result_lines
 from experiments.tables.options import options_of, options_table
 from experiments.tables.page import tables
 from tests.experiments.fake_results import fake_comparison, fake_run, fake_saliency
@@ -19,6 +20,9 @@ def guided(guidance, fold=0, accuracy=0.9, slices=10, maps=(), seed=0):
         "training": {"epochs": 8, "guidance": guidance}, "extra": {"segmentation": 1.0},
     }  # fmt: skip
     outlines = {name: {"value": 0.5 + fold / 10, "ci95": [0.4, 0.7]} for name in ("dice", "pointing")}
+    outlines["interval"] = {"unit": "family"}
+    run["checkpoint"] = {"epoch": 3, "step": 12}
+    run["split"]["fingerprint"] = "abc"
     return run | {"title": "Joint network", "outlines": outlines, "maps": list(maps)}
 
 
@@ -27,7 +31,7 @@ def taught(by, dice):
     score = {"value": dice, "ci95": [dice - 0.1, dice + 0.1]}
     run = guided(0.0)
     run["config"]["extra"] = {"taught_by": by}
-    side = {"slices": 10, "dice": score, "pointing": score}
+    side = {"slices": 10, "dice": score, "pointing": score, "interval": {"unit": "family"}}
     return run | {"test": side, "validation": side, "title": "Segmenter"}
 
 
@@ -47,7 +51,7 @@ def test_a_row_is_named_by_the_options_that_differ_and_the_folds_of_an_option_ar
         ("`--guidance=1.0`", "family, fold 0, seed 0"),
     ]
     assert rows[2]["test accuracy (95%)"] == "**70.0%** (none)" and rows[2]["Dice (95%)"] == "0.567 (none)"
-    told = "0.600 (0.500 to 0.700), +0.400 (0.010 to 0.200)"
+    told = "0.600 (0.500 to 0.700), +0.400 (+0.010 to +0.200)"
     assert rows[3]["pointing of grad_cam (95%), less the best control"] == told
     assert rows[0]["pointing of grad_cam (95%), less the best control"] == ""
     assert rows[2]["validation accuracy"] == "50.0%"
@@ -60,6 +64,14 @@ def test_seeds_of_a_fold_are_not_put_together_as_folds():
         "family, fold 0, seed 1",
         "family, fold 0, seed 0",
     ]
+
+
+def test_what_the_rows_share_stands_above_them_and_what_differs_does_not():
+    other = guided(1.0)
+    other["config"] = other["config"] | {"system": "joint_resnet50"}
+    lead = options_table({"by_options": [guided(0.0), other]}).splitlines()[0]
+    assert "intervals by family; `--image_size=64` `--epochs=8`, and what" in lead and "--system" not in lead
+    assert "`--system=joint` `--image_size=64`" in options_table({"by_options": [guided(0.0), guided(1.0)]})
 
 
 def test_segmenters_are_told_apart_by_what_taught_them_and_have_no_accuracy():
@@ -93,12 +105,26 @@ def test_runs_of_the_same_options_or_of_several_protocols_are_refused(tmp_path, 
 
 def test_what_a_runs_maps_score_is_taken_from_the_folder_saliency_in_it(tmp_path, monkeypatch):
     report = fake_saliency([fake_comparison("gradient", 0.3, score="pointing"), fake_comparison("gradient", 0.4)], [])
+    report |= {"split": "abc", "epoch": 3, "step": 12}
     monkeypatch.setattr(results, "summary", lambda folder: guided(float(folder.name)))
     monkeypatch.setattr(results, "saliency_summary", lambda folder: report)
     (tmp_path / "1" / "saliency").mkdir(parents=True)
     write_json(tmp_path / "1" / "saliency" / "saliency.json", {})
     first, second = results.by_options([tmp_path / "0", tmp_path / "1"])["by_options"]
     assert first["maps"] == [] and [row["mean"] for row in second["maps"]] == [0.3]
+    report["epoch"] = 4
+    with pytest.raises(InputError, match=r"saliency\.json: of another run than the one in"):
+        results.by_options([tmp_path / "0", tmp_path / "1"])
+
+
+def test_the_readme_tells_what_a_joint_network_learned_from_by_fold_and_seed():
+    runs = [guided(0.0), guided(1.0), guided(1.0, seed=1)]
+    runs[0]["config"]["extra"], runs[2]["config"]["training"]["guidance_map"] = None, "gradient"
+    (line,) = [line for line in result_lines({"options_joint": {"by_options": runs}}).splitlines() if "Joint" in line]
+    score = "90.0% (80.0 to 100.0), 0.500 (0.400 to 0.700)"
+    assert "Joint network, 64 px, `family`: test accuracy, and share of slices whose most certain pixel" in line
+    assert f"Fold 0, seed 0: no masks {score}; outlines and grad_cam guided by masks {score}. " in line
+    assert line.endswith(f"Fold 0, seed 1: outlines and gradient guided by masks {score}")
 
 
 def test_the_outlines_that_taught_a_segmenter_are_named_without_their_folder():

@@ -108,7 +108,7 @@ def test_the_readme_has_a_line_for_each_headline_result():
     found = results.all_results()
     shown = [line for line in result_lines(found).splitlines() if line.startswith("- ")]
     expected = ["a four-class set", "U-Net", "Maps of the CNN"]
-    expected += ["The joint network"] if "options_joint" in found else []
+    expected += ["Joint network"] if "options_joint" in found else []
     expected += [("Linear", "`family`")] if "ladder_linear_cpu" in found else []
     for name, title in (("cnn_cpu", "CNN"), ("vgg16_paper", "VGG16")):
         ladder = found.get(f"ladder_{name}", {"rungs": []})

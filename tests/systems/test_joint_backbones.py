@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from btjax.base.errors import InputError
 from btjax.data.preprocess import Preprocessing
-from btjax.systems.backbones import prepare_backbone
+from btjax.systems.backbones import check_joint, prepare_backbone
 from btjax.systems.config import Config
 from btjax.systems.joint import JointTransferConfig
 from btjax.systems.presets import preset
@@ -72,6 +73,19 @@ def test_the_genuine_weights_of_a_backbone_are_those_of_its_joint_form(weights_f
     plain = load(path, Config.default(system.removeprefix("joint_")).model)
     assert weights.scale == plain.scale == scale
     jax.tree.map(np.testing.assert_array_equal, weights.base, plain.base)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "line"),
+    [
+        ("model.dense", 8, "--dense=8: joint_resnet50 has no dense layer"),
+        ("extra.head", "svm", "--head=svm: joint_resnet50 classifies by its outlines"),
+        ("extra.weights", "random", "--fixed_statistics: --weights=random come with none"),
+    ],
+)
+def test_options_that_such_a_network_does_not_have_are_one_clear_line(option, value, line):
+    with pytest.raises(InputError, match=line):
+        check_joint(preset("joint_resnet50").replace(option, value))
 
 
 @pytest.mark.parametrize("name", ["joint_efficientnet_b0", "joint_resnet50"])

@@ -82,6 +82,14 @@ def test_the_statistics_of_a_normalisation_are_averaged_with_the_weights_that_th
     assert not same_bits(judged, trainer.state.batch_stats)
 
 
+def test_what_does_not_move_keeps_its_bits_in_the_mean():
+    trainer = trainer_of()
+    state = trainer.state
+    for step in range(1, 20):
+        state = state.replace(step=jnp.int32(step)).with_mean(0.999)
+    assert same_bits(state.mean["params"], trainer.state.params)
+
+
 def test_weights_train_as_without_a_mean():
     averaged, plain = trainer_of(), trainer_of(averaged=0.0)
     averaged.fit(), plain.fit()
