@@ -1,5 +1,6 @@
 """Region proposals as their users make them: on a tiny CNN and the phantom data set."""
 
+import dataclasses
 import json
 import os
 
@@ -114,3 +115,10 @@ def test_a_segmenter_learns_from_labels_and_is_tested_on_masks(environment, prop
     done = run(environment, "train", *DATA, *flags, *wrong)
     assert done.returncode == 2 and "training and validation slices are none there" in done.stderr
     assert "Traceback" not in done.stderr and not (proposed.parent / "wrong" / "report.json").exists()
+    outlines = Outlines.load(label)
+    tested = int((outlines.sides == "test").sum())
+    seen = proposed.parent / "seen.npz"
+    dataclasses.replace(outlines, sides=np.full(len(outlines), "train")).save(seen)
+    done = run(environment, "train", *DATA, *flags, f"--taught_by={seen}", f"--workdir={proposed.parent / 'wrong'}")
+    assert done.returncode == 2
+    assert f"made by a run that was trained on {tested} of the {tested} test slices" in done.stderr.splitlines()[-1]

@@ -14,10 +14,14 @@ from flax import traverse_util
 
 import btjax
 from btjax.base.digests import content_digest
+from btjax.base.errors import InputError
 from btjax.base.files import read_json, write_json
 from btjax.base.keys import random_key
+from btjax.base.progress import Observer
+from btjax.commands.saliency import open_run
 from btjax.runs.log import RunLog
 from btjax.studies.composed import load_composed
+from btjax.studies.subject import SaliencyConfig, chosen_methods
 from tests.experiments import commands
 
 TINY = """
@@ -217,6 +221,18 @@ def test_models_that_are_composed_already_are_left_as_they_are_and_a_damaged_one
     ] == kept
     assert content_digest(load_composed(folder, "right")) == content_digest(load_composed(finished, "right"))
     assert run(environment, folder, "--stage=figures").returncode == 0
+
+
+def test_the_final_models_own_maps_may_be_named_among_the_methods(environment, finished):
+    def chosen(*methods):
+        config = SaliencyConfig(methods=methods)
+        subject = open_run(finished / "classifier", config, None, Observer(), environment["BTJAX_CACHE"])
+        return [method.name for method in chosen_methods(config, subject)[0]]
+
+    assert chosen("gradient", "final_output") == ["gradient", "final_output"]
+    assert chosen("final_difference") == ["final_difference"]
+    with pytest.raises(InputError, match="saliency method 'final'"):
+        chosen("final")
 
 
 def test_a_classifier_that_began_with_another_autoencoder_is_refused(environment, finished, tmp_path):

@@ -15,6 +15,7 @@ from btjax.data.augment import Augmentation
 from btjax.data.bits import pack_masks
 from btjax.data.phantom import make_phantom
 from btjax.data.preprocess import Preprocessing
+from btjax.evaluation.segmentation import Compared
 from btjax.models.cnn import CNN
 from btjax.models.joint import JointNetwork
 from btjax.saliency.activations import grad_cam
@@ -241,6 +242,12 @@ def test_a_network_trained_with_masks_predicts_and_outlines_slices_without(tmp_p
     assert np.mean(run.outline(slices.images[rows]) != run.outlines.masks[rows]) < 1e-3
     report = btjax.restore(tmp_path / "run").report
     assert report.task == "classification" and report.outlines.slices == len(rows)
+    held = np.flatnonzero(run.predictions.sides == "validation")
+    dice = Compared.of(
+        run.outline(slices.images[held]), make_phantom(6, 3, 32, 0).masks[held], np.zeros((len(held), 2), int)
+    ).dice
+    assert report.outlines_validation.slices == len(held)
+    assert report.outlines_validation.dice.value == pytest.approx(dice.mean(), abs=1e-3)
     assert "The network&#39;s own outlines" in (tmp_path / "run/report.html").read_text()
 
 
