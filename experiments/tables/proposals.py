@@ -19,10 +19,12 @@ def _one(name: str, result: dict[str, Any]) -> str:
     found = {(row["source"], row["count"], row["overlap"]): row for row in rows}
     shown = [[name, *(_cell(found[name, *place]) for place in places)] for name in sources]
     head = ["boxes of", *(f"first {count}, overlap {overlap}" for count, overlap in places)]
+    config = result["settings"]["run"]
     lead = (
-        f"`{name.removeprefix('proposals_')}`: {result['title']}, protocol `{result['protocol']}`, fold "
-        f"{result['fold']}, {result['slices']} test slices with a tumour; intervals by {result['unit']}. Share of "
-        "tumours found by one of the boxes (intersection over union), and a map's difference from the better control."
+        f"`{name.removeprefix('proposals_')}`: {result['title']}, {config['data']['image_size']} px, "
+        f"{config['training']['epochs']} epochs, protocol `{result['protocol']}`, fold {result['fold']}, "
+        f"{result['slices']} test slices with a tumour; intervals by {result['unit']}. Share of tumours found by one of "
+        "the boxes (intersection over union), and a map's difference from the better control."
     )
     return f"{lead}\n\n{table(head, shown)}"
 
