@@ -23,8 +23,8 @@ def _one(name: str, result: dict[str, Any]) -> str:
     lead = (
         f"`{name.removeprefix('proposals_')}`: {result['title']}, {config['data']['image_size']} px, "
         f"{config['training']['epochs']} epochs, protocol `{result['protocol']}`, fold {result['fold']}, "
-        f"{result['slices']} test slices with a tumour; intervals by {result['unit']}. Share of tumours found by one of "
-        "the boxes (intersection over union), and a map's difference from the better control."
+        f"{result['slices']} test slices with a tumour; intervals by {result['unit']}. Share of tumours found by one "
+        "of the boxes (intersection over union), and a map's difference from the better control."
     )
     return f"{lead}\n\n{table(head, shown)}"
 
