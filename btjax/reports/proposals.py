@@ -88,11 +88,11 @@ def _bounds(estimate: Estimate) -> str:
 
 
 def _picture(report: ProposalsReport, found: Proposals, tested: Slices) -> Picture:
-    """The first boxes of the best method and of the controls on slices of every class."""
+    """The first boxes of the method that finds most tumours by them, and of the controls, on slices of every class."""
     labels = np.asarray(tested.labels)
     places = stratified(labels[found.rows], _SHOWN, 0)
-    firsts = [row for row in report.rows if (row.count, row.overlap, row.group) == (1, OVERLAPS[-1], "all")]
-    best = max((row for row in firsts if not row.control), key=lambda row: row.recall.value or 0).source
+    shown = [row for row in report.rows if (row.count, row.overlap, row.group) == (_BOXES, OVERLAPS[-1], "all")]
+    best = max((row for row in shown if not row.control), key=lambda row: row.recall.value or 0).source
     boxes = {name: found.boxes[name][places, :_BOXES] for name in (best, *found.controls)}
     rows = found.rows[places]
     titles = [f"{tested.classes[labels[row]]}\n{tested.ids[row]}" for row in rows]
