@@ -58,7 +58,7 @@ class LazyRows:
             raise IndexError("row numbers of several dimensions, expected one row or rows in one dimension")
         found = self._read(np.atleast_1d(rows)) if np.size(rows) else np.empty((0, *self.shape[1:]), self.dtype)
         if not np.ndim(rows):
-            if sum(isinstance(one, np.ndarray | list) for one in inner) and any(
+            if any(isinstance(one, np.ndarray | list) for one in inner) and any(
                 isinstance(one, slice) for one in inner
             ):
                 raise IndexError("found a row number with a slice and an array, expected one after the other")

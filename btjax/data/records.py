@@ -106,7 +106,7 @@ def _pixels(
     rows: np.ndarray,
     unpack: Callable[[bytes], bytes] = bytes,
 ) -> np.ndarray:
-    """One field of some rows, uint8 [n, *shape]: no other one is decoded, which takes three times as long."""
+    """One field of some rows, uint8 [n, *shape]: no other one is decoded, which would take most of the time."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     example: Any = tf_example_pb2  # generated, without types

@@ -235,8 +235,7 @@ def chosen_methods(config: SaliencyConfig, subject: Subject) -> tuple[list[Metho
     extra = {
         name: Method(name, attribute, "the composed U-Net's", "the paper") for name, attribute in subject.extra.items()
     }
-    named = [name for name in config.methods if name not in extra]
-    for method in find_methods(tuple(named)) if named else ():
+    for method in find_methods(name for name in config.methods if name not in extra):
         bound = method.bind(**binding[method.name]) if method.name in binding else method
         try:
             jax.eval_shape(functools.partial(bound.attribute, subject.classifier), *shapes, jax.random.key(0))

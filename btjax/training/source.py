@@ -108,7 +108,7 @@ class Streamed:
                 given = (variables, block.dataset, *block.batches)
                 if sums is None:  # zeros, so that every block goes through the same program
                     sums = self._put(zeros_of(jax.eval_shape(evaluate, *given)))
-                # Else JAX takes some 30 blocks before the first is done, each with its slices.
+                # Else JAX takes many blocks before the first is done, each with its slices.
                 sums = evaluate(*given, jax.block_until_ready(sums))
         return sums or {}
 

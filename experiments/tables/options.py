@@ -89,7 +89,7 @@ def outlines_of(run: dict[str, Any]) -> dict[str, Any] | None:
 def _together(runs: list[dict[str, Any]], methods: list[str]) -> list[str]:
     """The means over the slices of several folds; intervals would need the slices themselves."""
 
-    def number(values: list[float | None], counts: list[int], form: str = "{:.3f} (none)") -> str:
+    def number(values: list[float | None], counts: list[int], form: str = f"{{:.3f}} {NONE}") -> str:
         if any(value is None for value in values):
             return ""
         return form.format(sum(n * float(value or 0) for n, value in zip(counts, values, strict=True)) / sum(counts))
