@@ -96,6 +96,12 @@ class Compared:
             pointed[rows] = true[np.arange(len(true)), down, right]
         return Compared(shared, outlined, tumour, pointed)
 
+    @staticmethod
+    def together(parts: Sequence[Compared]) -> Compared:
+        """The slices of all parts, at least one, in their order."""
+        names = [field.name for field in dataclasses.fields(Compared)]
+        return Compared(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
     def __len__(self) -> int:
         return len(self.shared)
 

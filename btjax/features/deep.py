@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from btjax.data.preprocess import Preprocessing
 
 _SHARD_ROWS = 128  # rows in a file: what an interruption loses at most
-_BATCH_ROWS = 16  # divides _SHARD_ROWS
+BATCH_ROWS = 16
+"""Rows that a frozen part takes at a time; divides the rows of a file."""
 
 Changes = tuple["Augmentation", int] | None  # random changes of the slices, and their seed
 
@@ -171,7 +172,7 @@ def _names(part: FrozenPart, preprocessing: Preprocessing, images: np.ndarray, c
     about = [options.to_dict(preprocessing), augmentation, images.shape]
     digest, names = hashlib.sha256(json.dumps(about).encode()), {}
     digest.update(np.ravel(images).data)
-    batch = jax.ShapeDtypeStruct((_BATCH_ROWS, *images.shape[1:]), images.dtype)
+    batch = jax.ShapeDtypeStruct((BATCH_ROWS, *images.shape[1:]), images.dtype)
     hidden, start = jax.eval_shape(preprocessing, batch), None
     for name in part.stages:
         variables = part.variables_of((name,))
@@ -218,8 +219,8 @@ def _compute(
     """Writes files of `_SHARD_ROWS` rows into a folder beside `folder`, which gets its name when all are there."""
     beside, outputs = folder.with_name(folder.name + ".part"), []
     _keep_whole(folder, beside)
-    for rows, batch in padded_batches(_BATCH_ROWS, source):
-        first, done = int(rows[0]), min(int(rows[0]) + _BATCH_ROWS, len(source))
+    for rows, batch in padded_batches(BATCH_ROWS, source):
+        first, done = int(rows[0]), min(int(rows[0]) + BATCH_ROWS, len(source))
         path = beside / f"{first - first % _SHARD_ROWS:08d}.npy"
         if path.exists():
             continue

@@ -22,6 +22,7 @@ from btjax.reports.numbers import (
     percent_with_interval,
     signed,
 )
+from btjax.reports.outlines import OUTLINE_REMARK, outline_table
 from btjax.reports.page import Bar, Cell, Note, Picture, Section, Table, flattened, render
 from btjax.reports.scores import interval_notes
 from btjax.studies.ladder import MATCHED
@@ -79,6 +80,7 @@ def ladder_page(report: LadderReport) -> str:
             [Picture(figure, "Accuracy of every cell (dots) and of all test rows together, with its 95% interval.")],
             remarks=[f"{name}: {_MEANING[name]}." for name in (rung.name for rung in report.rungs) if name in _MEANING],
         ),
+        *_outline_sections(report.rungs),
         *([Section("The leak", [_leaks_table(report.leaks)], remarks=_leak_remarks(report))] if report.leaks else []),
         Section("Calibration, abstaining and ensembles", _reliance_tables(report.rungs)),
         *_audits(report.rungs),
@@ -123,6 +125,12 @@ def _rungs_table(rungs: Sequence[RungScores]) -> Table:
         ["Protocol", "Slices tested", "Trained on", "Accuracy", "", "By patient", "Macro F1", "ROC AUC"],
         rows,
     )
+
+
+def _outline_sections(rungs: Sequence[RungScores]) -> list[Section]:
+    """The scores of outlines, of a network that has any."""
+    tables = [outline_table(f"{rung.name}, all test", rung.outlines) for rung in rungs if rung.outlines is not None]
+    return [Section("Outlines", tables, remarks=[OUTLINE_REMARK])] if tables else []
 
 
 def _leaks_table(leaks: Sequence[Leak]) -> Table:

@@ -16,6 +16,7 @@ from btjax.evaluation.conformal import LEVELS, ConformalScores, conformal_p_valu
 from btjax.evaluation.ensembles import EnsembleGain, ensemble_gain
 from btjax.evaluation.labelled import Labelled
 from btjax.evaluation.metrics import probabilities_and_losses
+from btjax.evaluation.segmentation import Compared, SegmentationScores, segmentation_scores
 from btjax.evaluation.selective import Selective, selective_report
 from btjax.runs.report import SCHEMA, ClassifierReport
 from btjax.runs.run import Run
@@ -23,6 +24,7 @@ from btjax.studies.audit import Outcome, audit
 from btjax.studies.audit_rows import Audit
 from btjax.studies.data import split_of
 from btjax.studies.ladder import MATCHED
+from btjax.studies.segmentation import compare_outlines
 from btjax.systems.system import find_system
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class RungScores:
       mirrored: the mean of a slice's and its mirror's probabilities, beside the slice's alone, or None.
       seeds: the mean of all seeds' probabilities, on slices that all seeds tested, beside the seeds alone, or None.
       audit: whether something else than the tumour explains the scores; of the first seed's cells.
+      outlines: of all test predictions, of a network that outlines tumours; None for others.
     """
 
     name: str
@@ -88,6 +91,7 @@ class RungScores:
     mirrored: EnsembleGain | None
     seeds: EnsembleGain | None
     audit: Audit
+    outlines: SegmentationScores | None = None
 
     @property
     def whole(self) -> bool:
@@ -186,6 +190,7 @@ class _Member:
     tested: Labelled
     validated: Labelled | None
     mirrored: np.ndarray | None
+    outlines: Compared | None
 
 
 def _pool(folder: pathlib.Path, plan: Plan, cells: Sequence[Cell], slices: Slices) -> list[_Member]:
@@ -214,7 +219,10 @@ def _pool(folder: pathlib.Path, plan: Plan, cells: Sequence[Cell], slices: Slice
         mirrored = None if predictions.flipped is None else predictions.flipped[split.test].astype(np.float64)
         tested = _labelled(predictions, split.test, slices)
         outcome = Outcome.of(predictions, split)
-        members.append(_Member(scores, outcome, split.test.astype(np.int64), tested, validated, mirrored))
+        outlines = None
+        if report.outlines is not None:
+            outlines = compare_outlines(run.outlines.take(split.test), slices.take(split.test))
+        members.append(_Member(scores, outcome, split.test.astype(np.int64), tested, validated, mirrored, outlines))
     return members
 
 
@@ -238,21 +246,40 @@ def _rows_of(slices: Slices, rows: np.ndarray, logits: np.ndarray) -> Labelled:
 def _rung(name: str, planned: int, members: Sequence[_Member], slices: Slices) -> RungScores:
     rows = np.concatenate([member.rows for member in members])
     pooled = _rows_of(slices, rows, np.concatenate([member.tested.logits for member in members]))
+    scores = classification_report(
+        pooled.logits, pooled.labels, classes=slices.classes, patients=pooled.patients, groups=pooled.groups
+    )
     return RungScores(
         name=name,
         planned=planned,
         cells=tuple(member.scores for member in members),
         tested=len(np.unique(rows)),
         total=len(slices),
-        scores=classification_report(
-            pooled.logits, pooled.labels, classes=slices.classes, patients=pooled.patients, groups=pooled.groups
-        ),
+        scores=scores,
         calibrated=_calibrated(members, pooled),
         conformal=_conformal(members, pooled, slices.classes),
         selective=selective_report(pooled),
         mirrored=_mirrored(members, pooled),
         seeds=_seeds(members, slices),
         audit=audit(slices, [one.outcome for one in members if one.scores.seed == members[0].scores.seed], title=name),
+        outlines=_outlines(members, pooled, slices.classes, scores.interval.unit),
+    )
+
+
+def _outlines(
+    members: Sequence[_Member], pooled: Labelled, classes: Sequence[str], unit: str
+) -> SegmentationScores | None:
+    """The outlines of all members' test slices; `unit` is what a cluster of the pooled rows is."""
+    found = [member.outlines for member in members if member.outlines is not None]
+    if len(found) < len(members):
+        return None
+    return segmentation_scores(
+        Compared.together(found),
+        pooled.labels,
+        classes,
+        clusters=pooled.patients if pooled.groups is None else pooled.groups,
+        unit=unit,
+        patients=pooled.patients,
     )
 
 

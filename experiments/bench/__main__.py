@@ -7,14 +7,16 @@ model's loss, Adam), VGG16 by its forward pass, SmoothGrad and integrated gradie
 a framework in one of its variants. Each form runs in its own process; the processes take turns, so that whatever slows
 the machine slows all of them.
 
-Nine cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of plain
+Eleven cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of plain
 matrix products. `epoch`: the time that the training loop adds to its compiled steps. `folds`: five folds trained in one
 program, compared with the same runs one after the other. `predict`: image files predicted, as a share of the speed of
 the network alone, by turns, and the memory with 1,000 and 20,000 files; of a small CNN, or of the runs of --runs.
 `memory`: what the programs of --presets take in memory, as compiled; nothing is run. `stream`: training on slices that
 are read from files beside training on slices in memory, by turns. `whole`: where the seconds of a run go, from nothing
 and with its caches. `growth`: time and memory of training against slices, side, batch, folds and devices, also drawn.
-`time_to_accuracy`: the minutes from nothing to a test accuracy of --data_dir.
+`time_to_accuracy`: the minutes from nothing to a test accuracy of --data_dir. `features`: a frozen VGG16's features,
+from slices to files, beside its forward pass, by turns. `saliency`: where the seconds go when a run is explained by
+every method; of a small CNN, or of the runs of --runs.
 
 Prints tables and writes experiments/results/bench_NAME.json, a file for each model of processor or GPU; cases that were
 not asked for keep their figures.
@@ -38,6 +40,7 @@ from experiments.bench.growth import describe_growth, draw_growth, measure_growt
 from experiments.bench.measure import ask_once, describe, measure_case, select_forms
 from experiments.bench.memory import PAPER, describe_memory
 from experiments.bench.streaming import describe_stream, measure_streaming
+from experiments.bench.waiting import describe_features, describe_saliency, measure_explaining
 from experiments.bench.whole import describe_whole, measure_wholes
 
 if TYPE_CHECKING:
@@ -101,6 +104,8 @@ def measure_alone(name: str, rounds: int, runs: Sequence[str], sizes: Sizes) -> 
     """The figures of a case of WITHIN; None where a process failed."""
     if name == "predict":
         return measure_predictions(rounds, runs)
+    if name == "saliency":
+        return measure_explaining(runs)
     if name == "memory":
         return ask_once(name, json.dumps({"presets": list(sizes.presets)}))
     if name == "stream":
@@ -181,6 +186,8 @@ WITHIN = {
     "whole": describe_whole,
     "growth": describe_growth,
     "time_to_accuracy": describe_accuracy,
+    "features": describe_features,
+    "saliency": describe_saliency,
 }
 """What is measured of btjax alone, and the printed lines of each."""
 
@@ -225,7 +232,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data_dir", default="", help="data set of `whole` and `time_to_accuracy`; synthetic slices by default"
     )
-    parser.add_argument("--runs", default="", help="finished runs that `predict` measures, comma-separated")
+    parser.add_argument("--runs", default="", help="finished runs of `predict` and `saliency`, comma-separated")
     parser.add_argument("--results_dir", type=pathlib.Path, default=RESULTS, help="folder of the results file")
     options = parser.parse_args(arguments)
     options.cases, options.forms = options.cases.split(","), options.forms.split(",")

@@ -55,7 +55,7 @@ def measure_predict(rounds: int, run: str = "", side: int = 0, most: int = 1024)
     Returns:
       JSON values: what was measured, medians in ms an image, and the shares of the network's speed that are reached.
     """
-    with _run(run) as found, tempfile.TemporaryDirectory() as place:
+    with some_run(run) as found, tempfile.TemporaryDirectory() as place:
         folder, size = pathlib.Path(place), found.config.data.image_size
         side = side or size
         write_pictures(folder / "pictures", DIFFERENT, side)
@@ -85,7 +85,7 @@ def measure_predict(rounds: int, run: str = "", side: int = 0, most: int = 1024)
 
 def measure_predict_memory(files: int, run: str = "", side: int = 0) -> dict:
     """The peak memory of this process, in MiB, when it has predicted a folder of so many files."""
-    with _run(run) as found, tempfile.TemporaryDirectory() as place:
+    with some_run(run) as found, tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)
         write_pictures(folder / "pictures", files, side or found.config.data.image_size)
         predict_into(found, folder / "pictures", folder / "out")
@@ -94,7 +94,7 @@ def measure_predict_memory(files: int, run: str = "", side: int = 0) -> dict:
 
 
 @contextlib.contextmanager
-def _run(folder: str) -> Iterator[Run]:
+def some_run(folder: str) -> Iterator[Run]:
     """The run of a folder, or a small CNN, trained for one epoch."""
     if folder:
         yield btjax.restore(folder)

@@ -94,6 +94,22 @@ class Stopwatch:
         return dict(sorted(told.items(), key=lambda item: -item[1]))
 
 
+@contextlib.contextmanager
+def watch_compiling(watch: Stopwatch, kept: pathlib.Path | None = None) -> Iterator[None]:
+    """Gives the time of compiling its own phase; programs are kept in a folder, if one is named, however small."""
+    import jax
+
+    if kept is not None:
+        jax.config.update("jax_enable_compilation_cache", True)
+        jax.config.update("jax_compilation_cache_dir", str(kept))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.monitoring.register_event_duration_secs_listener(watch.move)
+    try:
+        yield
+    finally:
+        jax.monitoring.unregister_event_duration_listener(watch.move)
+
+
 def measure_whole(
     preset: str, place: str, data_dir: str = "", epochs: int = 0, slices: int = 0, began: float = 0.0
 ) -> dict[str, Any]:
@@ -113,19 +129,14 @@ def measure_whole(
     watch, folder = Stopwatch(), pathlib.Path(place)
     watch.seconds[IMPORTS] += time.time() - began if began else 0.0
     with watch.phase(IMPORTS):
-        import jax
-
         import btjax
 
         modules = {name: importlib.import_module(module) for name, (module, _) in PHASES.items()}
-    jax.config.update("jax_enable_compilation_cache", True)
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.monitoring.register_event_duration_secs_listener(watch.move)
     config = _config(btjax.preset(preset), folder, data_dir, slices)
     config = config.replace("training.epochs", epochs) if epochs else config
     watch.forget(REST)  # what it took to write synthetic pictures
     with contextlib.ExitStack() as stack:
+        stack.enter_context(watch_compiling(watch, folder / "compiled"))
         for name, (_, path) in PHASES.items():
             *owners, attribute = path.split(".")
             owner = functools.reduce(getattr, owners, modules[name])

@@ -40,6 +40,8 @@ ALONE = {
     "whole": "whole",
     "growth_point": "growth",
     "accuracy": "accuracy",
+    "features": "waiting",
+    "saliency": "waiting",
 }
 """What is measured of btjax alone, and the module of `experiments.bench` whose function `measure_NAME` does so."""
 

@@ -165,9 +165,9 @@ def _memory_note(case: dict[str, Any]) -> str:
 def _stream_note(case: dict[str, Any]) -> str:
     resident, streamed = (case[form]["peak_memory_mib"] for form in ("resident", "streamed"))
     return (
-        f"- {case['slices']:,} slices at {case['image_size']} px read from files while training goes on: "
-        f"{100 * case['speed_share']:.1f}% of the speed in memory, {case['cpu_ratio']:.2f} times its "
-        f"processor time, at most {streamed} MiB beside {resident} MiB."
+        f"- {case['slices']:,} slices at {case['image_size']} px read from files while training goes on, "
+        f"{case['epoch']:,} in an epoch: {100 * case['speed_share']:.1f}% of the speed in memory, "
+        f"{case['cpu_ratio']:.2f} times its processor time, at most {streamed} MiB beside {resident} MiB."
     )
 
 
@@ -180,10 +180,34 @@ def whole_lines(case: dict[str, Any]) -> list[str]:
     lines = []
     for preset, of_caches in case["presets"].items():
         for caches, run in of_caches.items():
-            parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["seconds"].items() if seconds >= 0.05)
             about = f"{run['slices']} slices, {run['epochs']} epochs, {caches} caches"
-            lines.append(f"{preset}, {about}: {run['total']:.1f} s, of which {parts}")
+            lines.append(f"{preset}, {about}: {_seconds(run)}")
     return lines
+
+
+def _seconds(run: dict[str, Any]) -> str:
+    """How long something took, and its parts."""
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["seconds"].items() if seconds >= 0.05)
+    return f"{run['total']:.1f} s, of which {parts}"
+
+
+def features_line(case: dict[str, Any]) -> str:
+    """How fast a frozen network's features are computed and kept."""
+    return (
+        f"Frozen VGG16 features of {case['slices']} slices at {case['image_size']} px, from slices to files: "
+        f"{case['features_ms_per_slice']:.1f} ms a slice, {100 * case['share']:.1f}% of the speed of the forward pass "
+        f"alone, after {case['compile_seconds']:.1f} s of compiling"
+    )
+
+
+def saliency_lines(case: dict[str, Any]) -> list[str]:
+    """Where the seconds went when runs were explained: a line for each run and state of the caches."""
+    return [
+        f"Maps of {run['slices']} test slices at {run['image_size']} px, {run['system']}, {caches} caches: "
+        f"{_seconds(run)}"
+        for of_caches in case["runs"]
+        for caches, run in of_caches.items()
+    ]
 
 
 def _accuracy_note(case: dict[str, Any]) -> str:
@@ -207,6 +231,14 @@ def accuracy_lines(case: dict[str, Any]) -> list[str]:
             f"which validation chose, has {chosen}"
         )
     return lines
+
+
+def _features_note(case: dict[str, Any]) -> str:
+    return f"- {features_line(case)}."
+
+
+def _saliency_note(case: dict[str, Any]) -> str:
+    return "\n".join(f"- {line}." for line in saliency_lines(case))
 
 
 def _growth_note(case: dict[str, Any]) -> str:
@@ -233,6 +265,8 @@ _NOTES = {
     "whole": _whole_note,
     "growth": _growth_note,
     "time_to_accuracy": _accuracy_note,
+    "features": _features_note,
+    "saliency": _saliency_note,
 }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from btjax.reports.numbers import UNDEFINED, interval, number, percent, signed
 from experiments.tables.audits import alone_lines
 from experiments.tables.cells import number_cell, table, with_interval
+from experiments.tables.segmenter import ladder_outlines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ def ladder_tables(result: dict[str, Any]) -> str:
         "protocols have.",
         _scores_table(rungs),
         _folds_table(rungs),
+        ladder_outlines(rungs),
         _reliance_table(rungs),
         *(_conformal_table(rungs) if any(rung["conformal"] for rung in rungs) else []),
         "\n".join(f"- {line}" for line in (*leak_lines(result), *source_lines(result))),

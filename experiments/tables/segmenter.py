@@ -21,6 +21,15 @@ def segmenter_table(result: dict[str, Any]) -> str:
     return f"{lead}\n\n{_outlines([(run, run['test']) for run in runs])}"
 
 
+def ladder_outlines(rungs: list[dict[str, Any]]) -> str:
+    """The outlines of all folds of each protocol together; empty where the network outlines nothing."""
+    rows = [(f"`{rung['name']}`", rung["outlines"]) for rung in rungs if rung.get("outlines")]
+    if not rows:
+        return ""
+    lead = f"Outlines of the same slices, intervals by {rows[0][1]['interval']['unit']}:"
+    return f"{lead}\n\n{_scores_table('protocol', rows)}"
+
+
 def joint_table(runs: list[dict[str, Any]]) -> str:
     """The outlines of networks that classify by them; empty where no run has any."""
     outlined = [(run, run["outlines"]) for run in runs if run.get("outlines")]
@@ -33,19 +42,30 @@ def joint_table(runs: list[dict[str, Any]]) -> str:
 def _outlines(runs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
     """A row for each run and the scores of its outlines."""
     rows = [
+        (f"`{run['protocol']}`, fold {run['split']['fold']}, seed {run['config']['seed']}", scores)
+        for run, scores in runs
+    ]
+    return _scores_table("run", rows, [duration(run["training"]["seconds"]) for run, _ in runs])
+
+
+def _scores_table(what: str, outlines: list[tuple[str, dict[str, Any]]], training: list[str] | None = None) -> str:
+    """A row for each named scores of outlines, with the time of training where it is known."""
+    rows = [
         [
-            f"`{run['protocol']}`, fold {run['split']['fold']}, seed {run['config']['seed']}",
+            name,
             scores["slices"],
             f"**{estimate(scores['dice'])}**",
             *(estimate(one["dice"]) for one in scores["by_class"].values()),
             estimate(scores["pointing"]),
             estimate(scores["empty"]),
-            duration(run["training"]["seconds"]),
         ]
-        for run, scores in runs
+        for name, scores in outlines
     ]
-    head = ["run", "test slices", "Dice (95%)", *(f"Dice of {name}" for name in runs[0][1]["by_class"])]
-    return table([*head, "most certain pixel in the tumour", "without an outline", "training"], rows)
+    head = [what, "test slices", "Dice (95%)", *(f"Dice of {name}" for name in outlines[0][1]["by_class"])]
+    head += ["most certain pixel in the tumour", "without an outline"]
+    if training is None:
+        return table(head, rows)
+    return table([*head, "training"], [[*row, time] for row, time in zip(rows, training, strict=True)])
 
 
 def ceiling_lines(runs: list[dict[str, Any]]) -> str:

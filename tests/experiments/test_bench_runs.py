@@ -1,7 +1,9 @@
 """What `scripts/bench` measures of whole runs, of streams and of growth, in small."""
 
+import dataclasses
 import json
 import time
+import types
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from btjax.data.builder import load
 from btjax.runs.run import Run
 from btjax.systems.presets import preset_names
 from experiments.bench import __main__ as command
-from experiments.bench import accuracy, growth, streaming, whole
+from experiments.bench import accuracy, growth, streaming, waiting, whole
+from experiments.bench.cases import Case
 from experiments.tables.bench import speed_section, speed_table
+from tests.attack.__main__ import small_run
 
 
 def test_synthetic_slices_differ_and_are_the_same_each_time(tmp_path):
@@ -40,6 +44,39 @@ def test_both_forms_of_a_stream_answer_epoch_by_epoch():
     assert found["slices"] == 64 and found["rounds"] == 1 and found["speed_share"] > 0
     assert found["streamed"]["peak_memory_mib"] > 50
     assert len(streaming.describe_stream(found)) == 3
+
+
+def test_an_epoch_of_a_large_stream_takes_a_part_of_its_slices(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(streaming, "EPOCH", 40)
+    trainer = types.SimpleNamespace(fit=lambda observer: None)
+    monkeypatch.setattr(streaming, "Trainer", lambda task, config, examples, seed: seen.append(examples) or trainer)
+    streaming.measure_stream_copy(90, str(tmp_path))
+    streaming.serve_stream({"slices": 90, "cache": str(tmp_path), "stream": True}, print)
+    held, rows = seen[0].validation, seen[0].train[0]
+    assert len(held) == 10 and len(rows) == 30 and len({*held, *rows}) == 40 and max(*held, *rows) >= 40
+    assert isinstance(seen[0].images, LazyRows) and len(seen[0].images) == 90
+
+
+def test_features_are_compared_with_the_forward_pass_by_turns():
+    case = Case("vgg16", 32, 3, 16, dense=8)
+    found = waiting.measure_features(2, 32, dataclasses.asdict(case))
+    assert found["slices"] == 32 and found["image_size"] == 32 and found["rounds"] == 2
+    assert 0 < found["share"] <= 2 and found["compile_seconds"] > 0
+    assert found["forward_ms_per_slice"] > 0 and found["features_ms_per_slice"] > 0
+    (line,) = waiting.describe_features(found | {"share": 0.987})
+    assert "features of 32 slices at 32 px" in line and "98.7% of the speed" in line
+
+
+def test_the_seconds_of_maps_are_told_by_method(tmp_path, standard_promotion):
+    run = small_run(tmp_path / "own")
+    settings = {"place": str(tmp_path), "run": str(run.folder), "methods": ["gradient", "grad_cam"]}
+    found = command.ask_once("saliency", json.dumps(settings))
+    assert {"maps by gradient", "maps by grad_cam", "scores and checks", "figures and page"} <= found["seconds"].keys()
+    assert found["total"] == pytest.approx(sum(found["seconds"].values()), abs=0.1)
+    assert found["slices"] == len(run.predictions.side("test").ids) and found["image_size"] == 32
+    (line,) = waiting.describe_saliency({"runs": [{"cold": found}]})
+    assert line.startswith(f"  Maps of {found['slices']} test slices at 32 px") and "maps by gradient" in line
 
 
 def test_a_stopwatch_divides_time_among_phases_and_gives_compilation_its_own():
@@ -153,15 +190,25 @@ def test_the_tables_tell_streams_runs_memory_and_growth():
         "whole": {"presets": {"cnn_demo": {"cold": run, "warm": run}}},
         "memory": {"presets": {"cnn_paper": {"train": figures}}},
         "growth": fake_growth(),
+        "features": {
+            "slices": 256,
+            "image_size": 224,
+            "features_ms_per_slice": 50.0,
+            "share": 0.95,
+            "compile_seconds": 3,
+        },
+        "saliency": {"runs": [{"warm": run | {"image_size": 128, "system": "cnn"}}]},
     }
     table = speed_table({"device": "cpu", "cases": cases})
     assert (
-        "- 500 slices at 128 px read from files while training goes on: 100.0% of the speed in memory, 1.00 "
-        "times its processor time, at most " in table
+        "- 500 slices at 128 px read from files while training goes on, 500 in an epoch: 100.0% of the speed in "
+        "memory, 1.00 times its processor time, at most " in table
     )
     assert "cnn_demo, 300 slices, 2 epochs, cold caches: 9.0 s, of which steps 7.0, compile 2.0" in table
     assert "cnn_paper, train: 100 MiB" in table and "900 MiB" in table
     assert "| side | 64: 1.00, 512 MiB | 128: 1.00, 512 MiB |" in table
+    assert "- Frozen VGG16 features of 256 slices at 224 px, from slices to files: 50.0 ms a slice, 95.0% of" in table
+    assert "- Maps of 300 test slices at 128 px, cnn, warm caches: 9.0 s, of which steps 7.0, compile 2.0." in table
 
 
 def test_the_page_shows_what_was_drawn_of_growth():

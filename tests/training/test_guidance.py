@@ -251,6 +251,25 @@ def test_a_network_trained_with_masks_predicts_and_outlines_slices_without(tmp_p
     assert "The network&#39;s own outlines" in (tmp_path / "run/report.html").read_text()
 
 
+def test_a_ladder_scores_the_outlines_of_all_its_folds_together(tmp_path):
+    config = small(**{"data.folds": 2, "data.refit": True, "training.epochs": 20})
+    (rung,) = btjax.run_ladder(config, tmp_path / "ladder", ["patient"], [0]).rungs
+    slices, values = make_phantom(6, 3, 32, 0), {}
+    for fold in range(2):
+        run = btjax.restore(tmp_path / f"ladder/cells/patient/fold_{fold}/seed_0")
+        rows = np.flatnonzero(run.predictions.sides == "test")
+        dice = Compared.of(run.outlines.masks[rows], slices.masks[rows], run.outlines.points[rows]).dice
+        values |= dict(zip(rows.tolist(), dice.tolist(), strict=True))
+    assert len(values) == len(slices) == rung.outlines.slices
+    assert rung.outlines.dice.value == pytest.approx(np.mean(list(values.values())))
+    assert rung.outlines.dice.value > 0.01
+    assert rung.outlines.patients == 18 and rung.outlines.interval == rung.scores.interval
+    for name, scores in rung.outlines.by_class.items():
+        own = [values[row] for row in np.flatnonzero(slices.labels == slices.classes.index(name))]
+        assert scores.dice.value == pytest.approx(np.mean(own))
+    assert "patient, all test slices" in (tmp_path / "ladder/ladder.html").read_text().lower()
+
+
 @pytest.mark.parametrize(
     "changes", [{}, {"extra.segmentation": 0.0, "training.guidance": 1.0}], ids=["joint", "guided"]
 )

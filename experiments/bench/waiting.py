@@ -1,0 +1,149 @@
+"""Measures what else a user waits for: a frozen network's features, and the saliency maps of a run."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import statistics
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from experiments.bench.measure import ask_once
+from experiments.bench.whole import COMPILE, IMPORTS, REST, Stopwatch, watch_compiling
+from experiments.tables.bench import features_line, saliency_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SLICES = 256
+"""Slices in a timing of `features`."""
+
+
+def measure_features(rounds: int, slices: int = SLICES, case: dict | None = None) -> dict[str, Any]:
+    """Times a frozen VGG16's features, from slices to files and back, and its forward pass alone, by turns.
+
+    The forward pass takes batches of the same size whose inputs are on the device. What is compiled for the features
+    is told by itself: it is the same for a few slices and for all.
+
+    Args:
+      rounds: timings of each, after one that compiles the forward pass.
+      slices: in each timing.
+      case: a `Case` as a dict; the case `vgg16` by default.
+
+    Returns:
+      JSON values: `features_ms_per_slice` and `forward_ms_per_slice`, medians; `share`, the median over the rounds of
+      the forward pass's time over that of the features; `compile_seconds`, `slices`, `image_size`, `rounds`.
+    """
+    import jax
+    import numpy as np
+
+    from btjax.data.preprocess import Preprocessing
+    from btjax.features.deep import BATCH_ROWS, FrozenPart, compute_features
+    from experiments.bench.cases import CASES, Case
+    from experiments.bench.forms_btjax import fresh_variables, make_model
+
+    size = Case.from_json(case) if case else CASES["vgg16"]
+    model, preprocessing = make_model(size, "float32"), Preprocessing("viridis", "caffe")
+    part = FrozenPart(model, fresh_variables(size, model), "flatten")
+    images = np.random.default_rng(0).integers(0, 256, (slices, size.image_size, size.image_size), dtype=np.uint8)
+    batch = jax.jit(preprocessing)(images[:BATCH_ROWS])
+    apply = jax.jit(lambda variables, inputs: model.apply(variables, inputs, stop=part.layer))
+    rows: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as place:
+        for number in range(rounds + 1):
+            watch = Stopwatch()
+            with watch_compiling(watch):
+                for name in ("forward", "features")[:: -1 if number % 2 else 1]:
+                    with watch.phase(name):
+                        if name == "features":
+                            compute_features(part, preprocessing, images, pathlib.Path(place) / str(number))
+                        else:
+                            outputs = [apply(part.variables, batch) for _ in range(slices // BATCH_ROWS)]
+                            jax.block_until_ready(outputs)
+            rows.append(watch.stop())
+    kept = rows[1:]
+    return {
+        **{f"{name}_ms_per_slice": round(1e3 * statistics.median(row[name] for row in kept) / slices, 3)
+           for name in ("forward", "features")},
+        "share": round(statistics.median(row["forward"] / row["features"] for row in kept), 4),
+        "compile_seconds": round(statistics.median(row[COMPILE] for row in kept), 2),
+        "slices": slices,
+        "image_size": size.image_size,
+        "rounds": rounds,
+    }  # fmt: skip
+
+
+def measure_saliency(
+    place: str, run: str = "", methods: Sequence[str] = ("all",), began: float = 0.0
+) -> dict[str, Any]:
+    """Explains a run by every method, with the default numbers of slices, and tells where the seconds go.
+
+    Args:
+      place: folder of the maps and of the caches: empty at the first call; compiled programs are kept for the second.
+      run: folder of a finished classifier's run; "" for a small CNN that is trained on synthetic heads first.
+      methods: by name, or all.
+      began: when the process was started, by `time.time()`; 0 for now.
+
+    Returns:
+      JSON values: `seconds` by method and part, `total`, `slices`, `system`, `image_size`.
+    """
+    watch = Stopwatch()
+    watch.seconds[IMPORTS] += time.time() - began if began else 0.0
+    with watch.phase(IMPORTS):
+        from btjax.commands import saliency
+        from btjax.studies.subject import SaliencyConfig
+        from experiments.bench.predicting import some_run
+
+    folder = pathlib.Path(place)
+    with some_run(run) as found, watch_compiling(watch, folder / "compiled"):
+        watch.forget(REST)  # what it took to train a run
+        compute = saliency.compute_maps
+
+        def maps(config: Any, subject: Any, method: Any, kept: pathlib.Path) -> Any:
+            with watch.phase(f"maps by {method.name}"):
+                return compute(config, subject, method, kept)
+
+        parts = {"saliency_report": "scores and checks", "write_saliency_report": "figures and page"}
+        timed = {part: watch.timed(name, getattr(saliency, part)) for part, name in parts.items()}
+        with mock.patch.multiple(saliency, compute_maps=maps, **timed):
+            report = saliency.saliency(
+                found.folder, folder / f"maps_{time.time_ns()}", SaliencyConfig(methods=tuple(methods))
+            )
+        seconds = watch.stop()
+    data = found.config.data
+    return {
+        "seconds": seconds,
+        "total": round(sum(seconds.values()), 2),
+        "slices": report.test_slices,
+        "system": found.config.system,
+        "image_size": data.image_size,
+    }
+
+
+def measure_explaining(runs: list[str]) -> dict[str, Any] | None:
+    """`measure_saliency` of each run, in a process each: first from nothing, then with what is compiled.
+
+    Returns:
+      JSON values: `runs`, each with `cold` and `warm`; None where a process failed.
+    """
+    found = []
+    for run in runs:
+        with tempfile.TemporaryDirectory() as place:
+            settings = {"place": place, "run": run}
+            asked = (ask_once("saliency", json.dumps(settings | {"began": time.time()})) for _ in range(2))
+            found.append(dict(zip(("cold", "warm"), asked, strict=True)))
+        if None in found[-1].values():
+            return None
+    return {"runs": found}
+
+
+def describe_features(result: dict[str, Any]) -> list[str]:
+    """The printed line for the figures of `features`."""
+    return [f"  {features_line(result)}"]
+
+
+def describe_saliency(result: dict[str, Any]) -> list[str]:
+    """The printed lines for the figures of `saliency`."""
+    return [f"  {line}" for line in saliency_lines(result)]
