@@ -25,7 +25,7 @@ from btjax.commands.predict import PredictOptions
 from btjax.commands.saliency import saliency
 from btjax.features.deep import FrozenPart, compute_features
 from btjax.studies.subject import SaliencyConfig
-from experiments import results
+from experiments import results, summaries
 from tests.attack.outcome import pick
 from tests.readers import forms
 
@@ -167,7 +167,7 @@ def finished(folder: pathlib.Path) -> Place:
     for read in (place.predicted, place.predicted_into, place.explained, place.features):
         read(quiet)
     (place.top / "results").mkdir()
-    write_json(place.top / "results" / "cnn.json", results.collect([place.run.folder]))
+    write_json(place.top / "results" / "cnn.json", summaries.collect([place.run.folder]))
     return place
 
 

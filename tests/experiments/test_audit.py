@@ -12,8 +12,10 @@ from btjax.base.errors import InputError
 from btjax.commands.audit import audit_runs, read_audit
 from btjax.data.splits import make_split
 from btjax.runs.run import Run
-from experiments.results import ROOT, collect, tables
+from experiments.results import ROOT
+from experiments.summaries import collect
 from experiments.tables import audits
+from experiments.tables.page import tables
 
 
 @pytest.fixture(scope="module")

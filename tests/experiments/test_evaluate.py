@@ -16,7 +16,8 @@ from btjax.base.files import read_json
 from btjax.data.phantom import make_phantom
 from btjax.readers.slices import Slices
 from btjax.studies.external import ExternalReport, match_classes
-from experiments.results import collect, tables
+from experiments.summaries import collect
+from experiments.tables.page import tables
 from tests.experiments.commands import run
 
 SIZE = 64

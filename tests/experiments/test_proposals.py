@@ -13,7 +13,7 @@ from btjax.base.files import read_json
 from btjax.data.dataset import load_data
 from btjax.runs.outlines import Outlines
 from btjax.saliency.boxes import box_masks, mask_boxes, propose
-from experiments import results
+from experiments import summaries
 from experiments.tables.page import tables
 from tests.experiments.commands import run
 from tests.experiments.test_saliency import DATA, NETWORK
@@ -73,7 +73,7 @@ def test_the_page_shows_the_boxes(proposed):
 
 
 def test_the_results_page_tells_every_source_with_the_controls_last(proposed):
-    kept = results.collect([proposed])
+    kept = summaries.collect([proposed])
     assert "data_dir" not in json.dumps(kept)
     text = tables({"proposals_cnn": kept})
     lines = [line.strip("| ").split(" | ") for line in text.split("## Region proposals")[1].splitlines() if "|" in line]

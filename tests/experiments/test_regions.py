@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from experiments.results import collect, tables
+from experiments.summaries import collect
+from experiments.tables.page import tables
 from tests.experiments.commands import run
 
 SMALL = (

@@ -4,7 +4,7 @@ import pytest
 
 from btjax.base.errors import InputError
 from btjax.base.files import write_json
-from experiments import results
+from experiments import summaries
 from experiments.tables.headlines import result_lines
 from experiments.tables.options import options_of, options_table
 from experiments.tables.page import tables
@@ -93,12 +93,14 @@ def test_which_rows_are_held_out_is_no_option():
 
 def test_runs_of_the_same_options_or_of_several_protocols_are_refused(tmp_path, monkeypatch):
     runs = {"a": guided(0.0), "b": guided(0.0), "c": guided(1.0) | {"protocol": "slice"}, "d": guided(1.0)}
-    monkeypatch.setattr(results, "summary", lambda folder: {k: v for k, v in runs[folder.name].items() if k != "maps"})
+    monkeypatch.setattr(
+        summaries, "summary", lambda folder: {k: v for k, v in runs[folder.name].items() if k != "maps"}
+    )
     with pytest.raises(InputError, match="b: of the same options, fold and seed as another run"):
-        results.by_options([tmp_path / "a", tmp_path / "b"])
+        summaries.by_options([tmp_path / "a", tmp_path / "b"])
     with pytest.raises(InputError, match="several protocols"):
-        results.by_options([tmp_path / "a", tmp_path / "c"])
-    found = results.by_options([tmp_path / "a", tmp_path / "d"])
+        summaries.by_options([tmp_path / "a", tmp_path / "c"])
+    found = summaries.by_options([tmp_path / "a", tmp_path / "d"])
     assert [run["maps"] for run in found["by_options"]] == [[], []]
     assert "## Options compared, `joint`" in tables({"options_joint": found})
 
@@ -106,15 +108,15 @@ def test_runs_of_the_same_options_or_of_several_protocols_are_refused(tmp_path, 
 def test_what_a_runs_maps_score_is_taken_from_the_folder_saliency_in_it(tmp_path, monkeypatch):
     report = fake_saliency([fake_comparison("gradient", 0.3, score="pointing"), fake_comparison("gradient", 0.4)], [])
     report |= {"split": "abc", "epoch": 3, "step": 12}
-    monkeypatch.setattr(results, "summary", lambda folder: guided(float(folder.name)))
-    monkeypatch.setattr(results, "saliency_summary", lambda folder: report)
+    monkeypatch.setattr(summaries, "summary", lambda folder: guided(float(folder.name)))
+    monkeypatch.setattr(summaries, "saliency_summary", lambda folder: report)
     (tmp_path / "1" / "saliency").mkdir(parents=True)
     write_json(tmp_path / "1" / "saliency" / "saliency.json", {})
-    first, second = results.by_options([tmp_path / "0", tmp_path / "1"])["by_options"]
+    first, second = summaries.by_options([tmp_path / "0", tmp_path / "1"])["by_options"]
     assert first["maps"] == [] and [row["mean"] for row in second["maps"]] == [0.3]
     report["epoch"] = 4
     with pytest.raises(InputError, match=r"saliency\.json: of another run than the one in"):
-        results.by_options([tmp_path / "0", tmp_path / "1"])
+        summaries.by_options([tmp_path / "0", tmp_path / "1"])
 
 
 def test_the_readme_tells_what_a_joint_network_learned_from_by_fold_and_seed():
@@ -129,4 +131,4 @@ def test_the_readme_tells_what_a_joint_network_learned_from_by_fold_and_seed():
 
 def test_the_outlines_that_taught_a_segmenter_are_named_without_their_folder():
     config = {"extra": {"taught_by": "/home/somebody/labels/gradient.npz"}}
-    assert results.without_paths(config) == {"extra": {"taught_by": "gradient"}}
+    assert summaries.without_paths(config) == {"extra": {"taught_by": "gradient"}}

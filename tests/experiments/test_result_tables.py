@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from btjax.base.files import write_json
-from experiments import results
+from experiments import summaries
 from experiments.tables.attack import attack_tables
 from experiments.tables.bench import speed_section, speed_table
 from experiments.tables.classifiers import classifier_table, macro_f1
@@ -247,7 +247,7 @@ def test_the_speed_on_several_processors_is_told_as_a_range_and_a_gpu_is_not_par
 
 def test_the_attack_is_collected_without_words_and_has_a_table_for_each_part(tmp_path):
     write_json(tmp_path / "attack.json", fake_attack())
-    result = results.collect([tmp_path])
+    result = summaries.collect([tmp_path])
     assert "/home" not in str(result)
     page = tables({"attack": result})
     assert "## Bad inputs, damage, kills and full disks" in page and "more than 812 MiB" in page
@@ -260,7 +260,7 @@ def test_the_attack_is_collected_without_words_and_has_a_table_for_each_part(tmp
 
 def test_a_part_of_the_attack_that_was_not_run_has_no_table(tmp_path):
     write_json(tmp_path / "attack.json", {"schema": 1, "kills": {}, "flips": fake_attack()["flips"]})
-    page = attack_tables(results.collect([tmp_path]))
+    page = attack_tables(summaries.collect([tmp_path]))
     assert "| maps | 6 |" in page and page.count("\n|---") == 1
 
 

@@ -4,27 +4,27 @@ import pathlib
 import pytest
 
 from btjax.base.errors import InputError
-from experiments import results
+from experiments import results, summaries
 from tests.experiments.fake_results import fake_run
 
 
 def test_runs_of_another_system_do_not_go_into_a_results_file(monkeypatch):
     other = fake_run() | {"config": {"seed": 3, "system": "vgg16"}}
-    monkeypatch.setattr(results, "summary", lambda folder: other)
+    monkeypatch.setattr(summaries, "summary", lambda folder: other)
     with pytest.raises(InputError, match="a run of vgg16, the results file holds cnn"):
-        results.collect([pathlib.Path("anywhere")], {"runs": [fake_run()]})
+        summaries.collect([pathlib.Path("anywhere")], {"runs": [fake_run()]})
     with pytest.raises(InputError, match="holds something else"):
-        results.collect([pathlib.Path("anywhere")], {"by_epoch": {}})
+        summaries.collect([pathlib.Path("anywhere")], {"by_epoch": {}})
 
 
 def test_segmenters_are_kept_like_classifiers_and_do_not_go_into_their_file(tmp_path, monkeypatch):
     runs = {fold: fake_run("family", fold=fold, accuracy=fold / 10) for fold in range(3)}
-    monkeypatch.setattr(results, "task_of", lambda folder: "segmentation")
-    monkeypatch.setattr(results, "segmenter_summary", lambda folder: runs[int(folder.name)])
-    found = results.collect([tmp_path / "1", tmp_path / "2"], {"outlined": [runs[0], runs[1] | {"title": "old"}]})
+    monkeypatch.setattr(summaries, "task_of", lambda folder: "segmentation")
+    monkeypatch.setattr(summaries, "segmenter_summary", lambda folder: runs[int(folder.name)])
+    found = summaries.collect([tmp_path / "1", tmp_path / "2"], {"outlined": [runs[0], runs[1] | {"title": "old"}]})
     assert found == {"outlined": [runs[0], runs[1], runs[2]]}
     with pytest.raises(InputError, match="a segmenter's run, but the results file holds something else"):
-        results.collect([tmp_path / "1"], {"runs": []})
+        summaries.collect([tmp_path / "1"], {"runs": []})
 
 
 def test_a_saliency_folder_without_scores_or_beside_another_is_refused(tmp_path):
@@ -32,13 +32,13 @@ def test_a_saliency_folder_without_scores_or_beside_another_is_refused(tmp_path)
         (tmp_path / name).mkdir()
         (tmp_path / name / "saliency.json").write_text("{}")
     with pytest.raises(InputError, match="report of schema 1, expected 2"):
-        results.collect([tmp_path / "a"])
+        summaries.collect([tmp_path / "a"])
     with pytest.raises(InputError, match="expected one folder for this results file"):
-        results.collect([tmp_path / "a", tmp_path / "b"])
+        summaries.collect([tmp_path / "a", tmp_path / "b"])
 
 
 def test_results_are_kept_in_four_digits():
-    assert results.rounded({"a": [0.123456, 3, None, "x"], "b": (0.98765, True)}) == {
+    assert summaries.rounded({"a": [0.123456, 3, None, "x"], "b": (0.98765, True)}) == {
         "a": [0.1235, 3, None, "x"],
         "b": [0.9877, True],
     }
@@ -46,13 +46,13 @@ def test_results_are_kept_in_four_digits():
 
 def test_a_config_is_kept_without_the_places_of_files():
     config = {"seed": 1, "data": {"data_dir": "/home", "fold": 0}, "extra": {"weights": "/home", "head": "dense"}}
-    assert results.without_paths(config) == {"seed": 1, "data": {"fold": 0}, "extra": {"head": "dense"}}
+    assert summaries.without_paths(config) == {"seed": 1, "data": {"fold": 0}, "extra": {"head": "dense"}}
 
 
 def test_runs_of_a_protocol_fold_and_seed_take_the_place_of_earlier_ones(monkeypatch):
-    monkeypatch.setattr(results, "summary", lambda folder: fake_run("slice", seed=1, accuracy=0.5))
+    monkeypatch.setattr(summaries, "summary", lambda folder: fake_run("slice", seed=1, accuracy=0.5))
     before = {"runs": [fake_run("slice", seed=0), fake_run("slice", seed=1), fake_run("family")]}
-    after = results.collect([pathlib.Path("anywhere")], before)["runs"]
+    after = summaries.collect([pathlib.Path("anywhere")], before)["runs"]
     assert [(run["protocol"], run["config"]["seed"], run["test"]["accuracy"]) for run in after] == [
         ("slice", 0, 0.9),
         ("slice", 1, 0.5),
@@ -85,13 +85,13 @@ def test_quoted_accuracies_follow_from_their_confusion_matrices(path):
 def test_the_report_of_another_program_is_one_line(tmp_path, text):
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(InputError, match=r"report\.json") as caught:
-        results.collect([tmp_path])
+        summaries.collect([tmp_path])
     assert "\n" not in str(caught.value)
 
 
 def test_a_results_file_carries_a_checksum_and_a_changed_number_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    monkeypatch.setattr(results, "summary", lambda folder: fake_run(accuracy=0.9))
+    monkeypatch.setattr(summaries, "summary", lambda folder: fake_run(accuracy=0.9))
     monkeypatch.setattr(results, "write_tables", lambda: None)
     monkeypatch.setattr("sys.argv", ["results", "--name=cnn", str(tmp_path)])
     results.main()

@@ -19,7 +19,8 @@ from btjax.studies.outlines import with_outlines
 from btjax.studies.subject import SaliencyConfig
 from btjax.systems.config import Config
 from btjax.systems.segmenter import segmenter_config
-from experiments.results import collect, tables
+from experiments.summaries import collect
+from experiments.tables.page import tables
 from tests.experiments import commands
 
 TINY = """
