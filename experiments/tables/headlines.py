@@ -26,6 +26,9 @@ _BACKBONES = {
 }
 """Presets on ImageNet's weights whose ladders share one line."""
 
+_JOINT = "joint_efficientnet_cpu"
+"""The preset of the network that outlines on ImageNet's weights."""
+
 
 def result_lines(results: Results) -> str:
     """The README's lines: one for each system and protocol that has a results file, the maps and the speed."""
@@ -43,6 +46,8 @@ def result_lines(results: Results) -> str:
             lines.append(f"- {_cheng_line(name, results)}")
     if "saliency_cnn_family" in results:
         lines.append(f"- {_maps_line(results['saliency_cnn_family'])}")
+    if joint := _joint_line(results):
+        lines.append(f"- {joint}")
     if "options_joint" in results:
         lines.append(f"- {_masks_line(results['options_joint']['by_options'])}")
     benches = {name: result for name, result in results.items() if "machine" in result}
@@ -172,6 +177,25 @@ def _cell(result: dict[str, Any]) -> dict[str, Any]:
 
 def _told(estimate: dict[str, Any]) -> str:
     return f"{percent(estimate['value'])} ({interval(estimate['ci95'])})"
+
+
+def _joint_line(results: Results) -> str:
+    """The network that outlines on ImageNet's weights: its class, its outline and where it points."""
+    told = []
+    for name in (f"ladder_{_JOINT}", f"ladder_{_JOINT}_refit"):
+        for rung in results.get(name, {}).get("rungs", []):
+            refit = ", trained on the validation slices too" if results[name]["refit"] else ""
+            outlines = rung["outlines"]
+            told.append(
+                f"`{rung['name']}`{refit} **{with_interval(rung['scores'], 'accuracy')}** of {rung['tested']} slices "
+                f"({cells_in_words(rung)}), Dice {estimate(outlines['dice'])}, most certain pixel in the tumour in "
+                f"{estimate(outlines['pointing'])} of them"
+            )
+    return (
+        f"Joint network, EfficientNet-B0 on ImageNet's weights, taught by masks, 128 px: {'; '.join(told)}"
+        if told
+        else ""
+    )
 
 
 def _masks_line(runs: list[dict[str, Any]]) -> str:

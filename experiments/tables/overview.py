@@ -13,7 +13,7 @@ from btjax.systems.presets import preset, preset_names
 from btjax.systems.system import find_system, system_names
 from experiments.tables.cells import table, with_interval
 from experiments.tables.ladders import cells_in_words, points
-from experiments.tables.presets import other_options
+from experiments.tables.presets import other_options, preset_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -162,7 +162,7 @@ def _measured(results: Results) -> Iterator[Row]:
     """A row for each preset with results: a ladder's rungs stand before single runs of the same protocol."""
     found: dict[tuple[str, str], list[Row]] = {}
     for name, result in results.items():
-        options, row = name.removeprefix("ladder_"), None
+        options, row = preset_of(name), None
         if "rungs" in result:
             row = _ladder_row(options, result)
         elif "runs" in result and not {"floors", "coverage"} & result.keys():
@@ -263,7 +263,10 @@ def _missing(row: Row, cost: dict[str, Any]) -> str:
     parts = [_WITHOUT[row.options]] if row.options in _WITHOUT else []
     empty = [name for name in PROTOCOLS if name not in row.reached]
     if empty and row.options not in ("", *_NO_LADDER) and not find_system(row.system).fitted:
-        command = f"`python -m experiments.ladder --preset={row.options} --protocols={','.join(empty)}`"
+        flags = " ".join(
+            filter(None, [f"--preset={row.options}", row.others.replace("`", ""), f"--protocols={','.join(empty)}"])
+        )
+        command = f"`python -m experiments.ladder {flags}`"
         step = f", {_time(cost['step_ms'])} a step of {cost['batch_size']}" if cost else ""
         parts.append(f"{command}{step}")
     return "; ".join(parts)

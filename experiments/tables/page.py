@@ -17,7 +17,7 @@ from experiments.tables.links import links_table
 from experiments.tables.options import options_table
 from experiments.tables.overview import overview_table
 from experiments.tables.paper import paper_table
-from experiments.tables.presets import other_options
+from experiments.tables.presets import other_options, preset_of
 from experiments.tables.proposals import proposals_tables
 from experiments.tables.regions import regions_tables, retrieval_tables
 from experiments.tables.saliency import saliency_table, settings_table
@@ -65,10 +65,11 @@ def _each(title: Callable[[str, dict], str], table: Callable[[dict], str]) -> Se
 def _ladder_sections(results: Results, _: Results) -> str:
     parts = []
     for name, result in results.items():
-        own = name.removeprefix("ladder_")
+        own = preset_of(name)
         others = other_options(own, result["config"])
         options = f"Options of `{own}.flags`" + (f", but {others}." if others else ".")
-        parts.append(f"## {result['title']} by protocol, `{own}.flags`\n\n{options} {ladder_tables(result)}")
+        what = f"{result['title']} by protocol, `{own}.flags`{', refit' if result['refit'] else ''}"
+        parts.append(f"## {what}\n\n{options} {ladder_tables(result)}")
     return "\n\n".join(parts)
 
 

@@ -34,6 +34,11 @@ def measured(name: str, result: dict[str, Any]) -> list[str]:
     return [f"{MARK} Measured ({source}):", *(f"{MARK}   {line}" for line in lines)]
 
 
+def preset_of(name: str) -> str:
+    """The preset of a ladder's results file: `ladder_NAME`, or `ladder_NAME_refit` without validation slices."""
+    return name.removeprefix("ladder_").removesuffix("_refit")
+
+
 def other_options(name: str, config: dict[str, Any]) -> str:
     """The flags by which the runs of a results file differ from its preset, such as `--epochs=8`; empty for none.
 

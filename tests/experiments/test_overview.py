@@ -52,6 +52,17 @@ def test_runs_of_other_options_than_the_presets_have_a_row_of_their_own_that_nam
     ]
 
 
+def test_runs_without_validation_slices_have_a_row_of_their_own_and_its_empty_cells_their_flags(found):
+    changed = copy.deepcopy(found[LADDER]) | {"refit": True}
+    changed["config"]["data"]["refit"] = True
+    changed["rungs"] = [rung for rung in changed["rungs"] if rung["name"] != "official"]
+    table = overview_table({f"{LADDER}_refit": changed, LADDER: found[LADDER]})
+    rows = [line for line in table.splitlines() if line.startswith("| VGG16 transfer | `vgg16_paper`")]
+    assert len(rows) == 2
+    (row,) = (row for row in rows if "`vgg16_paper` `--refit`" in row)
+    assert "--preset=vgg16_paper --refit --protocols=official" in row
+
+
 def test_an_empty_cell_comes_with_the_command_that_fills_it_and_is_never_guessed():
     cells = cells_of({}, "cnn_cpu")
     assert not any(cells[f"`{name}` (95%)"] for name in PROTOCOLS)

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from experiments import results
+from experiments.tables.cells import estimate
 from experiments.tables.headlines import result_lines
 from experiments.tables.overview import overview_page
 from experiments.tables.page import tables
@@ -135,3 +136,20 @@ def test_a_ladder_of_one_other_protocol_has_a_line_and_no_empty_ones():
     rungs[0]["audit"] |= {"gaps": [], "alone": []}
     lines = result_lines({"ladder_vgg16_paper": ladder | {"rungs": rungs, "leaks": []}}).splitlines()[2:]
     assert len(lines) == 1 and "`patient` **" in lines[0]
+
+
+def test_a_ladder_of_a_network_that_outlines_tells_both_and_whether_it_was_refitted():
+    found = results.all_results()
+    outlines = found["joint_cpu"]["runs"][0]["outlines"]
+    ladder = found["ladder_vgg16_paper"]
+    rungs = [rung | {"outlines": outlines} for rung in ladder["rungs"] if rung["name"] == "official"]
+    assert len(rungs) == 1
+    refit = ladder | {"rungs": rungs, "refit": True, "leaks": []}
+    name = "ladder_joint_efficientnet_cpu_refit"
+    (line,) = (line for line in result_lines({name: refit}).splitlines() if line.startswith("- "))
+    assert "`official`, trained on the validation slices too **" in line
+    assert f"Dice {estimate(outlines['dice'])}" in line and estimate(outlines["pointing"]) in line
+    page = tables({name: refit})
+    assert "`joint_efficientnet_cpu.flags`, refit" in page and "Outlines of the same slices" in page
+    assert f"| `official` | {outlines['slices']} | **{estimate(outlines['dice'])}** |" in page
+    assert "Outlines of the same slices" not in tables({"ladder_vgg16_paper": ladder})
