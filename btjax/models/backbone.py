@@ -172,10 +172,15 @@ class Backbone(nn.Module):
             return hidden.astype(jnp.float32)
 
         glorot = nn.initializers.glorot_uniform()
-        layers = self.make_layers(train=train, statistics=train and not self.fixed_statistics, counted=counted)
-        rest = {"average": lambda hidden: hidden.mean(axis=(1, 2)), "dense": dense, "logits": logits}
-        chain = [(name, rest.get(name) or self.stage(name, layers)) for name in self.layers]
+        head = {"average": lambda hidden: hidden.mean(axis=(1, 2)), "dense": dense, "logits": logits}
+        chain = self.trunk_stages(train=train, counted=counted)
+        chain += [(name, head[name]) for name in self.layers[len(chain) :]]
         return run_chain(chain, inputs.astype(self.dtype), start, stop)
+
+    def trunk_stages(self, *, train: bool, counted: jax.Array | None) -> list[tuple[str, Callable[[Any], Any]]]:
+        """The trunk's stages with their names, in order; arguments as in `__call__`."""
+        layers = self.make_layers(train=train, statistics=train and not self.fixed_statistics, counted=counted)
+        return [(name, self.stage(name, layers)) for name in self.trunk]
 
     def make_layers(self, **state: Any) -> Layers:
         """The trunk's kind of layers; `state` is a pass's train, statistics and counted."""

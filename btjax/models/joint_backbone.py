@@ -6,27 +6,30 @@ from its smallest map back to half the slice's size, and joins the trunk's last 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import jax
 from flax import linen as nn
 
 from btjax.base.errors import InputError
 from btjax.base.options import option
-from btjax.models.backbone import Backbone
 from btjax.models.efficientnet import EfficientNet
 from btjax.models.joint import class_stages
 from btjax.models.resnet import ResNet
 from btjax.models.segmenter import Block, pixel_logits
+from btjax.models.vgg16 import VGG16
 from btjax.nn.chain import run_chain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import jax
 
 HALVINGS = 5
 """How often the trunks halve a slice."""
 
 
-class JointBackbone(Backbone):
-    """A trunk, a decoder, and the pixels, attention and classes of `JointNetwork`.
+class JointBackbone(nn.Module):
+    """Makes a network with a trunk one that outlines, by a decoder and `JointNetwork`'s pixels, attention and classes.
 
     Stages: the trunk's, `decode_4` to `decode_1` from a sixteenth to a half of the slice's size, `pixels`, `attend`,
     `pool`, `logits`. Between the stages travel the map and, beside it, the maps that the decoder still needs.
@@ -36,6 +39,24 @@ class JointBackbone(Backbone):
     features: int = option(128, "features of the trunk's last map that the classes are told by", minimum=1)
 
     smallest = 2**HALVINGS
+
+    first_halving: ClassVar[str] = ""
+    """The first stage of the trunk that halves a map: what comes before it is as large as a slice, and not kept."""
+
+    if TYPE_CHECKING:  # of the network that a subclass names beside this class
+        dropout: float = 0.0
+        dtype: str = "float32"
+        classes: int = 3
+        activation: Callable[[jax.Array], jax.Array] = nn.relu
+
+        @property
+        def trunk(self) -> tuple[str, ...]:
+            """The names of the trunk's stages."""
+            ...
+
+        def trunk_stages(self, *, train: bool, counted: jax.Array | None) -> list[tuple[str, Callable[[Any], Any]]]:
+            """The trunk's stages."""
+            ...
 
     @property
     def decoders(self) -> tuple[str, ...]:
@@ -50,7 +71,8 @@ class JointBackbone(Backbone):
     @property
     def composite(self) -> tuple[str, ...]:
         """The stages that are more than one affine layer and the activation."""
-        return (*super().composite, *self.decoders, "attend")
+        own: Any = super()
+        return (*own.composite, *self.decoders, "attend")
 
     @nn.compact
     def __call__(
@@ -65,9 +87,9 @@ class JointBackbone(Backbone):
         """The logits of the slice's class.
 
         Args:
-          inputs: as in `Backbone`; with `start`, that stage's output.
-          train: as in `Backbone`; the decoder's normalisation always uses the batch's own statistics in training.
-          counted: as in `Backbone`.
+          inputs: as in the network with the trunk; with `start`, that stage's output.
+          train: as there; the decoder's normalisation always uses the batch's own statistics in training.
+          counted: bool [B], False for rows that are padding, which the batch's own statistics leave out; None for none.
           start: the stage, of `layers`, after which to begin.
           stop: the stage whose output to return instead of the logits.
 
@@ -82,8 +104,8 @@ class JointBackbone(Backbone):
         if start is None:
             self.check(inputs.shape[1])
             inputs = inputs.astype(self.dtype)
-        layers = self.make_layers(train=train, statistics=train and not self.fixed_statistics, counted=counted)
-        trunk = [(name, self._carrying(name, self.stage(name, layers))) for name in self.trunk]
+        stages = self.trunk_stages(train=train, counted=counted)
+        trunk = [(name, self._carrying(name, stage)) for name, stage in stages]
         decoders = [(name, self._decode(name, train, counted)) for name in self.decoders]
         pixels = pixel_logits(self.classes, self.dtype, "pixels")
         rest = class_stages(self.features, self.dropout, self.classes, self.activation, self.dtype, train=train)
@@ -93,11 +115,12 @@ class JointBackbone(Backbone):
     def _carrying(self, name: str, stage: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """A stage of the trunk that hands on the last map of each size; the last one keeps its own for the classes."""
         first, last = name == self.trunk[0], name == self.trunk[-1]
+        kept = self.trunk.index(name) > self.trunk.index(self.first_halving)
 
         def carry(hidden):
             images, skips = (hidden, ()) if first else hidden
             found = stage(images)
-            skips = (*skips, images) if found.shape[1] < images.shape[1] and not first else skips
+            skips = (*skips, images) if found.shape[1] < images.shape[1] and kept else skips
             return (found, (found, *skips)) if last else (found, skips)
 
         return carry
@@ -125,8 +148,19 @@ class JointBackbone(Backbone):
 class JointEfficientNet(JointBackbone, EfficientNet):
     """`EfficientNet` that outlines."""
 
-    activation: Callable[[jax.Array], jax.Array] = nn.swish
+    first_halving = "stem"
 
 
 class JointResNet(JointBackbone, ResNet):
     """`ResNet` that outlines."""
+
+    first_halving = "conv1"
+
+
+class JointVGG16(JointBackbone, VGG16):
+    """`VGG16` that outlines."""
+
+    first_halving = "block1_pool"
+    # Not asked for: the classes are told by the decoder.
+    pooling: str = "average"
+    dense: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,15 +50,20 @@ class VGG16(nn.Module):
     """Names of the sub-trees of `params` that training must not move."""
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        """The names of the chain's layers, in order; convolutions and dense layers with their activation."""
+    def trunk(self) -> tuple[str, ...]:
+        """The names of the convolutions, with their activation, and of the pools, in order."""
         names = list(CONVOLUTIONS)
         for block in range(5, 0, -1):
             last = max(place for place, name in enumerate(names) if name.startswith(f"block{block}_"))
             names.insert(last + 1, f"block{block}_pool")
+        return tuple(names)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the chain's layers, in order; convolutions and dense layers with their activation."""
         if self.imagenet_top:
-            return (*names, "flatten", *TOP)
-        return (*names, self.pooling, *["dense"] * bool(self.dense), "logits")
+            return (*self.trunk, "flatten", *TOP)
+        return (*self.trunk, self.pooling, *["dense"] * bool(self.dense), "logits")
 
     @nn.compact
     def __call__(
@@ -82,8 +88,7 @@ class VGG16(nn.Module):
         Returns:
           float32 [B, classes] ([B, 1000] with `imagenet_top`); with `stop`, that layer's output.
         """
-        del counted
-        rest = {
+        head = {
             "flatten": lambda hidden: hidden.reshape(hidden.shape[0], -1),
             "average": lambda hidden: hidden.mean(axis=(1, 2)),
             "dense": lambda hidden: nn.Dropout(self.dropout, deterministic=not train)(
@@ -94,9 +99,14 @@ class VGG16(nn.Module):
             "fc2": lambda hidden: self.activation(self._dense("fc2", TOP["fc2"], hidden)),
             "predictions": lambda hidden: self._dense("predictions", TOP["predictions"], hidden).astype(jnp.float32),
         }
-        rest |= {f"block{block}_pool": max_pool for block in range(1, 6)}
-        chain = [(name, rest.get(name) or self._convolution(name)) for name in self.layers]
+        chain = self.trunk_stages(train=train, counted=counted)
+        chain += [(name, head[name]) for name in self.layers[len(chain) :]]
         return run_chain(chain, inputs.astype(self.dtype), start, stop)
+
+    def trunk_stages(self, *, train: bool, counted: jax.Array | None) -> list[tuple[str, Callable[[Any], Any]]]:
+        """The layers of `trunk` with their names; training changes none of them."""
+        del train, counted
+        return [(name, max_pool if name.endswith("_pool") else self._convolution(name)) for name in self.trunk]
 
     def _convolution(self, name: str) -> Callable[[jax.Array], jax.Array]:
         def convolution(hidden):

@@ -39,11 +39,11 @@ def check_statistics(config: Config) -> Config:
     return config
 
 
-def check_joint(config: Config) -> Config:
-    """`check_statistics` of a backbone that outlines.
+def check_outlining(config: Config) -> Config:
+    """The config as it is, of a network that classifies by its outlines.
 
     Raises:
-      InputError: see there; a dense layer or a classical head, which such a network does not have.
+      InputError: a dense layer or a classical head, which such a network does not have.
     """
     if config.model.dense:
         raise InputError(
@@ -51,7 +51,12 @@ def check_joint(config: Config) -> Config:
         )
     if config.extra.head != "dense":
         raise InputError(f"--head={config.extra.head}: {config.system} classifies by its outlines, expected dense")
-    return check_statistics(config)
+    return config
+
+
+def check_joint(config: Config) -> Config:
+    """`check_outlining` and `check_statistics`, of a backbone that outlines."""
+    return check_statistics(check_outlining(config))
 
 
 prepare_backbone = partial(prepare_transfer, load=load_backbone)

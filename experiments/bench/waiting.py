@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import statistics
@@ -45,7 +46,8 @@ def measure_features(rounds: int, slices: int = SLICES, case: dict | None = None
     from experiments.bench.forms_btjax import fresh_variables, make_model
 
     size = Case.from_json(case) if case else CASES["vgg16"]
-    model, preprocessing = make_model(size, "float32"), Preprocessing("viridis", "caffe")
+    preprocessing = Preprocessing("viridis", "caffe")
+    model: Any = make_model(size, "float32")
     part = FrozenPart(model, fresh_variables(size, model), "flatten")
     images = np.random.default_rng(0).integers(0, 256, (slices, size.image_size, size.image_size), dtype=np.uint8)
     batch = jax.jit(preprocessing)(images[:BATCH_ROWS])
@@ -107,7 +109,9 @@ def measure_saliency(
 
         parts = {"saliency_report": "scores and checks", "write_saliency_report": "figures and page"}
         timed = {part: watch.timed(name, getattr(saliency, part)) for part, name in parts.items()}
-        with mock.patch.multiple(saliency, compute_maps=maps, **timed):
+        with contextlib.ExitStack() as stack:
+            for name, function in ({"compute_maps": maps} | timed).items():
+                stack.enter_context(mock.patch.object(saliency, name, function))
             report = saliency.saliency(
                 found.folder, folder / f"maps_{time.time_ns()}", SaliencyConfig(methods=tuple(methods))
             )
@@ -122,7 +126,7 @@ def measure_saliency(
     }
 
 
-def measure_explaining(runs: list[str]) -> dict[str, Any] | None:
+def measure_explaining(runs: Sequence[str]) -> dict[str, Any] | None:
     """`measure_saliency` of each run, in a process each: first from nothing, then with what is compiled.
 
     Returns:

@@ -54,6 +54,7 @@ _WITHOUT = {
     "pathways_paper": "a GPU",
     "joint_efficientnet_b0": "a GPU",
     "joint_resnet50": "a GPU",
+    "joint_vgg16": "a GPU",
     "hdl2bt_cpu": "patient ids: its set of four classes has none",
     "cnn_four_class_cpu": "patient ids: its set of four classes has none",
 }

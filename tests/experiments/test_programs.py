@@ -22,6 +22,7 @@ PRESETS = {
     "joint": "joint_cpu",
     "joint_efficientnet": "joint_efficientnet_b0",
     "joint_resnet50": "joint_resnet50",
+    "joint_vgg16": "joint_vgg16",
     "linear": "linear_cpu",
     "pathways": "pathways_cpu",
     "resnet50": "resnet50_cpu",

@@ -8,14 +8,16 @@ import pytest
 from btjax.base.errors import InputError
 from btjax.models.efficientnet import EfficientNet, Group
 from btjax.models.joint import attended
-from btjax.models.joint_backbone import JointEfficientNet, JointResNet
+from btjax.models.joint_backbone import JointEfficientNet, JointResNet, JointVGG16
 from btjax.models.resnet import ResNet
+from btjax.models.vgg16 import VGG16
 from btjax.nn.network import check_network
 
 GROUPS = tuple(Group(3, 1, 4 + place, 2, 1 + bool(place)) for place in range(5))
 TINY = {
     "efficientnet": (JointEfficientNet(groups=GROUPS, decoder=2, features=4), EfficientNet(groups=GROUPS)),
     "resnet": (JointResNet(counts=(1, 1, 1, 1), width=2, decoder=2, features=4), ResNet(counts=(1, 1, 1, 1), width=2)),
+    "vgg16": (JointVGG16(decoder=2, features=4), VGG16()),
 }
 
 
@@ -26,7 +28,9 @@ def pair(request):
 
 @pytest.mark.parametrize("fixed", [True, False])
 def test_it_keeps_the_protocol(pair, fixed):
-    check_network(pair[0].clone(fixed_statistics=fixed), 32, 3)
+    network = pair[0]
+    network = network.clone(fixed_statistics=fixed) if hasattr(network, "fixed_statistics") else network
+    check_network(network, 32, 3)
 
 
 def test_its_trunk_is_the_backbones(pair):

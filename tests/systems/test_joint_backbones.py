@@ -1,18 +1,21 @@
 """Joint training of backbones: published weights below, the decoder fresh, masks above."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from btjax.base.errors import InputError
+from btjax.base.options import options
 from btjax.data.preprocess import Preprocessing
-from btjax.systems.backbones import check_joint, prepare_backbone
+from btjax.models.joint_backbone import JointVGG16
+from btjax.systems.backbones import check_joint, check_outlining
 from btjax.systems.config import Config
 from btjax.systems.joint import JointTransferConfig
 from btjax.systems.presets import preset
-from btjax.systems.system import Place
+from btjax.systems.system import Place, find_system
 from btjax.training.config import TrainingConfig
 from btjax.training.freezing import parse_rates, rate_names
 from btjax.training.guidance import Guidance
@@ -21,18 +24,27 @@ from btjax.weights.backbones import load
 from tests.models.test_joint_backbone import TINY
 from tests.training.blobs import blob_split, make_blobs
 from tests.weights.backbone_files import keras_leaves
-from tests.weights.files import write_legacy
+from tests.weights.files import random_leaves, write_legacy
 
 BLOBS = make_blobs(count=24, size=32)
 SLICES = dataclasses.replace(BLOBS, masks=BLOBS.images >= 150)
-FAMILIES = {"efficientnet": ("joint_efficientnet", "torch"), "resnet": ("joint_resnet50", "caffe")}
-FROZEN = {"efficientnet": ("stem/*=0", "block*=0", "top/*=0", "*=1"), "resnet": ("conv*=0", "*=1")}
+FAMILIES = {
+    "efficientnet": ("joint_efficientnet", "torch"),
+    "resnet": ("joint_resnet50", "caffe"),
+    "vgg16": ("joint_vgg16", "caffe"),
+}
+FROZEN = {
+    "efficientnet": ("stem/*=0", "block*=0", "top/*=0", "*=1"),
+    "resnet": ("conv*=0", "*=1"),
+    "vgg16": ("block*=0", "*=1"),
+}
 
 
 @pytest.mark.parametrize("guided", [False, True], ids=["joint", "guided too"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_frozen_trunk_keeps_its_published_weights_while_the_rest_learns_from_masks(family, guided, tmp_path):
-    weights = write_legacy(tmp_path / "weights.h5", keras_leaves(TINY[family][1]))
+    leaves = random_leaves() if family == "vgg16" else keras_leaves(TINY[family][1])
+    weights = write_legacy(tmp_path / "weights.h5", leaves)
     system, scale = FAMILIES[family]
     config = dataclasses.replace(
         Config.default(system),
@@ -41,7 +53,7 @@ def test_a_frozen_trunk_keeps_its_published_weights_while_the_rest_learns_from_m
         extra=JointTransferConfig(weights=str(weights)),
     )
     config = config.replace("training.layer_rates", FROZEN[family])
-    prepared = prepare_backbone(config, SLICES, blob_split(SLICES), Place(tmp_path))
+    prepared: Any = find_system(system).prepare(config, SLICES, blob_split(SLICES), Place(tmp_path))
     assert prepared.features is None and prepared.task.metrics == ("loss", "accuracy", "dice")
     task = dataclasses.replace(prepared.task, guidance=Guidance(1.0, "gradient") if guided else None)
     training = TrainingConfig(epochs=1, batch_size=8, layer_rates=FROZEN[family])
@@ -88,7 +100,13 @@ def test_options_that_such_a_network_does_not_have_are_one_clear_line(option, va
         check_joint(preset("joint_resnet50").replace(option, value))
 
 
-@pytest.mark.parametrize("name", ["joint_efficientnet_b0", "joint_resnet50"])
+def test_vgg16_has_neither_a_dense_layer_nor_a_classical_head_where_it_outlines():
+    assert options(JointVGG16).keys() == {"decoder", "features", "dropout", "dtype"}
+    with pytest.raises(InputError, match="--head=svm: joint_vgg16 classifies by its outlines"):
+        check_outlining(preset("joint_vgg16").replace("extra.head", "svm"))
+
+
+@pytest.mark.parametrize("name", ["joint_efficientnet_b0", "joint_efficientnet_cpu", "joint_resnet50", "joint_vgg16"])
 def test_a_preset_trains_the_trunk_at_a_tenth_of_the_decoders_rate(name):
     config = preset(name)
     shapes = jax.eval_shape(lambda key: config.task().initialise(key, 64), jax.random.key(0))["params"]
