@@ -41,9 +41,8 @@ def result_lines(results: Results) -> str:
         lines.append(f"- {_external_line(results['external_four_class'])}")
     if "unet_cpu" in results:
         lines.append(f"- {_unet_line(results['unet_cpu'])}{_encoder_line(results)}")
-    for name in ("regions_official", "retrieval_official"):
-        if name in results:
-            lines.append(f"- {_cheng_line(name, results)}")
+    if cheng := [_cheng_line(name, results) for name in ("regions_official", "retrieval_official") if name in results]:
+        lines.append(f"- {'. '.join(cheng)}")
     if "saliency_cnn_family" in results:
         lines.append(f"- {_maps_line(results['saliency_cnn_family'])}")
     if joint := _joint_line(results):
