@@ -90,7 +90,8 @@ def ladder_page(report: LadderReport) -> str:
     notes = [Note("A program drew these slices: the numbers say nothing about patients.")] if report.synthetic else []
     if report.refit:
         notes.append(Note("The cells trained on their validation slices too: their last epoch is tested."))
-    title = f"{report.title} under {len(report.rungs)} protocols"
+    rungs = len(report.rungs)
+    title = f"{report.title} under {rungs} protocol{'s' * (rungs > 1)}"
     notes += interval_notes(report.rungs[0].scores)
     return render(title, sections, lead=[f"Data: {report.data}."], notes=notes)
 

@@ -73,10 +73,10 @@ def signed(value: float | None, digits: int = 3, undefined: str = UNDEFINED) -> 
     """A difference, with its sign.
 
     Example:
-      >>> signed(0.0514), signed(-0.2, 1)
-      ('+0.051', '-0.2')
+      >>> signed(0.0514), signed(-0.2, 1), signed(-0.01, 1)
+      ('+0.051', '-0.2', '+0.0')
     """
-    return undefined if value is None else f"{value:+.{digits}f}"
+    return undefined if value is None else f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def amount(value: int | None) -> str:
