@@ -26,11 +26,15 @@ def pair(request):
     return TINY[request.param]
 
 
-@pytest.mark.parametrize("fixed", [True, False])
-def test_it_keeps_the_protocol(pair, fixed):
-    network = pair[0]
-    network = network.clone(fixed_statistics=fixed) if hasattr(network, "fixed_statistics") else network
-    check_network(network, 32, 3)
+@pytest.mark.parametrize(
+    ("name", "statistics"),
+    [
+        *((name, {"fixed_statistics": fixed}) for name in ("efficientnet", "resnet") for fixed in (True, False)),
+        ("vgg16", {}),
+    ],
+)
+def test_it_keeps_the_protocol(name, statistics):
+    check_network(TINY[name][0].clone(**statistics), 32, 3)
 
 
 def test_its_trunk_is_the_backbones(pair):
