@@ -164,3 +164,4 @@ class JointVGG16(JointBackbone, VGG16):
     # Not asked for: the classes are told by the decoder.
     pooling: str = "average"
     dense: int = 0
+    dropout: float = option(0.2, "share of the logits' inputs dropped in training", minimum=0, maximum=0.99)

@@ -130,7 +130,11 @@ def _rungs_table(rungs: Sequence[RungScores]) -> Table:
 
 def _outline_sections(rungs: Sequence[RungScores]) -> list[Section]:
     """The scores of outlines, of a network that has any."""
-    tables = [outline_table(f"{rung.name}, all test", rung.outlines) for rung in rungs if rung.outlines is not None]
+    tables = [
+        outline_table(f"{rung.name}, {_cells(rung)}, test", rung.outlines)
+        for rung in rungs
+        if rung.outlines is not None
+    ]
     return [Section("Outlines", tables, remarks=[OUTLINE_REMARK])] if tables else []
 
 

@@ -74,9 +74,11 @@ def signed(value: float | None, digits: int = 3, undefined: str = UNDEFINED) -> 
 
     Example:
       >>> signed(0.0514), signed(-0.2, 1), signed(-0.01, 1)
-      ('+0.051', '-0.2', '+0.0')
+      ('+0.051', '-0.2', '0.0')
     """
-    return undefined if value is None else f"{round(value, digits) + 0.0:+.{digits}f}"
+    if value is None:
+        return undefined
+    return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
 
 
 def amount(value: int | None) -> str:

@@ -18,6 +18,7 @@ from btjax.evaluation.labelled import Labelled
 from btjax.evaluation.metrics import probabilities_and_losses
 from btjax.evaluation.segmentation import Compared, SegmentationScores, segmentation_scores
 from btjax.evaluation.selective import Selective, selective_report
+from btjax.runs.folder import RunFolder
 from btjax.runs.report import SCHEMA, ClassifierReport
 from btjax.runs.run import Run
 from btjax.studies.audit import Outcome, audit
@@ -76,7 +77,7 @@ class RungScores:
       mirrored: the mean of a slice's and its mirror's probabilities, beside the slice's alone, or None.
       seeds: the mean of all seeds' probabilities, on slices that all seeds tested, beside the seeds alone, or None.
       audit: whether something else than the tumour explains the scores; of the first seed's cells.
-      outlines: of all test predictions, of a network that outlines tumours; None for others.
+      outlines: of all test predictions, each seed's counted, of a network that outlines tumours; None for others.
     """
 
     name: str
@@ -221,6 +222,10 @@ def _pool(folder: pathlib.Path, plan: Plan, cells: Sequence[Cell], slices: Slice
         outcome = Outcome.of(predictions, split)
         outlines = None
         if report.outlines is not None:
+            flag = f"--data_dir={plan.config['data']['data_dir']}"
+            if slices.masks is None:
+                raise InputError(f"{flag}: has no masks, which the outlines in {run.folder} are scored against")
+            RunFolder(run.folder).check_masks(slices.masks_fingerprint, flag)
             outlines = compare_outlines(run.outlines.take(split.test), slices.take(split.test))
         members.append(_Member(scores, outcome, split.test.astype(np.int64), tested, validated, mirrored, outlines))
     return members

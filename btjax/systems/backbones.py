@@ -43,7 +43,7 @@ def check_outlining(config: Config) -> Config:
     """The config as it is, of a network that classifies by its outlines.
 
     Raises:
-      InputError: a dense layer or a classical head, which such a network does not have.
+      InputError: a dense layer, a classical head or kept features, which such a network does not have.
     """
     if config.model.dense:
         raise InputError(
@@ -51,6 +51,11 @@ def check_outlining(config: Config) -> Config:
         )
     if config.extra.head != "dense":
         raise InputError(f"--head={config.extra.head}: {config.system} classifies by its outlines, expected dense")
+    if config.extra.feature_copies:
+        raise InputError(
+            f"--feature_copies={config.extra.feature_copies}: {config.system} keeps no features, since its decoder "
+            "needs the maps of several stages; expected 0"
+        )
     return config
 
 

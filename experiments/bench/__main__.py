@@ -77,7 +77,7 @@ def measure(
       device: what `experiments.bench.worker.device` returns.
       forms: the forms or frameworks to compare.
       rounds: timings of each form.
-      runs: folders of the runs that `predict` measures; "" for a small CNN.
+      runs: folders of the runs of `predict` and `saliency`; "" for a small CNN.
       sizes: of other cases.
 
     Returns:

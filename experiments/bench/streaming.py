@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SLICES = 2000
 FORMS = {"resident": False, "streamed": True}
 EPOCH = 16_384
-"""The most slices of an epoch and its validation, drawn from all: the speed is that of any part."""
+"""The most slices of an epoch and its validation, drawn from all, the same ones in each epoch."""
 _VALIDATION = 256
 _PATIENTS = 8
 

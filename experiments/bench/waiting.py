@@ -64,7 +64,7 @@ def measure_features(rounds: int, slices: int = SLICES, case: dict | None = None
                         else:
                             outputs = [apply(part.variables, batch) for _ in range(slices // BATCH_ROWS)]
                             jax.block_until_ready(outputs)
-            rows.append(watch.stop())
+            rows.append(watch.exact())
     kept = rows[1:]
     return {
         **{f"{name}_ms_per_slice": round(1e3 * statistics.median(row[name] for row in kept) / slices, 3)
@@ -89,7 +89,8 @@ def measure_saliency(
       began: when the process was started, by `time.time()`; 0 for now.
 
     Returns:
-      JSON values: `seconds` by method and part, `total`, `slices`, `system`, `image_size`.
+      JSON values: `seconds` by method and part, `total`, `slices`, `costly_slices` (what methods of hundreds of passes
+      explain of them), `system`, `image_size`.
     """
     watch = Stopwatch()
     watch.seconds[IMPORTS] += time.time() - began if began else 0.0
@@ -99,8 +100,11 @@ def measure_saliency(
         from experiments.bench.predicting import some_run
 
     folder = pathlib.Path(place)
-    with some_run(run) as found, watch_compiling(watch, folder / "compiled"):
-        watch.forget(REST)  # what it took to train a run
+    config = SaliencyConfig(methods=tuple(methods))
+    # JAX decides at the first thing that is compiled whether programs are kept: before the run is trained or restored.
+    with watch_compiling(watch, folder / "compiled"), some_run(run) as found:
+        for name in (REST, COMPILE):  # what it took to train a run
+            watch.forget(name)
         compute = saliency.compute_maps
 
         def maps(config: Any, subject: Any, method: Any, kept: pathlib.Path) -> Any:
@@ -112,15 +116,15 @@ def measure_saliency(
         with contextlib.ExitStack() as stack:
             for name, function in ({"compute_maps": maps} | timed).items():
                 stack.enter_context(mock.patch.object(saliency, name, function))
-            report = saliency.saliency(
-                found.folder, folder / f"maps_{time.time_ns()}", SaliencyConfig(methods=tuple(methods))
-            )
+            out = folder / f"maps_{time.time_ns()}"
+            report = saliency.saliency(found.folder, out, config, cache_dir=folder / "cache")
         seconds = watch.stop()
     data = found.config.data
     return {
         "seconds": seconds,
         "total": round(sum(seconds.values()), 2),
         "slices": report.test_slices,
+        "costly_slices": min(config.costly_slices, report.test_slices),
         "system": found.config.system,
         "image_size": data.image_size,
     }

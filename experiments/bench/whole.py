@@ -87,10 +87,14 @@ class Stopwatch:
         self._switch()
         self.seconds.pop(name, None)
 
+    def exact(self) -> dict[str, float]:
+        """Seconds by phase, so far."""
+        self._switch()
+        return dict(self.seconds)
+
     def stop(self) -> dict[str, float]:
         """Seconds by phase, rounded, the longest first."""
-        self._switch()
-        told = {name: round(value, 2) for name, value in self.seconds.items()}
+        told = {name: round(value, 2) for name, value in self.exact().items()}
         return dict(sorted(told.items(), key=lambda item: -item[1]))
 
 

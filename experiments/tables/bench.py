@@ -166,8 +166,8 @@ def _stream_note(case: dict[str, Any]) -> str:
     resident, streamed = (case[form]["peak_memory_mib"] for form in ("resident", "streamed"))
     return (
         f"- {case['slices']:,} slices at {case['image_size']} px read from files while training goes on, "
-        f"{case['epoch']:,} in an epoch: {100 * case['speed_share']:.1f}% of the speed in memory, "
-        f"{case['cpu_ratio']:.2f} times its processor time, at most {streamed} MiB beside {resident} MiB."
+        f"the same {case.get('epoch', case['slices']):,} in each epoch: {100 * case['speed_share']:.1f}% of the speed "
+        f"in memory, {case['cpu_ratio']:.2f} times its processor time, at most {streamed} MiB beside {resident} MiB."
     )
 
 
@@ -203,8 +203,8 @@ def features_line(case: dict[str, Any]) -> str:
 def saliency_lines(case: dict[str, Any]) -> list[str]:
     """Where the seconds went when runs were explained: a line for each run and state of the caches."""
     return [
-        f"Maps of {run['slices']} test slices at {run['image_size']} px, {run['system']}, {caches} caches: "
-        f"{_seconds(run)}"
+        f"A run of {run['slices']} test slices at {run['image_size']} px explained, {run['system']}, methods of "
+        f"hundreds of passes on {run['costly_slices']} of them, {caches} caches: {_seconds(run)}"
         for of_caches in case["runs"]
         for caches, run in of_caches.items()
     ]

@@ -49,14 +49,10 @@ def difference(value: float, bounds: Sequence[float] | None) -> str:
 
     Example:
       >>> difference(-0.0001, (-0.2, 0.31)), difference(0.25, None)
-      ('+0.000 (-0.200 to +0.310)', '+0.250 (none)')
+      ('0.000 (-0.200 to +0.310)', '+0.250 (none)')
     """
-    told = NONE if bounds is None else f"({_signed(bounds[0])} to {_signed(bounds[1])})"
-    return f"{_signed(value)} {told}"
-
-
-def _signed(value: float) -> str:
-    return signed(round(value, 3) + 0.0)  # no -0.000
+    told = NONE if bounds is None else f"({signed(bounds[0])} to {signed(bounds[1])})"
+    return f"{signed(value)} {told}"
 
 
 def option_flag(name: str, value: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from btjax.reports.numbers import interval, percent
 from btjax.studies.regions import BEST
+from btjax.systems.presets import preset
 from experiments.tables.bench import speed_headline
 from experiments.tables.cells import NONE, estimate, number_cell, with_interval
 from experiments.tables.classifiers import is_whole, mean_accuracy
@@ -180,18 +181,21 @@ def _told(estimate: dict[str, Any]) -> str:
 
 def _joint_line(results: Results) -> str:
     """The network that outlines on ImageNet's weights: its class, its outline and where it points."""
-    told = []
+    told, size = [], preset(_JOINT).data.image_size
     for name in (f"ladder_{_JOINT}", f"ladder_{_JOINT}_refit"):
         for rung in results.get(name, {}).get("rungs", []):
-            refit = ", trained on the validation slices too" if results[name]["refit"] else ""
-            outlines = rung["outlines"]
+            outlines, others = rung.get("outlines"), other_options(_JOINT, results[name]["config"])
+            if outlines is None:
+                continue
+            others = others.replace("`--refit`", "trained on the validation slices too")
+            where = ", ".join(filter(None, [f"`{rung['name']}`", others]))
             told.append(
-                f"`{rung['name']}`{refit} **{with_interval(rung['scores'], 'accuracy')}** of {rung['tested']} slices "
+                f"{where} **{with_interval(rung['scores'], 'accuracy')}** of {rung['tested']} slices "
                 f"({cells_in_words(rung)}), Dice {estimate(outlines['dice'])}, most certain pixel in the tumour in "
                 f"{estimate(outlines['pointing'])} of them"
             )
     return (
-        f"Joint network, EfficientNet-B0 on ImageNet's weights, taught by masks, 128 px: {'; '.join(told)}"
+        f"Joint network, EfficientNet-B0 on ImageNet's weights, taught by masks, {size} px: {'; '.join(told)}"
         if told
         else ""
     )

@@ -24,7 +24,9 @@ def ladder_tables(result: dict[str, Any]) -> str:
         "protocols have.",
         _scores_table(rungs),
         _folds_table(rungs),
-        ladder_outlines(rungs),
+        ladder_outlines(
+            [(f"`{rung['name']}`, {cells_in_words(rung)}", rung["outlines"]) for rung in rungs if rung.get("outlines")]
+        ),
         _reliance_table(rungs),
         *(_conformal_table(rungs) if any(rung["conformal"] for rung in rungs) else []),
         "\n".join(f"- {line}" for line in (*leak_lines(result), *source_lines(result))),
@@ -103,8 +105,11 @@ def _reliance_table(rungs: list[dict[str, Any]]) -> str:
                 _gain(rung["seeds"]),
             ]
         )
+    fitted = (
+        "Each run's temperature is fitted on its validation slices. " if any(r["calibrated"] for r in rungs) else ""
+    )
     lead = (
-        "Calibration, abstaining and ensembles. Each run's temperature is fitted on its validation slices. Gains "
+        f"Calibration, abstaining and ensembles. {fitted}Gains "
         "are in percentage points of accuracy: a slice with its mirror image over the slice alone, and all seeds "
         "together over one.\n\n"
     )

@@ -163,7 +163,7 @@ def _measured(results: Results) -> Iterator[Row]:
     """A row for each preset with results: a ladder's rungs stand before single runs of the same protocol."""
     found: dict[tuple[str, str], list[Row]] = {}
     for name, result in results.items():
-        options, row = preset_of(name), None
+        options, row = preset_of(name) if "rungs" in result else name, None
         if "rungs" in result:
             row = _ladder_row(options, result)
         elif "runs" in result and not {"floors", "coverage"} & result.keys():

@@ -21,13 +21,12 @@ def segmenter_table(result: dict[str, Any]) -> str:
     return f"{lead}\n\n{_outlines([(run, run['test']) for run in runs])}"
 
 
-def ladder_outlines(rungs: list[dict[str, Any]]) -> str:
-    """The outlines of all folds of each protocol together; empty where the network outlines nothing."""
-    rows = [(f"`{rung['name']}`", rung["outlines"]) for rung in rungs if rung.get("outlines")]
+def ladder_outlines(rows: list[tuple[str, dict[str, Any]]]) -> str:
+    """The outlines of the runs of each protocol together, by its name; empty where the network outlines nothing."""
     if not rows:
         return ""
-    lead = f"Outlines of the same slices, intervals by {rows[0][1]['interval']['unit']}:"
-    return f"{lead}\n\n{_scores_table('protocol', rows)}"
+    lead = f"Outlines of the same predictions, intervals by {rows[0][1]['interval']['unit']}:"
+    return f"{lead}\n\n{_scores_table(['protocol', 'predictions'], rows)}"
 
 
 def joint_table(runs: list[dict[str, Any]]) -> str:
@@ -45,23 +44,26 @@ def _outlines(runs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
         (f"`{run['protocol']}`, fold {run['split']['fold']}, seed {run['config']['seed']}", scores)
         for run, scores in runs
     ]
-    return _scores_table("run", rows, [duration(run["training"]["seconds"]) for run, _ in runs])
+    return _scores_table(["run", "test slices"], rows, [duration(run["training"]["seconds"]) for run, _ in runs])
 
 
-def _scores_table(what: str, outlines: list[tuple[str, dict[str, Any]]], training: list[str] | None = None) -> str:
-    """A row for each named scores of outlines, with the time of training where it is known."""
+def _scores_table(
+    first: list[str], outlines: list[tuple[str, dict[str, Any]]], training: list[str] | None = None
+) -> str:
+    """A row for each named scores of outlines, with the time of training where it is known; `first` heads it."""
+    classes = list(dict.fromkeys(name for _, scores in outlines for name in scores["by_class"]))
     rows = [
         [
             name,
             scores["slices"],
             f"**{estimate(scores['dice'])}**",
-            *(estimate(one["dice"]) for one in scores["by_class"].values()),
+            *(estimate(scores["by_class"][name]["dice"]) if name in scores["by_class"] else "" for name in classes),
             estimate(scores["pointing"]),
             estimate(scores["empty"]),
         ]
         for name, scores in outlines
     ]
-    head = [what, "test slices", "Dice (95%)", *(f"Dice of {name}" for name in outlines[0][1]["by_class"])]
+    head = [*first, "Dice (95%)", *(f"Dice of {name}" for name in classes)]
     head += ["most certain pixel in the tumour", "without an outline"]
     if training is None:
         return table(head, rows)

@@ -76,7 +76,8 @@ def test_the_seconds_of_maps_are_told_by_method(tmp_path, standard_promotion):
     assert found["total"] == pytest.approx(sum(found["seconds"].values()), abs=0.1)
     assert found["slices"] == len(run.predictions.side("test").ids) and found["image_size"] == 32
     (line,) = waiting.describe_saliency({"runs": [{"cold": found}]})
-    assert line.startswith(f"  Maps of {found['slices']} test slices at 32 px") and "maps by gradient" in line
+    assert line.startswith(f"  A run of {found['slices']} test slices at 32 px") and "maps by gradient" in line
+    assert any((tmp_path / "compiled").iterdir()) and any((tmp_path / "cache").iterdir())
 
 
 def test_a_stopwatch_divides_time_among_phases_and_gives_compilation_its_own():
@@ -197,18 +198,21 @@ def test_the_tables_tell_streams_runs_memory_and_growth():
             "share": 0.95,
             "compile_seconds": 3,
         },
-        "saliency": {"runs": [{"warm": run | {"image_size": 128, "system": "cnn"}}]},
+        "saliency": {"runs": [{"warm": run | {"image_size": 128, "system": "cnn", "costly_slices": 48}}]},
     }
     table = speed_table({"device": "cpu", "cases": cases})
     assert (
-        "- 500 slices at 128 px read from files while training goes on, 500 in an epoch: 100.0% of the speed in "
-        "memory, 1.00 times its processor time, at most " in table
+        "- 500 slices at 128 px read from files while training goes on, the same 500 in each epoch: 100.0% of the "
+        "speed in memory, 1.00 times its processor time, at most " in table
     )
     assert "cnn_demo, 300 slices, 2 epochs, cold caches: 9.0 s, of which steps 7.0, compile 2.0" in table
     assert "cnn_paper, train: 100 MiB" in table and "900 MiB" in table
     assert "| side | 64: 1.00, 512 MiB | 128: 1.00, 512 MiB |" in table
     assert "- Frozen VGG16 features of 256 slices at 224 px, from slices to files: 50.0 ms a slice, 95.0% of" in table
-    assert "- Maps of 300 test slices at 128 px, cnn, warm caches: 9.0 s, of which steps 7.0, compile 2.0." in table
+    assert (
+        "- A run of 300 test slices at 128 px explained, cnn, methods of hundreds of passes on 48 of them, warm"
+        in table
+    )
 
 
 def test_the_page_shows_what_was_drawn_of_growth():

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from btjax.systems.presets import preset
 from experiments import results
 from experiments.tables.cells import estimate
 from experiments.tables.headlines import result_lines
@@ -144,12 +145,13 @@ def test_a_ladder_of_a_network_that_outlines_tells_both_and_whether_it_was_refit
     ladder = found["ladder_vgg16_paper"]
     rungs = [rung | {"outlines": outlines} for rung in ladder["rungs"] if rung["name"] == "official"]
     assert len(rungs) == 1
-    refit = ladder | {"rungs": rungs, "refit": True, "leaks": []}
+    config = preset("joint_efficientnet_cpu").replace("data.refit", True).to_json()
+    refit = ladder | {"rungs": rungs, "refit": True, "leaks": [], "config": config}
     name = "ladder_joint_efficientnet_cpu_refit"
     (line,) = (line for line in result_lines({name: refit}).splitlines() if line.startswith("- "))
-    assert "`official`, trained on the validation slices too **" in line
+    assert "128 px: `official`, trained on the validation slices too **" in line
     assert f"Dice {estimate(outlines['dice'])}" in line and estimate(outlines["pointing"]) in line
     page = tables({name: refit})
-    assert "`joint_efficientnet_cpu.flags`, refit" in page and "Outlines of the same slices" in page
-    assert f"| `official` | {outlines['slices']} | **{estimate(outlines['dice'])}** |" in page
-    assert "Outlines of the same slices" not in tables({"ladder_vgg16_paper": ladder})
+    assert "`joint_efficientnet_cpu.flags`, refit" in page and "Outlines of the same predictions" in page
+    assert f"| `official`, 5 folds, 3 seeds | {outlines['slices']} | **{estimate(outlines['dice'])}** |" in page
+    assert "Outlines of the same predictions" not in tables({"ladder_vgg16_paper": ladder})

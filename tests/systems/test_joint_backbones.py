@@ -92,6 +92,7 @@ def test_the_genuine_weights_of_a_backbone_are_those_of_its_joint_form(weights_f
     [
         ("model.dense", 8, "--dense=8: joint_resnet50 has no dense layer"),
         ("extra.head", "svm", "--head=svm: joint_resnet50 classifies by its outlines"),
+        ("extra.feature_copies", 3, "--feature_copies=3: joint_resnet50 keeps no features"),
         ("extra.weights", "random", "--fixed_statistics: --weights=random come with none"),
     ],
 )

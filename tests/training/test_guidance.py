@@ -267,7 +267,7 @@ def test_a_ladder_scores_the_outlines_of_all_its_folds_together(tmp_path):
     for name, scores in rung.outlines.by_class.items():
         own = [values[row] for row in np.flatnonzero(slices.labels == slices.classes.index(name))]
         assert scores.dice.value == pytest.approx(np.mean(own))
-    assert "patient, all test slices" in (tmp_path / "ladder/ladder.html").read_text().lower()
+    assert "patient, 2 folds, 1 seed, test slices" in (tmp_path / "ladder/ladder.html").read_text().lower()
 
 
 @pytest.mark.parametrize(
