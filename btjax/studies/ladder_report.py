@@ -222,10 +222,11 @@ def _pool(folder: pathlib.Path, plan: Plan, cells: Sequence[Cell], slices: Slice
         outcome = Outcome.of(predictions, split)
         outlines = None
         if report.outlines is not None:
-            flag = f"--data_dir={plan.config['data']['data_dir']}"
             if slices.masks is None:
-                raise InputError(f"{flag}: has no masks, which the outlines in {run.folder} are scored against")
-            RunFolder(run.folder).check_masks(slices.masks_fingerprint, flag)
+                raise InputError(
+                    f"--data_dir: its slices have no masks, which the outlines in {run.folder} are scored against"
+                )
+            RunFolder(run.folder).check_masks(slices.masks_fingerprint, "--data_dir")
             outlines = compare_outlines(run.outlines.take(split.test), slices.take(split.test))
         members.append(_Member(scores, outcome, split.test.astype(np.int64), tested, validated, mirrored, outlines))
     return members
@@ -282,7 +283,7 @@ def _outlines(
         Compared.together(found),
         pooled.labels,
         classes,
-        clusters=pooled.patients if pooled.groups is None else pooled.groups,
+        clusters=pooled.groups,
         unit=unit,
         patients=pooled.patients,
     )

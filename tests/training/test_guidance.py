@@ -251,7 +251,7 @@ def test_a_network_trained_with_masks_predicts_and_outlines_slices_without(tmp_p
     assert "The network&#39;s own outlines" in (tmp_path / "run/report.html").read_text()
 
 
-def test_a_ladder_scores_the_outlines_of_all_its_folds_together(tmp_path):
+def test_a_ladder_scores_the_outlines_of_all_its_folds_together_and_against_the_cells_own_masks(tmp_path, monkeypatch):
     config = small(**{"data.folds": 2, "data.refit": True, "training.epochs": 20})
     (rung,) = btjax.run_ladder(config, tmp_path / "ladder", ["patient"], [0]).rungs
     slices, values = make_phantom(6, 3, 32, 0), {}
@@ -268,6 +268,11 @@ def test_a_ladder_scores_the_outlines_of_all_its_folds_together(tmp_path):
         own = [values[row] for row in np.flatnonzero(slices.labels == slices.classes.index(name))]
         assert scores.dice.value == pytest.approx(np.mean(own))
     assert "patient, 2 folds, 1 seed, test slices" in (tmp_path / "ladder/ladder.html").read_text().lower()
+    for masks, line in ((None, "^--data_dir: its slices have no masks"), (~slices.masks, "fingerprint of its masks")):
+        changed = dataclasses.replace(slices, masks=masks)
+        monkeypatch.setattr("btjax.data.dataset.make_phantom", lambda *_, changed=changed: changed)
+        with pytest.raises(InputError, match=line):
+            btjax.run_ladder(config, tmp_path / "ladder", ["patient"], [0], report_only=True)
 
 
 @pytest.mark.parametrize(
