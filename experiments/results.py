@@ -5,10 +5,10 @@
     python -m experiments.results
 
 The first writes experiments/results/cnn_cpu.json: runs of a protocol, fold and seed take the place of earlier ones of
-the same, the others stay. The second sets runs beside each other that differ in their options, with what their maps
-score where `python -m experiments.saliency --checkpoint=RUN_DIR --workdir=RUN_DIR/saliency` told it. All write the
-tables in experiments/results/README.md, the result lines in README.md, and what was measured into the comments of the
-presets.
+the same, the others stay. The second sets runs beside each other that differ in their options, with their gains over
+the options of the first one, which needs a run of every fold and seed, and what their maps score where
+`python -m experiments.saliency --checkpoint=RUN_DIR --workdir=RUN_DIR/saliency` told it. All write the tables in
+experiments/results/README.md, the result lines in README.md, and what was measured into the comments of the presets.
 """
 
 from __future__ import annotations

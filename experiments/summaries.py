@@ -33,6 +33,7 @@ from btjax.studies.search import SCHEMA as SEARCH_SCHEMA
 from btjax.studies.search import SearchReport
 from btjax.studies.unet import SCHEMA as UNET_SCHEMA
 from btjax.studies.unet import UNetReport
+from experiments.gains import gains_of
 from experiments.tables.options import options_of
 
 if TYPE_CHECKING:
@@ -200,9 +201,13 @@ _COMPARED = (
 
 
 def by_options(folders: list[pathlib.Path]) -> dict[str, Any]:
-    """Runs that differ in their options, and what their maps score where a folder `saliency` in a run tells it.
+    """Runs that differ in their options, their gains over the first one's options, and what their maps score.
 
-    They are all that the results file then holds.
+    The scores of maps are those of a folder `saliency` in a run, where there is one. The results file then holds
+    nothing else.
+
+    Raises:
+      InputError: runs of the same options, fold and seed, or of several protocols, or that cannot be compared.
     """
     runs: dict[str, dict[str, Any]] = {}
     for folder in folders:
@@ -214,7 +219,8 @@ def by_options(folders: list[pathlib.Path]) -> dict[str, Any]:
         runs[place] = {name: run[name] for name in _COMPARED if name in run} | {"maps": kept}
     if len({run["protocol"] for run in runs.values()}) > 1:
         raise InputError(f"{folders[0]}: runs of several protocols, expected one")
-    return {"by_options": list(runs.values())}
+    compared = list(runs.values())
+    return {"by_options": compared, "gains": rounded(gains_of(folders, compared), 6)}
 
 
 def _pointing(folder: pathlib.Path, run: dict[str, Any]) -> list[dict[str, Any]]:

@@ -135,7 +135,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def difference_interval(gains: np.ndarray, clusters: Clusters) -> MeanInterval:
     """The mean of paired differences with its interval by cluster.
 
-    Where no row differs, the bounds are, to either side, those of a share of clusters of which none was seen.
+    Where all rows gain the same, above all nothing, the bounds are those with a share of clusters that may well be
+    there although none was seen, which gain -1 or 1.
 
     Args:
       gains: float [N] in [-1, 1].
@@ -144,9 +145,9 @@ def difference_interval(gains: np.ndarray, clusters: Clusters) -> MeanInterval:
     mean = clusters.mean(gains)
     if mean.ci95 is None:
         return mean
-    if not np.any(gains):
-        unseen = 1 - 0.025 ** (1 / clusters.units)
-        return dataclasses.replace(mean, ci95=(-unseen, unseen))
+    if np.ptp(gains) == 0:
+        unseen, gain = 1 - 0.025 ** (1 / clusters.units), float(gains[0])
+        return dataclasses.replace(mean, ci95=(gain - unseen * (1 + gain), gain + unseen * (1 - gain)))
     return dataclasses.replace(mean, ci95=(max(-1.0, mean.ci95[0]), min(1.0, mean.ci95[1])))
 
 

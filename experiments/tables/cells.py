@@ -55,6 +55,12 @@ def difference(value: float, bounds: Sequence[float] | None) -> str:
     return f"{signed(value)} {told}"
 
 
+def points(value: float, bounds: Sequence[float] | None) -> str:
+    """A difference in percentage points, with its interval."""
+    told = NONE if bounds is None else f"({signed(100 * bounds[0], 1)} to {signed(100 * bounds[1], 1)})"
+    return f"{signed(100 * value, 1)} {told}"
+
+
 def option_flag(name: str, value: Any) -> str:
     """An option as its flag, for Markdown.
 

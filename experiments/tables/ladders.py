@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from btjax.reports.numbers import UNDEFINED, interval, number, percent, signed
+from btjax.reports.numbers import UNDEFINED, interval, number, percent
 from experiments.tables.audits import alone_lines
-from experiments.tables.cells import number_cell, table, with_interval
+from experiments.tables.cells import number_cell, points, table, with_interval
 from experiments.tables.segmenter import ladder_outlines
 
 if TYPE_CHECKING:
@@ -118,12 +118,6 @@ def _reliance_table(rungs: list[dict[str, Any]]) -> str:
 
 def _gain(gain: dict[str, Any] | None) -> str:
     return "" if gain is None else points(gain["gain"], gain["gain_ci95"])
-
-
-def points(value: float, bounds: list[float] | None) -> str:
-    """A difference in percentage points, with its interval."""
-    told = "" if bounds is None else f" ({signed(100 * bounds[0], 1)} to {signed(100 * bounds[1], 1)})"
-    return f"{signed(100 * value, 1)}{told}"
 
 
 def _conformal_table(rungs: list[dict[str, Any]]) -> Iterator[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btjax.reports.numbers import duration, percent
-from experiments.tables.cells import NONE, difference, estimate, option_flag, table, with_interval
+from experiments.tables.cells import NONE, difference, estimate, option_flag, points, table, with_interval
 from experiments.tables.classifiers import run_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HELD_OUT = ("protocol", "fold", "folds", "split_seed")
 """Options that say which rows are held out, not how a network learns."""
@@ -26,37 +29,82 @@ def options_of(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def settings(runs: Sequence[dict[str, Any]]) -> list[list[int]]:
+    """The places in a list of the runs that differ in the rows held out alone, in the order of their first ones."""
+    found: dict[str, list[int]] = {}
+    for number, run in enumerate(runs):
+        found.setdefault(repr((options_of(run["config"]), run["config"]["seed"])), []).append(number)
+    return list(found.values())
+
+
 def options_table(result: dict[str, Any]) -> str:
-    """One row for each run, named by the options that differ among the runs; then a row for the folds of each."""
+    """One row for each run, named by the options that differ among the runs; then a row for the folds of each.
+
+    The last row of a setting of the options says what it gains on the first setting, over all its folds.
+    """
     runs = result["by_options"]
     options = [options_of(run["config"]) for run in runs]
-    names = list(dict.fromkeys(name for one in options for name in one))
-    differing = [name for name in names if any(one.get(name) != options[0].get(name) for one in options)]
-    labels = [" ".join(option_flag(name, one[name]) for name in differing if name in one) for one in options]
-    places = [(label, run["config"]["seed"]) for label, run in zip(labels, runs, strict=True)]
-    methods = list(dict.fromkeys(row["method"] for run in runs for row in run["maps"]))
-    rows = []
-    for place in dict.fromkeys(places):
-        group = [run for run, own in zip(runs, places, strict=True) if own == place]
-        rows += [[place[0], f"{run_name(run)}, seed {place[1]}", *_cells(run, methods)] for run in group]
-        rows += [[place[0], f"{len(group)} folds together", *_together(group, methods)]] if len(group) > 1 else []
+    labels, methods = _labels(options), list(dict.fromkeys(row["method"] for run in runs for row in run["maps"]))
     head = [
         "options", "rows held out", "validation accuracy", "validation Dice", "test accuracy (95%)", "Dice (95%)",
         "most certain pixel in the tumour", *(f"pointing of {name} (95%), less the best control" for name in methods),
-        "training",
+        "training", "gain on validation rows, points (95%)", "gain on test rows, points (95%)",
     ]  # fmt: skip
+    rows = _rows(result, labels, methods)
     filled = [column for column in range(len(head)) if any(row[column] for row in rows)]
+    kept = [[row[column] for column in filled] for row in rows]
+    return f"{_lead(result, options)}\n\n{table([head[column] for column in filled], kept)}"
+
+
+def _differing(options: Sequence[dict[str, Any]]) -> list[str]:
+    """The options that are not the same in all runs."""
+    names = dict.fromkeys(name for one in options for name in one)
+    return [name for name in names if any(one.get(name) != options[0].get(name) for one in options)]
+
+
+def _labels(options: Sequence[dict[str, Any]]) -> list[str]:
+    """A name for each run: the first's values of all options that differ, and of another run what differs from them."""
+    first, differing = options[0], _differing(options)
+    named = [differing if one == first else [n for n in differing if one.get(n) != first.get(n)] for one in options]
+    return [" ".join(option_flag(n, one.get(n, "")) for n in own) for one, own in zip(options, named, strict=True)]
+
+
+def _lead(result: dict[str, Any], options: Sequence[dict[str, Any]]) -> str:
+    """What stands above the table."""
+    runs, differing = result["by_options"], _differing(options)
     same = {name: value for name, value in options[0].items() if name not in differing}
     shown = " ".join(option_flag(name, same[name]) for name in ("system", "image_size", "epochs") if name in same)
     outlined = next((one for one in map(outlines_of, runs) if one), None)
     unit = (outlined or runs[0]["test"])["interval"]["unit"]
     lead = (
-        f"Protocol `{runs[0]['protocol']}`, intervals by {unit}; {shown}, and what the rows do not name is the same in "
-        "all of them. Choose options by the validation columns only; they have no intervals. Outlines are scored on "
-        "true masks."
+        f"Protocol `{runs[0]['protocol']}`, intervals by {unit}; {shown}, and what a row does not name is as in the "
+        "first row. Choose options by the validation columns only; accuracy and Dice have no intervals there. Outlines "
+        "are scored on true masks."
     )
-    kept = [[row[column] for column in filled] for row in rows]
-    return f"{lead}\n\n{table([head[column] for column in filled], kept)}"
+    if not result.get("gains"):
+        return lead
+    return lead + (
+        " Gains are paired differences in accuracy over the first row's options, in percentage points, all folds "
+        "together, with intervals by family of patients, or by slice where patients are not known."
+    )
+
+
+def _rows(result: dict[str, Any], labels: Sequence[str], methods: list[str]) -> list[list[str]]:
+    """The table's rows, with every column."""
+    runs = result["by_options"]
+    gains = {tuple(one["runs"]): one for one in result.get("gains", [])}
+    rows = []
+    for numbers in settings(runs):
+        group, label = [runs[number] for number in numbers], labels[numbers[0]]
+        told = [
+            [label, f"{run_name(run)}, seed {run['config']['seed']}", *_cells(run, methods), "", ""] for run in group
+        ]
+        if len(group) > 1:
+            told.append([label, f"{len(group)} folds together", *_together(group, methods), "", ""])
+        if tuple(numbers) in gains:
+            told[-1][-2:] = _gained(gains[tuple(numbers)])
+        rows += told
+    return rows
 
 
 def _cells(run: dict[str, Any], methods: list[str]) -> list[str]:
@@ -73,6 +121,11 @@ def _cells(run: dict[str, Any], methods: list[str]) -> list[str]:
         *(_pointing(maps[name]) if name in maps else "" for name in methods),
         duration(run["training"]["seconds"]),
     ]
+
+
+def _gained(gain: dict[str, Any]) -> list[str]:
+    """What a setting gains on validation rows and on test rows; empty where there are none."""
+    return ["" if one is None else points(one["value"], one["ci95"]) for one in (gain["validation"], gain["test"])]
 
 
 def _pointing(row: dict[str, Any]) -> str:

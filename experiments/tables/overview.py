@@ -11,8 +11,8 @@ from btjax.reports.numbers import UNDEFINED, amount, duration
 from btjax.reports.page import Cell, Section, Table, render
 from btjax.systems.presets import preset, preset_names
 from btjax.systems.system import find_system, system_names
-from experiments.tables.cells import table, with_interval
-from experiments.tables.ladders import cells_in_words, points
+from experiments.tables.cells import points, table, with_interval
+from experiments.tables.ladders import cells_in_words
 from experiments.tables.presets import other_options, preset_of
 
 if TYPE_CHECKING:

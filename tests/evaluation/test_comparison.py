@@ -85,6 +85,14 @@ def test_paired_differences_stay_within_one():
     assert -1 <= low < 0.75 < high <= 1
 
 
+@pytest.mark.parametrize("gain", [-1.0, 0.0, 0.5, 1.0])
+def test_equal_gains_of_all_rows_leave_room_for_the_clusters_that_were_not_seen(gain):
+    low, high = difference_interval(np.full(8, gain), Clusters(np.arange(8) // 2)).ci95
+    # If more than this share of clusters gained -1, or 1, four clusters would include one with 97.5% probability.
+    unseen = 1 - 0.025 ** (1 / 4)
+    assert low == pytest.approx((1 - unseen) * gain - unseen) and high == pytest.approx((1 - unseen) * gain + unseen)
+
+
 def test_an_ensemble_is_the_mean_of_the_probabilities():
     members = np.stack([rows_of(seed).logits for seed in range(3)])
     chances = np.exp(members) / np.exp(members).sum(axis=2, keepdims=True)

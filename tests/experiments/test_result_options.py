@@ -1,10 +1,16 @@
 """Runs that differ in their options, beside each other."""
 
+import numpy as np
 import pytest
 
 from btjax.base.errors import InputError
 from btjax.base.files import write_json
+from btjax.evaluation.comparison import difference_interval
+from btjax.evaluation.intervals import Clusters
+from btjax.runs.predictions import Predictions
+from btjax.runs.run import PREDICTIONS
 from experiments import summaries
+from experiments.gains import gains_of
 from experiments.tables.headlines import result_lines
 from experiments.tables.options import options_of, options_table
 from experiments.tables.page import tables
@@ -23,7 +29,7 @@ def guided(guidance, fold=0, accuracy=0.9, slices=10, maps=(), seed=0):
     outlines["interval"] = {"unit": "family"}
     run["checkpoint"] = {"epoch": 3, "step": 12}
     run["split"]["fingerprint"] = "abc"
-    return run | {"title": "Joint network", "outlines": outlines, "maps": list(maps)}
+    return run | {"title": "Joint network", "task": "classification", "outlines": outlines, "maps": list(maps)}
 
 
 def taught(by, dice):
@@ -32,11 +38,11 @@ def taught(by, dice):
     run = guided(0.0)
     run["config"]["extra"] = {"taught_by": by}
     side = {"slices": 10, "dice": score, "pointing": score, "interval": {"unit": "family"}}
-    return run | {"test": side, "validation": side, "title": "Segmenter"}
+    return run | {"task": "segmentation", "test": side, "validation": side, "title": "Segmenter"}
 
 
 def cells(text):
-    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    lines = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
 
 
@@ -100,7 +106,10 @@ def test_runs_of_the_same_options_or_of_several_protocols_are_refused(tmp_path, 
         summaries.by_options([tmp_path / "a", tmp_path / "b"])
     with pytest.raises(InputError, match="several protocols"):
         summaries.by_options([tmp_path / "a", tmp_path / "c"])
+    for name in "ad":
+        predicted(tmp_path / name, [True] * 6)
     found = summaries.by_options([tmp_path / "a", tmp_path / "d"])
+    assert [gain["runs"] for gain in found["gains"]] == [[1]]
     assert [run["maps"] for run in found["by_options"]] == [[], []]
     assert "## Options compared, `joint`" in tables({"options_joint": found})
 
@@ -110,7 +119,9 @@ def test_what_a_runs_maps_score_is_taken_from_the_folder_saliency_in_it(tmp_path
     report |= {"split": "abc", "epoch": 3, "step": 12}
     monkeypatch.setattr(summaries, "summary", lambda folder: guided(float(folder.name)))
     monkeypatch.setattr(summaries, "saliency_summary", lambda folder: report)
-    (tmp_path / "1" / "saliency").mkdir(parents=True)
+    for name in "01":
+        predicted(tmp_path / name, [True] * 6)
+    (tmp_path / "1" / "saliency").mkdir()
     write_json(tmp_path / "1" / "saliency" / "saliency.json", {})
     first, second = summaries.by_options([tmp_path / "0", tmp_path / "1"])["by_options"]
     assert first["maps"] == [] and [row["mean"] for row in second["maps"]] == [0.3]
@@ -132,3 +143,114 @@ def test_the_readme_tells_what_a_joint_network_learned_from_by_fold_and_seed():
 def test_the_outlines_that_taught_a_segmenter_are_named_without_their_folder():
     config = {"extra": {"taught_by": "/home/somebody/labels/gradient.npz"}}
     assert summaries.without_paths(config) == {"extra": {"taught_by": "gradient"}}
+
+
+IDS = ("a", "b", "c", "d", "e", "f")
+SIDES = ("train", "validation", "validation", "test", "test", "test")
+PATIENTS = ("p0", "p1", "p2", "p3A", "p3B", "p4")
+
+
+def predicted(folder, right, ids=IDS, sides=SIDES, patients=PATIENTS, labels=None):
+    """A finished run's predictions, right in some of six rows."""
+    labels = np.zeros(len(right), np.int32) if labels is None else np.array(labels, np.int32)
+    told = np.where(right, labels, 1 - labels)
+    logits = np.eye(2, dtype=np.float32)[told]
+    patients = None if patients is None else np.array(patients)
+    folder.mkdir()
+    Predictions(np.array(ids), labels, np.array(sides), logits, ("x", "y"), patients).save(folder / PREDICTIONS)
+    return folder
+
+
+def test_gains_are_paired_by_fold_and_seed_and_put_together_over_folds(tmp_path):
+    second, others = tuple("ghijkl"), ("q0", "q1", "q2", "q3", "q4", "q5")
+    runs = {
+        "base0": (guided(0.0), predicted(tmp_path / "base0", [1, 1, 0, 0, 1, 0])),
+        "base1": (guided(0.0, fold=1), predicted(tmp_path / "base1", [1, 0, 0, 1, 1, 0], second, patients=others)),
+        "other1": (guided(1.0, fold=1), predicted(tmp_path / "other1", [0, 1, 0, 1, 0, 1], second, patients=others)),
+        "other0": (guided(1.0), predicted(tmp_path / "other0", [0, 0, 1, 1, 1, 1])),
+        "base, seed 1": (guided(0.0, seed=1), predicted(tmp_path / "base, seed 1", [0, 0, 0, 1, 1, 1])),
+        "other, seed 1": (guided(1.0, seed=1), predicted(tmp_path / "other, seed 1", [0, 1, 1, 0, 0, 1])),
+    }
+    told, folders = zip(*runs.values(), strict=True)
+    found = gains_of(folders, told)
+    assert [one["runs"] for one in found] == [[2, 3], [5]]
+    both, seed = found
+    # Validation rows: in fold 1 one gained, in fold 0 one gained and one lost.
+    assert (both["validation"]["value"], both["validation"]["rows"], both["validation"]["clusters"]) == (0.25, 4, 4)
+    assert (both["test"]["value"], both["test"]["rows"], both["test"]["clusters"]) == (pytest.approx(2 / 6), 6, 5)
+    gains = np.array([0, -1, 1, 1, 0, 1], float)
+    expected = difference_interval(gains, Clusters.of(np.array(["q3", "q4", "q5", "p3", "p3", "p4"])))
+    assert both["test"]["ci95"] == pytest.approx(expected.ci95)
+    assert seed["validation"]["value"] == 1 and seed["test"]["value"] == pytest.approx(-2 / 3)
+
+    rows = cells(options_table({"by_options": list(told), "gains": found}))
+    assert [row["gain on validation rows, points (95%)"][:6] for row in rows] == [
+        "",
+        "",
+        "",
+        "",
+        "",
+        "+25.0 ",
+        "",
+        "+100.0",
+    ]
+    assert rows[5]["gain on test rows, points (95%)"].startswith("+33.3 (")
+    assert [row["rows held out"] for row in rows][5:] == [
+        "2 folds together",
+        "family, fold 0, seed 1",
+        "family, fold 0, seed 1",
+    ]
+
+
+def test_runs_that_predict_the_same_are_not_known_to_be_equal(tmp_path):
+    folders = [predicted(tmp_path / name, [True] * 6) for name in "ab"]
+    (gain,) = gains_of(folders, [guided(0.0), guided(1.0)])
+    low, high = gain["test"]["ci95"]
+    assert gain["test"]["value"] == 0 and low < -0.5 < 0.5 < high
+
+
+def test_without_patients_a_slice_in_two_folds_is_one_cluster(tmp_path):
+    folders = [predicted(tmp_path / name, [True] * 6, patients=None) for name in "abcd"]
+    (gain,) = gains_of(folders, [guided(0.0), guided(0.0, fold=1), guided(1.0), guided(1.0, fold=1)])
+    assert (gain["test"]["rows"], gain["test"]["clusters"]) == (6, 3)
+
+
+def test_gains_on_other_rows_than_the_first_options_are_refused(tmp_path):
+    right = [True] * 6
+    first = predicted(tmp_path / "a", right)
+    with pytest.raises(
+        InputError, match=r"b: fold 2 of 2, split seed 0, seed 0; no run of the options of .*a has these"
+    ):
+        gains_of([first, predicted(tmp_path / "b", right)], [guided(0.0), guided(1.0, fold=2)])
+    for name, other in {
+        "ids": {"ids": (*IDS[:5], "x")}, "labels": {"labels": [0] * 5 + [1]},
+        "patients": {"patients": (*PATIENTS[:5], "x")}, "no patients": {"patients": None},
+    }.items():  # fmt: skip
+        with pytest.raises(
+            InputError, match=f"{name}: its (validation|test) rows are not those of .*a, expected the same"
+        ):
+            gains_of([first, predicted(tmp_path / name, right, **other)], [guided(0.0), guided(1.0)])
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match="nothing"):
+        gains_of([first, tmp_path / "nothing"], [guided(0.0), guided(1.0)])
+
+
+def test_a_run_without_validation_rows_has_no_gain_on_them(tmp_path):
+    refit = predicted(tmp_path / "b", [True] * 6, sides=("train",) * 3 + ("test",) * 3)
+    runs = [guided(0.0), guided(1.0)]
+    (gain,) = gains_of([predicted(tmp_path / "a", [False] * 6), refit], runs)
+    assert gain["validation"] is None and gain["test"]["value"] == 1
+    assert "gain on validation rows, points (95%)" not in cells(options_table({"by_options": runs, "gains": [gain]}))[0]
+
+
+def test_segmenters_have_no_gains_in_accuracy(tmp_path):
+    assert gains_of([tmp_path, tmp_path], [taught("", 0.6), taught("gradient", 0.3)]) == []
+
+
+def test_a_row_names_what_differs_from_the_first_row_alone():
+    runs = [guided(0.0), guided(1.0), guided(0.0), guided(0.0)]
+    runs[2]["config"]["extra"], runs[3]["config"]["extra"] = {"segmentation": 0.5}, None
+    labels = [row["options"] for row in cells(options_table({"by_options": runs}))]
+    assert labels == [
+        "`--guidance=0.0` `--segmentation=1.0`", "`--guidance=1.0`", "`--segmentation=0.5`", "no `--segmentation`"
+    ]  # fmt: skip
