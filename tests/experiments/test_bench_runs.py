@@ -1,19 +1,22 @@
 """What `scripts/bench` measures of whole runs, of streams and of growth, in small."""
 
+import contextlib
 import dataclasses
 import json
+import shutil
 import time
 import types
 
 import numpy as np
 import pytest
 
+import btjax
 from btjax.base.rows import LazyRows
 from btjax.data.builder import load
 from btjax.runs.run import Run
 from btjax.systems.presets import preset_names
 from experiments.bench import __main__ as command
-from experiments.bench import accuracy, growth, streaming, waiting, whole
+from experiments.bench import accuracy, growth, predicting, streaming, waiting, whole
 from experiments.bench.cases import Case
 from experiments.tables.bench import speed_section, speed_table
 from tests.attack.__main__ import small_run
@@ -78,6 +81,20 @@ def test_the_seconds_of_maps_are_told_by_method(tmp_path, standard_promotion):
     (line,) = waiting.describe_saliency({"runs": [{"cold": found}]})
     assert line.startswith(f"  A run of {found['slices']} test slices at 32 px") and "maps by gradient" in line
     assert any((tmp_path / "compiled").iterdir()) and any((tmp_path / "cache").iterdir())
+
+
+def test_a_run_that_was_trained_to_be_explained_may_go_once_it_is(tmp_path, standard_promotion, monkeypatch):
+    @contextlib.contextmanager
+    def passing(folder):
+        run = small_run(tmp_path / "own")
+        yield btjax.restore(run.folder)
+        shutil.rmtree(run.folder)
+
+    monkeypatch.setattr(predicting, "some_run", passing)
+    # The place of compiled programs is that of the whole process.
+    monkeypatch.setattr(waiting, "watch_compiling", lambda *_: contextlib.nullcontext())
+    found = waiting.measure_saliency(str(tmp_path / "maps"), methods=["gradient"])
+    assert found["system"] == "cnn" and found["image_size"] == 32 and found["seconds"]["maps by gradient"] > 0
 
 
 def test_a_stopwatch_divides_time_among_phases_and_gives_compilation_its_own():
