@@ -96,6 +96,7 @@ def measure_saliency(
     watch.seconds[IMPORTS] += time.time() - began if began else 0.0
     with watch.phase(IMPORTS):
         from btjax.commands import saliency
+        from btjax.studies import saliency as studies
         from btjax.studies.subject import SaliencyConfig
         from experiments.bench.predicting import some_run
 
@@ -111,11 +112,17 @@ def measure_saliency(
             with watch.phase(f"maps by {method.name}"):
                 return compute(config, subject, method, kept)
 
-        parts = {"saliency_report": "scores and checks", "write_saliency_report": "figures and page"}
-        timed = {part: watch.timed(name, getattr(saliency, part)) for part, name in parts.items()}
+        timed = {(saliency, "compute_maps"): maps}
+        for module, part, name in (
+            (studies, "localisation", "scores on the masks"),
+            (studies, "faithfulness", "insertion, deletion and sensitivity"),
+            (studies, "randomisation", "randomised networks"),
+            (saliency, "write_saliency_report", "figures and page"),
+        ):
+            timed[module, part] = watch.timed(name, getattr(module, part))
         with contextlib.ExitStack() as stack:
-            for name, function in ({"compute_maps": maps} | timed).items():
-                stack.enter_context(mock.patch.object(saliency, name, function))
+            for (module, part), function in timed.items():
+                stack.enter_context(mock.patch.object(module, part, function))
             out = folder / f"maps_{time.time_ns()}"
             report = saliency.saliency(found.folder, out, config, cache_dir=folder / "cache")
         seconds, explained = watch.stop(), found.config  # a run that was trained for this goes with the block
