@@ -7,16 +7,17 @@ model's loss, Adam), VGG16 by its forward pass, SmoothGrad and integrated gradie
 a framework in one of its variants. Each form runs in its own process; the processes take turns, so that whatever slows
 the machine slows all of them.
 
-Eleven cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of plain
-matrix products. `epoch`: the time that the training loop adds to its compiled steps. `folds`: five folds trained in one
-program, compared with the same runs one after the other. `predict`: image files predicted, as a share of the speed of
-the network alone, by turns, and the memory with 1,000 and 20,000 files; of a small CNN, or of the runs of --runs.
-`memory`: what the programs of --presets take in memory, as compiled; nothing is run. `stream`: training on slices that
-are read from files beside training on slices in memory, by turns. `whole`: where the seconds of a run go, from nothing
-and with its caches. `growth`: time and memory of training against slices, side, batch, folds and devices, also drawn.
-`time_to_accuracy`: the minutes from nothing to a test accuracy of --data_dir. `features`: a frozen VGG16's features,
-from slices to files, beside its forward pass, by turns. `saliency`: where the seconds go when a run is explained by
-every method; of a small CNN, or of the runs of --runs.
+The other cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of
+plain matrix products. `epoch`: the time that the training loop adds to its compiled steps. `folds`: five folds trained
+in one program, compared with the same runs one after the other. `predict`: image files predicted, as a share of the
+speed of the network alone, by turns, and the memory with 1,000 and 20,000 files; of a small CNN, or of the runs of
+--runs. `depthwise`: depthwise convolutions and their gradients, by turns with XLA's own. `memory`: what the programs of
+--presets take in memory, as compiled; nothing is run. `stream`: training on slices that are read from files beside
+training on slices in memory, by turns. `whole`: where the seconds of a run go, from nothing and with its caches.
+`growth`: time and memory of training against slices, side, batch, folds and devices, also drawn. `time_to_accuracy`:
+the minutes from nothing to a test accuracy of --data_dir, under `family` of a pretrained network where --weights are
+given. `features`: a frozen VGG16's features, from slices to files, beside its forward pass, by turns. `saliency`: where
+the seconds go when a run is explained by every method; of a small CNN, or of the runs of --runs.
 
 Prints tables and writes experiments/results/bench_NAME.json, a file for each model of processor or GPU; cases that were
 not asked for keep their figures.
@@ -36,6 +37,7 @@ from btjax.base.files import read_json, write_json
 from experiments.bench import growth, streaming
 from experiments.bench.accuracy import describe_accuracy, measure_times_to_accuracy
 from experiments.bench.cases import CASES, FORMS, PIECES
+from experiments.bench.depthwise import describe_depthwise
 from experiments.bench.growth import describe_growth, draw_growth, measure_growth
 from experiments.bench.measure import ask_once, describe, measure_case, select_forms
 from experiments.bench.memory import PAPER, describe_memory
@@ -59,12 +61,14 @@ class Sizes:
       epochs: of `whole` and `time_to_accuracy`; 0 for the presets' own.
       data_dir: the data of `whole` and `time_to_accuracy`; "" for synthetic slices.
       presets: of `memory`.
+      weights: file of published weights that a run of `time_to_accuracy` begins from; "" for none.
     """
 
     slices: int = 0
     epochs: int = 0
     data_dir: str = ""
     presets: tuple[str, ...] = PAPER
+    weights: str = ""
 
 
 def measure(
@@ -113,7 +117,7 @@ def measure_alone(name: str, rounds: int, runs: Sequence[str], sizes: Sizes) -> 
     if name == "whole":
         return measure_wholes(sizes.data_dir, sizes.epochs, sizes.slices)
     if name == "time_to_accuracy":
-        return measure_times_to_accuracy(sizes.data_dir, sizes.epochs)
+        return measure_times_to_accuracy(sizes.data_dir, sizes.epochs, sizes.weights)
     if name == "growth":
         return measure_growth(rounds, sizes.slices or growth.SLICES)
     return ask_once(name, json.dumps({"rounds": rounds}))
@@ -178,6 +182,7 @@ def describe_layers(result: dict) -> list[str]:
 
 WITHIN = {
     "layers": describe_layers,
+    "depthwise": describe_depthwise,
     "epoch": describe_epoch,
     "folds": describe_folds,
     "predict": describe_predictions,
@@ -232,6 +237,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data_dir", default="", help="data set of `whole` and `time_to_accuracy`; synthetic slices by default"
     )
+    parser.add_argument(
+        "--weights", default="", help="file of EfficientNet-B0's ImageNet weights, for `time_to_accuracy` under family"
+    )
     parser.add_argument("--runs", default="", help="finished runs of `predict` and `saliency`, comma-separated")
     parser.add_argument("--results_dir", type=pathlib.Path, default=RESULTS, help="folder of the results file")
     options = parser.parse_args(arguments)
@@ -243,6 +251,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, least in (("rounds", 1), ("slices", 0), ("epochs", 0)):
         if getattr(options, name) < least:
             parser.error(f"--{name}={getattr(options, name)}: expected at least {least}")
+    if options.weights and not pathlib.Path(options.weights).is_file():
+        parser.error(f"--weights={options.weights}: not found, expected a file of weights")
     return options
 
 
@@ -260,7 +270,8 @@ def main(arguments: list[str] | None = None) -> int:
     if device is None:
         return 2
     path, failed = options.results_dir / f"bench_{device['name']}.json", False
-    sizes = Sizes(options.slices, options.epochs, options.data_dir, tuple(options.presets.split(",")))
+    presets = tuple(options.presets.split(","))
+    sizes = Sizes(options.slices, options.epochs, options.data_dir, presets, options.weights)
     for name in options.cases:
         result = measure(name, device, options.forms, options.rounds, options.runs.split(","), sizes)
         if result:

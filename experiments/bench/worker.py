@@ -31,6 +31,7 @@ TIMING_SECONDS = 3.0
 
 ALONE = {
     "layers": "within",
+    "depthwise": "depthwise",
     "epoch": "within",
     "folds": "within",
     "predict": "predicting",

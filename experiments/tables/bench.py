@@ -54,11 +54,12 @@ def peer_ranges(results: Results) -> dict[str, list[float]]:
 
 def speed_headline(results: Results) -> str:
     """The README's part on speed: the ranges over the processors of some results files."""
-    ranges = peer_ranges(results)
-    told = ", ".join(f"{name} {span(values)}" for name, values in ranges.items())
-    processors = max(map(len, ranges.values()), default=0)
-    measured = f"the lowest and the highest of {processors} processors" if processors > 1 else "on one processor"
-    return f"Speed on a CPU, the time of the fastest PyTorch form over btjax's, {measured}: {told}"
+    ranges, told = peer_ranges(results), []
+    for count in sorted(set(map(len, ranges.values())), reverse=True):
+        processors = "one processor" if count == 1 else f"{count} processors, the lowest and the highest"
+        cases = ", ".join(f"{name} {span(values)}" for name, values in ranges.items() if len(values) == count)
+        told.append(f"on {processors}: {cases}")
+    return f"Speed on a CPU, the time of the fastest PyTorch form over btjax's, {'; '.join(told)}"
 
 
 def span(values: list[float]) -> str:
@@ -156,7 +157,7 @@ def _folds_note(case: dict[str, Any]) -> str:
 def _memory_note(case: dict[str, Any]) -> str:
     return "\n".join(
         f"- Memory of {preset}, {program}: {figures['argument_mib']:.0f} MiB of parameters, optimizer and slices, "
-        f"{figures['temp_mib']:.0f} MiB besides."
+        f"{figures['temp_mib']:.0f} MiB besides; compiled in {figures['compile_seconds']:.0f} s."
         for preset, found in case["presets"].items()
         for program, figures in found.items()
     )
@@ -233,6 +234,24 @@ def accuracy_lines(case: dict[str, Any]) -> list[str]:
     return lines
 
 
+def depthwise_lines(case: dict[str, Any]) -> list[str]:
+    """Depthwise convolutions by sums of shifted images beside XLA's own: a line for each layer."""
+    lines = []
+    for name, layer in case["layers"].items():
+        pieces = ("forward", "image_gradient", "kernel_gradient")
+        told = ", ".join(f"{piece.replace('_', ' ')} {layer[piece]['ratio']:.2f}" for piece in pieces)
+        size = layer["kernel"]
+        lines.append(
+            f"Depthwise {size}x{size} convolution of {layer['channels']} channels at {layer['side']} px, stride "
+            f"{layer['stride']} ({name} of EfficientNet-B0), XLA's time over that of shifted images: {told}"
+        )
+    return lines
+
+
+def _depthwise_note(case: dict[str, Any]) -> str:
+    return "\n".join(f"- {line}." for line in depthwise_lines(case))
+
+
 def _features_note(case: dict[str, Any]) -> str:
     return f"- {features_line(case)}."
 
@@ -257,6 +276,7 @@ def _growth_note(case: dict[str, Any]) -> str:
 
 _NOTES = {
     "layers": _layers_note,
+    "depthwise": _depthwise_note,
     "epoch": _epoch_note,
     "predict": _predict_note,
     "folds": _folds_note,

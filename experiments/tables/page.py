@@ -21,6 +21,7 @@ from experiments.tables.presets import other_options, preset_of
 from experiments.tables.proposals import proposals_tables
 from experiments.tables.regions import regions_tables, retrieval_tables
 from experiments.tables.saliency import saliency_table, settings_table
+from experiments.tables.saliency_checks import checks_table
 from experiments.tables.saliency_findings import saliency_findings
 from experiments.tables.search import search_table
 from experiments.tables.segmenter import ceiling_lines, joint_table, segmenter_table
@@ -41,7 +42,8 @@ def _saliency_section(results: Results, every: Results) -> str:
     # Segmenters taught by boxes have their own table.
     outlined = every.get("segmenter_cpu", {}).get("outlined", [])
     parts = (settings_table(explained), saliency_table(explained), ceiling_lines(outlined))
-    return "\n\n".join(filter(None, ["## Saliency", *parts, saliency_findings(explained)]))
+    parts = (*parts, saliency_findings(explained), checks_table(explained))
+    return "\n\n".join(filter(None, ["## Saliency", *parts]))
 
 
 def _runs_table(result: dict[str, Any]) -> str:

@@ -43,12 +43,14 @@ def settings_table(results: Results) -> str:
 def saliency_table(results: Results, score: str = "average_precision") -> str:
     """For every mix of slices and for each class the method that is best beside the best control."""
     head = ["run", "slices", "of each class", "noise", "gradient", "best method", "mean (95%)", "best control"]
+    head += ["better by (95%)", "reachable"]
     rows = []
     for name, result in results.items():
         title = name
         for group, value in groups(result):
             for part in mixes(result, score, group, value):
-                rows.append([title, *_row(result, score, (group, value), part)])
+                cells = _row(result, score, (group, value), part)
+                rows.append([title, *cells, _reachable(results, result, score, (group, value), part[0]["slices"])])
                 title = ""
     return (
         f"{score.replace('_', ' ').capitalize()} of the map's pixels against the tumour mask, mean over slices; "
@@ -56,7 +58,8 @@ def saliency_table(results: Results, score: str = "average_precision") -> str:
         "class, and the others explain every test slice, of which glioma has most: their means do not compare, so they "
         "stand in rows of their own. The best method is the one with the largest difference to its best control; it is "
         "named after the fact, on these slices, which biases it upwards. Noise, gradient and controls are means "
-        f"without an interval.\n\n{table([*head, 'better by (95%)'], rows)}"
+        "without an interval. `reachable` is the highest mean of a network's own map that learned from masks, on the "
+        f"same slices; it is empty where none was measured.\n\n{table(head, rows)}"
     )
 
 
@@ -108,6 +111,14 @@ def _row(result: dict[str, Any], score: str, place: tuple[str, str], part: list[
         f"{best['best_control']} {number(best['control_mean'])}",
         difference(best),
     ]
+
+
+def _reachable(results: Results, result: dict[str, Any], score: str, place: tuple[str, str], slices: int) -> str:
+    """The highest mean of the maps of networks that outline, on the same split and as many slices; "" without any."""
+    wanted = {"score": score, "group": place[0], "value": place[1], "method": "outline"}
+    alike = [one for one in results.values() if one["split"] == result["split"]]
+    rows = [row for one in alike for row in saliency_rows(one, "comparison", **wanted) if row["slices"] == slices]
+    return number(max(row["mean"] for row in rows)) if rows else ""
 
 
 def mean(row: dict[str, Any] | None) -> str:

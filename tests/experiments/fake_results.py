@@ -42,7 +42,9 @@ def fake_saliency(comparison, controls, **others) -> dict:
             "rise_masks": 100,
             "score_cam_channels": 0,
         },
-        "faithfulness": {"slices": 6},
+        "split": "abc",
+        "faithfulness": {"slices": 6, "rows": []},
+        "randomisation": {"slices": 6, "rows": []},
         "localisation": {"controls": controls, "comparison": comparison, "scores": scores},
     } | others
 

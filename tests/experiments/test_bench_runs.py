@@ -16,7 +16,7 @@ from btjax.data.builder import load
 from btjax.runs.run import Run
 from btjax.systems.presets import preset_names
 from experiments.bench import __main__ as command
-from experiments.bench import accuracy, growth, predicting, streaming, waiting, whole
+from experiments.bench import accuracy, depthwise, growth, predicting, streaming, waiting, whole
 from experiments.bench.cases import Case
 from experiments.tables.bench import speed_section, speed_table
 from tests.attack.__main__ import small_run
@@ -69,6 +69,18 @@ def test_features_are_compared_with_the_forward_pass_by_turns():
     assert found["forward_ms_per_slice"] > 0 and found["features_ms_per_slice"] > 0
     (line,) = waiting.describe_features(found | {"share": 0.987})
     assert "features of 32 slices at 32 px" in line and "98.7% of the speed" in line
+
+
+def test_depthwise_convolutions_are_compared_with_xlas_own_piece_by_piece():
+    found = depthwise.measure_depthwise(2, 2, {"small": (8, 4, 5, 2)})
+    for piece in ("forward", "image_gradient", "kernel_gradient"):
+        times = found["layers"]["small"][piece]
+        assert times["shifted_ms"] > 0 and times["xla_ms"] > 0 and times["ratio"] > 0
+        times["ratio"] = 2.5
+    (line,) = depthwise.describe_depthwise(found)
+    assert "Depthwise 5x5 convolution of 4 channels at 8 px, stride 2 (small of" in line
+    assert line.endswith("forward 2.50, image gradient 2.50, kernel gradient 2.50")
+    assert f"-{line[1:]}." in speed_table({"device": "cpu", "cases": {"depthwise": found}})
 
 
 def test_the_seconds_of_maps_are_told_by_method(tmp_path, standard_promotion):
@@ -141,7 +153,7 @@ def test_the_time_to_an_accuracy_is_told_of_the_first_epoch_that_has_it_and_of_t
     assert 0 < found["seconds"][0] <= found["seconds"][1] <= found["total_seconds"] < time.time() - began
     epoch = Run(tmp_path / "run").report.checkpoint.epoch
     assert found["accuracy"][epoch - 1] == pytest.approx(found["chosen"]["accuracy"], abs=1e-4)
-    assert accuracy.PRESET in preset_names()
+    assert {accuracy.PRESET, accuracy.PRETRAINED} <= set(preset_names())
     told = found | {"seconds": [30.0, 45.0], "accuracy": [0.5, 0.96], "goal": 0.95, "total_seconds": 60.0}
     told |= {"reached_epoch": 2, "reached_seconds": 45.0}
     (line,) = accuracy.describe_accuracy({"runs": [told]})
@@ -149,6 +161,22 @@ def test_the_time_to_an_accuracy_is_told_of_the_first_epoch_that_has_it_and_of_t
     assert "reached after 0.8 min, in epoch 2 of 2 (told afterwards" in line and "took 1.0 min" in line
     (line,) = accuracy.describe_accuracy({"runs": [told | {"reached_epoch": None, "reached_seconds": None}]})
     assert "not reached in 2 epochs, at best 96.0% (told afterwards" in line
+
+
+def test_a_pretrained_network_goes_for_the_goal_under_family_where_its_weights_are_at_hand(monkeypatch):
+    asked = []
+    monkeypatch.setattr(accuracy, "ask_once", lambda kind, settings: asked.append(json.loads(settings)) or {})
+    for weights in ("", "b0.h5"):
+        assert accuracy.measure_times_to_accuracy("data", 0, weights) == {"runs": [{}, {}]}
+    told = [(one["protocol"], one["preset"], one["weights"]) for one in asked]
+    assert told[:2] == [("slice", "cnn_fast", ""), ("family", "cnn_fast", "")]
+    assert told[2:] == [("slice", "cnn_fast", ""), ("family", "joint_efficientnet_cpu", "b0.h5")]
+
+
+def test_weights_that_are_not_there_are_refused_before_anything_is_measured(capsys):
+    with pytest.raises(SystemExit):
+        command.parse(["--cases=time_to_accuracy", "--weights=nowhere.h5"])
+    assert "--weights=nowhere.h5: not found, expected a file of weights" in capsys.readouterr().err
 
 
 def test_every_phase_is_a_function_that_is_there():
@@ -224,7 +252,7 @@ def test_the_tables_tell_streams_runs_memory_and_growth():
         "speed in memory, 1.00 times its processor time, at most " in table
     )
     assert "cnn_demo, 300 slices, 2 epochs, cold caches: 9.0 s, of which steps 7.0, compile 2.0" in table
-    assert "cnn_paper, train: 100 MiB" in table and "900 MiB" in table
+    assert "cnn_paper, train: 100 MiB" in table and "900 MiB besides; compiled in 9 s." in table
     assert "| side | 64: 1.00, 512 MiB | 128: 1.00, 512 MiB |" in table
     assert "- Frozen VGG16 features of 256 slices at 224 px, from slices to files: 50.0 ms a slice, 95.0% of" in table
     assert (

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from btjax.base.files import write_json
+from btjax.reports.numbers import UNDEFINED
 from experiments import summaries
 from experiments.tables.attack import attack_tables
 from experiments.tables.bench import speed_section, speed_table
@@ -11,6 +12,7 @@ from experiments.tables.classifiers import classifier_table, macro_f1
 from experiments.tables.headlines import result_lines
 from experiments.tables.page import tables
 from experiments.tables.saliency import saliency_table, settings_table
+from experiments.tables.saliency_checks import checks_table
 from experiments.tables.saliency_findings import saliency_findings
 from experiments.tables.search import search_table
 from experiments.tables.segmenter import joint_table
@@ -75,14 +77,18 @@ def saliency_result():
 
 
 def test_methods_of_drawn_slices_stand_apart_from_those_of_every_slice_with_the_counts_of_each_class():
-    lines = saliency_table({"cnn, slice": saliency_result()}).splitlines()[-4:]
+    outlined = fake_saliency([fake_comparison("outline", 0.7), fake_comparison("outline", 0.9, slices=19)], [NOISE])
+    other = fake_saliency([fake_comparison("outline", 0.8)], [NOISE], split="another")
+    runs = {"joint, slice": outlined, "joint, other slices": other, "cnn, slice": saliency_result()}
+    lines = saliency_table(runs).splitlines()[-4:]
+    # What is reachable is told by networks that outline, on the same slices.
     assert lines == [
         "| cnn, slice | every: 20 (9 patients) | 20 glioma | 0.020 | 0.150 | grad_cam | 0.340 (0.300 to 0.400) "
-        "| centre 0.200 | +0.140 (+0.010 to +0.200) |",
+        "| centre 0.200 | +0.140 (+0.010 to +0.200) | 0.700 |",
         "|  | drawn: 6 (9 patients) | 2 glioma |  |  | occlusion | 0.500 (none) | centre 0.200 "
-        "| +0.300 (+0.010 to +0.200) |",
-        "|  | glioma: 20 (9 patients) |  | 0.030 | 0.300 | gradient | 0.300 (none) | centre 0.200 | +0.100 (none) |",
-        "|  | glioma: 2 (9 patients) |  |  |  | occlusion | 0.100 (none) | centre 0.200 | -0.100 (none) |",
+        "| +0.300 (+0.010 to +0.200) |  |",
+        "|  | glioma: 20 (9 patients) |  | 0.030 | 0.300 | gradient | 0.300 (none) | centre 0.200 | +0.100 (none) |  |",
+        "|  | glioma: 2 (9 patients) |  |  |  | occlusion | 0.100 (none) | centre 0.200 | -0.100 (none) |  |",
     ]
 
 
@@ -93,6 +99,34 @@ def test_settings_and_missing_methods_stand_beside_each_run():
     rows = settings_table({"cnn, slice": whole, "vgg16, slice": less}).splitlines()[-2:]
     assert rows[0] == "| cnn, slice | 95.0% of 20 | 3 | black | as trained | 8 | 100 | all | 6 | none |"
     assert rows[1] == "| vgg16, slice | 95.0% of 20 | 3 | black | bfloat16 | 8 | 100 | 32 | 6 | grad_cam, occlusion |"
+
+
+def test_the_checks_stand_beside_chance_and_tell_what_random_networks_leave_of_the_maps():
+    def measured(method, score, mean, ci95=(0.1, 0.2)):
+        return {"method": method, "score": score, "mean": mean, "ci95": ci95}
+
+    def left(layer, precision, lost=None, lost_ci95=None):
+        return {
+            "method": "gradient",
+            "layer": layer,
+            "average_precision": precision,
+            "lost": lost,
+            "lost_ci95": lost_ci95,
+        }
+
+    rows = [measured("noise", "insertion", 0.15), measured("occlusion", "insertion", 0.9)]
+    rows += [measured("gradient", "insertion", 0.18), measured("gradient", "deletion", 0.12, None)]
+    stages = [left("trained", 0.3), left("logits", 0.2, 0.1, (0.05, 0.15)), left("conv_1", 0.05, 0.25, (-0.1, 0.6))]
+    stages += [left("permuted labels", 0.29, 0.01, None)]
+    result = saliency_result() | {"faithfulness": {"slices": 6, "rows": rows}, "randomisation": {"rows": stages}}
+    head, _, *lines = [line for line in checks_table({"cnn, slice": result}).splitlines() if line.startswith("|")]
+    assert "insertion (higher) | deletion (lower) | sensitivity n (higher) | max sensitivity (lower)" in head
+    assert lines == [
+        f"| cnn, slice | 6 | noise | 0.150 (0.100 to 0.200) | {' | '.join([UNDEFINED] * 3)} |  |  |  |",
+        f"|  |  | gradient | 0.180 (0.100 to 0.200) | 0.120 (none) | {UNDEFINED} | {UNDEFINED} "
+        "| 0.300 | +0.100 (+0.050 to +0.150) | +0.250 (-0.100 to +0.600) |",
+    ]
+    assert checks_table({"cnn, slice": saliency_result()}) == ""
 
 
 def test_exceptions_are_told_score_by_score_and_run_by_run():
@@ -240,8 +274,8 @@ def test_the_speed_on_several_processors_is_told_as_a_range_and_a_gpu_is_not_par
     assert "| small | 1.22 to 1.56 | 2 |" in page and "| unet | 0.72 | 1 |" in page
     assert "### A, model not recorded\n" in page and "### c-gpu; B 7\n" in page
     assert result_lines(results).splitlines()[-1] == (
-        "- Speed on a CPU, the time of the fastest PyTorch form over btjax's, the lowest and the highest of 2 "
-        "processors: small 1.22 to 1.56, unet 0.72"
+        "- Speed on a CPU, the time of the fastest PyTorch form over btjax's, on 2 processors, the lowest and the "
+        "highest: small 1.22 to 1.56; on one processor: unet 0.72"
     )
 
 
