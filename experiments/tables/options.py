@@ -78,9 +78,9 @@ def _lead(result: dict[str, Any], options: Sequence[dict[str, Any]]) -> str:
     unit = (outlined or runs[0]["test"])["interval"]["unit"]
     lead = (
         f"Protocol `{runs[0]['protocol']}`, intervals by {unit}; {shown}, and what a row does not name is as in the "
-        "first row. Choose options by the validation columns only; accuracy and Dice have no intervals there. Outlines "
-        "are scored on true masks."
+        "first row. Choose options by the validation columns only; accuracy and Dice have no intervals there."
     )
+    lead += " Outlines are scored on true masks." if outlined else ""
     if not result.get("gains"):
         return lead
     return lead + (
