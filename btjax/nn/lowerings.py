@@ -7,6 +7,11 @@ of patches (`btjax.nn.patches`). `scripts/bench` measures them.
 
 With few channels most of a core's vector registers would stay empty. Neighbouring columns are then folded into the
 channels: the image is only reshaped, and the kernel is repeated for each column, padded with zeros.
+
+Tried on the U-Net's strided and transposed layers, and left because its whole step gained a few per cent at best: the
+kernel's gradient as a product for each tap, for each row of taps, over the four phases of the image without copies, and
+by XLA as a dilated convolution; products of patches by SciPy's BLAS; oneDNN's convolutions, by XLA's flags; bfloat16 on
+a processor that has instructions for it; normalisation by two sums, and an activation with a gradient of its own.
 """
 
 import dataclasses

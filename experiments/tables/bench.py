@@ -270,7 +270,10 @@ def _growth_note(case: dict[str, Any]) -> str:
     most = max(row.count("|") for row in rows)
     rows = [row + " |" * (most - row.count("|")) for row in rows]
     head = f"| what grows | {' | '.join('value: time, memory' for _ in range(most - 2))} |"
-    lead = "A training slice's time, over that of proportional growth from the first value, and the peak memory:"
+    lead = (
+        "A training slice's time, over that of proportional growth from the first value, and the peak memory. Virtual "
+        "devices share the cores of this machine, and each takes a part of the batch:"
+    )
     return "\n".join(["", lead, "", head, "|---" * (most - 1) + "|", *rows])
 
 
