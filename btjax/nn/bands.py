@@ -111,6 +111,18 @@ class Bands:
         size[1], size[row_axis] = 1, (self.rows - 1) * self.strides[0] + self.kernel_size[0]
         return lax.dynamic_slice(self._image, start, size)[:, 0]
 
+    def pixels_by_tap(self, index: Index) -> list[jax.Array]:
+        """For each of the kernel's taps, the pixels that it meets in band `index`, in the layout of `read`."""
+        part = self.read(index)
+        (row_stride, column_stride), width = self.strides, self.output_size[1]
+        rows, columns = (self.rows - 1) * row_stride + 1, (width - 1) * column_stride + 1
+        windows = [
+            (slice(i, i + rows, row_stride), slice(j, j + columns, column_stride))
+            for i in range(self.kernel_size[0])
+            for j in range(self.kernel_size[1])
+        ]
+        return [part[:, :, *window] if self.channels_first else part[:, *window] for window in windows]
+
     def cut(self, output: jax.Array, index: Index) -> jax.Array:
         """Band `index` of an output [N, height, width, O]: [images, rows, width, O]."""
         output = output.reshape(self.images, self.groups, *output.shape[1:])

@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from btjax.nn.bands import Bands, BandSize, Index
 from btjax.nn.window import NHWC, Pair, Window
+
+_BAND_BYTES = 1 << 16  # of a tap's products in the kernel's gradient, which are summed before the next tap's are made
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -91,23 +94,33 @@ def shifted(image: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
 
 
 def shifted_kernel_gradient(image: jax.Array, cotangent: jax.Array, size: Pair, window: Window) -> jax.Array:
-    """The gradient of `shifted` for a kernel of `size`: [h, w, 1, C], of the image's dtype."""
-    dtype = image.dtype
+    """The gradient of `shifted` for a kernel of `size`, one band at a time: [h, w, 1, C], of the image's dtype."""
+    dtype, channels = image.dtype, image.shape[3]
     wide = dtype if dtype.itemsize >= 4 else jnp.float32
-    cotangent = cotangent.astype(wide)
-    # A product with ones: XLA's own sum over all axes but the last takes several times as long on a CPU.
-    ones = jnp.ones(cotangent.size // cotangent.shape[3], wide)
-    products = ((part * cotangent).reshape(len(ones), -1) for _, _, part in _shifts(image.astype(wide), size, window))
-    return jnp.stack([ones @ product for product in products]).reshape(*size, 1, image.shape[3]).astype(dtype)
+    padded, cotangent = _padded(image.astype(wide), window), cotangent.astype(wide)
+    positions = _BAND_BYTES // (channels * padded.dtype.itemsize)
+    bands = Bands(padded, size, Window(strides=window.strides), BandSize(positions))
+
+    def sums(index: Index) -> jax.Array:
+        band = bands.cut(cotangent, index)
+        # A product with ones: XLA's own sum over all axes but the last takes longer on a CPU.
+        ones = jnp.ones(band.size // channels, wide)
+        return jnp.stack([ones @ (part * band).reshape(-1, channels) for part in bands.pixels_by_tap(index)])
+
+    return bands.total(sums).reshape(*size, 1, channels).astype(dtype)
+
+
+def _padded(image: jax.Array, window: Window) -> jax.Array:
+    """The image with the zeros around it and between its pixels."""
+    edges = [(low, high, factor - 1) for (low, high), factor in zip(window.padding, window.dilation, strict=True)]
+    return lax.pad(image, jnp.zeros((), image.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
 
 
 def _shifts(image: jax.Array, size: Pair, window: Window) -> Iterator[tuple[int, int, jax.Array]]:
     """For each tap of a kernel its row and column, and the pixels [N, H_out, W_out, C] that it meets."""
     rows, columns = window.output_size(image.shape[1:3], size)
-    edges = [(low, high, factor - 1) for (low, high), factor in zip(window.padding, window.dilation, strict=True)]
-    padded = lax.pad(image, jnp.zeros((), image.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
     # Without the barrier every tap would ask again whether a pixel lies in the padding.
-    padded = lax.optimization_barrier(padded)
+    padded = lax.optimization_barrier(_padded(image, window))
     down, right = window.strides
     for row in range(size[0]):
         for column in range(size[1]):

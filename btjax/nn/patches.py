@@ -31,7 +31,7 @@ def convolve(image: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     matrix = kernel.reshape(-1, kernel.shape[3])
 
     def multiply(index: Index) -> jax.Array:
-        patches = jnp.concatenate(_pixels_by_tap(bands, index), axis=-1)
+        patches = jnp.concatenate(bands.pixels_by_tap(index), axis=-1)
         return jnp.einsum("nhwk,ko->nhwo", patches, matrix, precision=window.precision)
 
     return bands.join(multiply, kernel.shape[3])
@@ -61,7 +61,7 @@ def kernel_gradient(image: jax.Array, cotangent: jax.Array, kernel_size: Sequenc
     multiply_add = functools.partial(jnp.einsum, precision=window.precision, preferred_element_type=wide)
 
     def multiply(index: Index) -> jax.Array:
-        pixels, band = _pixels_by_tap(bands, index), bands.cut(cotangent, index)
+        pixels, band = bands.pixels_by_tap(index), bands.cut(cotangent, index)
         if channels_first:
             return multiply_add("nkhw,nhwo->nko", jnp.concatenate(pixels, axis=1), band).sum(axis=0)
         return multiply_add("nhwk,nhwo->ko", jnp.concatenate(pixels, axis=-1), band)
@@ -77,16 +77,3 @@ def _bands(
     limit = max(_LARGE_BAND_BYTES if channels_first else _BAND_BYTES, _KERNEL_SHARE * patch_bytes * features)
     size = BandSize(limit // patch_bytes, least_images=_LARGE_BAND_IMAGES if channels_first else 1)
     return Bands(image, kernel_size, window, size, channels_first)
-
-
-def _pixels_by_tap(bands: Bands, index: Index) -> list[jax.Array]:
-    """For each of the kernel's taps, the pixels that it is multiplied by in band `index`, in the layout of `read`."""
-    part = bands.read(index)
-    (row_stride, column_stride), width = bands.strides, bands.output_size[1]
-    rows, columns = (bands.rows - 1) * row_stride + 1, (width - 1) * column_stride + 1
-    windows = [
-        (slice(i, i + rows, row_stride), slice(j, j + columns, column_stride))
-        for i in range(bands.kernel_size[0])
-        for j in range(bands.kernel_size[1])
-    ]
-    return [part[:, :, *window] if bands.channels_first else part[:, *window] for window in windows]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from btjax.nn import depthwise
 from btjax.nn.convolution import conv_general_dilated
 from btjax.nn.depthwise import native, native_kernel_gradient, shifted, shifted_kernel_gradient
 from btjax.nn.window import NHWC, Window
@@ -63,6 +64,26 @@ def test_the_two_lowerings_agree_for_dilated_images_and_cropped_ones():
     np.testing.assert_allclose(shifted(image, kernel, window), outputs, rtol=1e-4, atol=1e-4)
     gradients = [f(image, outputs, (3, 3), window) for f in (shifted_kernel_gradient, native_kernel_gradient)]
     np.testing.assert_allclose(*gradients, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(padding=((1, 1), (1, 1))),
+        Window(strides=(2, 2), padding=((0, 1), (1, 1))),
+        Window(padding=((2, 1), (-1, 3)), dilation=(2, 2)),
+    ],
+)
+def test_the_kernels_gradient_is_the_same_in_many_bands(window, dtype, monkeypatch):
+    image, _ = arrays(12, 3, dtype)
+    cotangent = jnp.sin(native(image, jnp.ones((3, 3, 1, 6), dtype), window))
+    expected = native_kernel_gradient(image.astype(jnp.float32), cotangent.astype(jnp.float32), (3, 3), window)
+    monkeypatch.setattr(depthwise, "_BAND_BYTES", 6 * 4 * 14)  # 14 positions
+    found = shifted_kernel_gradient(image, cotangent, (3, 3), window)
+    assert found.dtype == dtype
+    tolerance = 1e-4 if dtype == np.float32 else 1e-2
+    np.testing.assert_allclose(found.astype(jnp.float32), expected, rtol=tolerance, atol=tolerance * 10)
 
 
 def test_bfloat16_is_added_up_in_float32():
