@@ -65,8 +65,8 @@ def _measure_layer(batch: int, side: int, channels: int, size: int, stride: int,
     def native_image_gradient(kernel, cotangent):
         return jax.linear_transpose(lambda image: depthwise.native(image, kernel, window), image)(cotangent)[0]
 
-    whole: dict[str, Any] = {"size": (size, size), "window": window}
-    pieces = {
+    whole = {"size": (size, size), "window": window}
+    pieces: dict[str, tuple[Any, Any, tuple[jax.Array, jax.Array], dict[str, Any]]] = {
         "forward": (depthwise.shifted, depthwise.native, (image, kernel), {"window": window}),
         "image_gradient": (shifted_image_gradient, native_image_gradient, (kernel, cotangent), {}),
         "kernel_gradient": (
