@@ -164,7 +164,7 @@ def draw_growth(result: dict[str, Any], path: pathlib.Path) -> None:
         for panel, numbers in zip(panels[:, column], (times, memory), strict=True):
             panel.plot(values, numbers, "o-", color="black")
             panel.set_xscale("log", base=2)
-            panel.set_ylim(bottom=0)
+            panel.set_ylim(0, 1.1 * max(numbers))
         panels[0, column].axhline(1, color="grey", linewidth=0.8)
         panels[1, column].set_xlabel(name)
     panels[0, 0].set_ylabel("a slice's time over that\nof proportional growth")
