@@ -135,8 +135,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def difference_interval(gains: np.ndarray, clusters: Clusters) -> MeanInterval:
     """The mean of paired differences with its interval by cluster.
 
-    Where all rows gain the same, above all nothing, the bounds are those with a share of clusters that may well be
-    there although none was seen, which gain -1 or 1.
+    Where every row gains the same, the jackknife has no width. The bounds then allow for the largest share of clusters
+    that could have been missed (97.5%), with gains of -1 or of 1. Where few clusters differ, they are narrower than
+    that.
 
     Args:
       gains: float [N] in [-1, 1].

@@ -13,7 +13,8 @@ import numpy as np
 from btjax.base import options
 from btjax.base.errors import InputError
 from btjax.base.keys import random_key
-from btjax.evaluation.intervals import METHOD
+from btjax.evaluation.comparison import difference_interval
+from btjax.evaluation.intervals import METHOD, Clusters
 from btjax.saliency.controls import control_maps
 from btjax.saliency.faithfulness import deletion, insertion, max_sensitivity, sensitivity_n
 from btjax.saliency.methods import Method, attribution_maps
@@ -292,9 +293,9 @@ def _randomisation_row(
     precision = SCORES[HEADLINE].function
     kept = masks[rows[scored]]
     left = precision(after[scored], kept)
-    lost = score_rows({method: {HEADLINE: precision(before[scored], kept) - left}}, subject.clusters[rows[scored]])[0]
+    lost = difference_interval(precision(before[scored], kept) - left, Clusters.of(subject.clusters[rows[scored]]))
     return RandomisationRow(
-        method, stage, **similar, average_precision=float(np.mean(left)), lost=lost.mean, lost_ci95=lost.ci95
+        method, stage, **similar, average_precision=float(np.mean(left)), lost=lost.value, lost_ci95=lost.ci95
     )
 
 

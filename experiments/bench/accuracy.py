@@ -50,9 +50,9 @@ def measure_accuracy(
       weights: file of published weights; "" where the preset begins from none.
 
     Returns:
-      JSON values: `seconds` and `accuracy` after each epoch; `reached_epoch`, the first at or above the goal, and its
-      `reached_seconds`, or None; `total_seconds`, with predictions and report; `chosen`, the test accuracy of the
-      checkpoint that validation chose, with its interval.
+      JSON values: `seconds` and `accuracy` after each epoch; `pretrained`, whether it began from published weights;
+      `reached_epoch`, the first at or above the goal, and its `reached_seconds`, or None; `total_seconds`, with
+      predictions and report; `chosen`, the test accuracy of the checkpoint that validation chose, with its interval.
     """
     import btjax
     from btjax.base.errors import InputError
@@ -82,6 +82,9 @@ def measure_accuracy(
         "preset": preset,
         "protocol": protocol,
         "goal": goal,
+        "pretrained": bool(weights),
+        "fold": report.split.fold,
+        "seed": config.seed,
         "data": report.data.form,
         "test_slices": report.test.slices,
         "seconds": [round(one, 1) for one in ends],
@@ -121,9 +124,10 @@ def measure_times_to_accuracy(data_dir: str, epochs: int, weights: str = "") -> 
     runs = []
     for protocol, goal in GOALS.items():
         with tempfile.TemporaryDirectory() as place:
-            begun = weights if protocol == "family" else ""
-            settings = {"preset": PRETRAINED if begun else PRESET, "protocol": protocol, "goal": goal, "place": place}
-            settings |= {"began": time.time(), "data_dir": data_dir, "epochs": epochs, "weights": begun}
+            own_weights = weights if protocol == "family" else ""
+            preset = PRETRAINED if own_weights else PRESET
+            settings = {"preset": preset, "protocol": protocol, "goal": goal, "place": place, "weights": own_weights}
+            settings |= {"began": time.time(), "data_dir": data_dir, "epochs": epochs}
             runs.append(ask_once("accuracy", json.dumps(settings)))
     return None if None in runs else {"runs": runs}
 

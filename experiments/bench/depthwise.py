@@ -87,7 +87,10 @@ def _by_turns(
     ways = [jax.jit(partial(way, **options)) for way in (shifted, native)]
     for way in ways:
         jax.block_until_ready(way(*arguments))
-    times = [[_milliseconds(way, arguments) for way in ways] for _ in range(rounds)]
+    times = []
+    for number in range(rounds):
+        turn = [(place, _milliseconds(ways[place], arguments)) for place in ((0, 1) if number % 2 else (1, 0))]
+        times.append([milliseconds for _, milliseconds in sorted(turn)])
     own, xla = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(second / first for first, second in times)
     return {"shifted_ms": round(own, 3), "xla_ms": round(xla, 3), "ratio": round(ratio, 2)}

@@ -16,7 +16,7 @@ from experiments.bench.whole import COMPILE, IMPORTS, REST, Stopwatch, watch_com
 from experiments.tables.bench import features_line, saliency_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 SLICES = 256
 """Slices in a timing of `features`."""
@@ -96,7 +96,6 @@ def measure_saliency(
     watch.seconds[IMPORTS] += time.time() - began if began else 0.0
     with watch.phase(IMPORTS):
         from btjax.commands import saliency
-        from btjax.studies import saliency as studies
         from btjax.studies.subject import SaliencyConfig
         from experiments.bench.predicting import some_run
 
@@ -106,23 +105,7 @@ def measure_saliency(
     with watch_compiling(watch, folder / "compiled"), some_run(run) as found:
         for name in (REST, COMPILE):  # what it took to train a run
             watch.forget(name)
-        compute = saliency.compute_maps
-
-        def maps(config: Any, subject: Any, method: Any, kept: pathlib.Path) -> Any:
-            with watch.phase(f"maps by {method.name}"):
-                return compute(config, subject, method, kept)
-
-        timed = {(saliency, "compute_maps"): maps}
-        for module, part, name in (
-            (studies, "localisation", "scores on the masks"),
-            (studies, "faithfulness", "insertion, deletion and sensitivity"),
-            (studies, "randomisation", "randomised networks"),
-            (saliency, "write_saliency_report", "figures and page"),
-        ):
-            timed[module, part] = watch.timed(name, getattr(module, part))
-        with contextlib.ExitStack() as stack:
-            for (module, part), function in timed.items():
-                stack.enter_context(mock.patch.object(module, part, function))
+        with _timed_parts(watch):
             out = folder / f"maps_{time.time_ns()}"
             report = saliency.saliency(found.folder, out, config, cache_dir=folder / "cache")
         seconds, explained = watch.stop(), found.config  # a run that was trained for this goes with the block
@@ -134,6 +117,32 @@ def measure_saliency(
         "system": explained.system,
         "image_size": explained.data.image_size,
     }
+
+
+@contextlib.contextmanager
+def _timed_parts(watch: Stopwatch) -> Iterator[None]:
+    """Gives each method's maps and each part of the report a phase of its own."""
+    from btjax.commands import saliency
+    from btjax.studies import saliency as studies
+
+    compute = saliency.compute_maps
+
+    def maps(config: Any, subject: Any, method: Any, kept: pathlib.Path) -> Any:
+        with watch.phase(f"maps by {method.name}"):
+            return compute(config, subject, method, kept)
+
+    timed = {(saliency, "compute_maps"): maps}
+    for module, part, name in (
+        (studies, "localisation", "scores on the masks"),
+        (studies, "faithfulness", "insertion, deletion and sensitivity"),
+        (studies, "randomisation", "randomised networks"),
+        (saliency, "write_saliency_report", "figures and page"),
+    ):
+        timed[module, part] = watch.timed(name, getattr(module, part))
+    with contextlib.ExitStack() as stack:
+        for (module, part), function in timed.items():
+            stack.enter_context(mock.patch.object(module, part, function))
+        yield
 
 
 def measure_explaining(runs: Sequence[str]) -> dict[str, Any] | None:

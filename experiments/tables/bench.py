@@ -226,8 +226,9 @@ def accuracy_lines(case: dict[str, Any]) -> list[str]:
             told = f"reached after {reached / 60:.1f} min, in epoch {run['reached_epoch']} of {count}"
         chosen = with_interval(run["chosen"], "accuracy")
         lines.append(
-            f"From nothing to {percent(run['goal'])} of {run['test_slices']} test slices, {run['preset']} under "
-            f"`{run['protocol']}` on {run['data']}: {told} (told afterwards, "
+            f"From {'published weights' if run['pretrained'] else 'nothing'} to {percent(run['goal'])} of "
+            f"{run['test_slices']} test slices, {run['preset']} under `{run['protocol']}`, fold {run['fold']}, seed "
+            f"{run['seed']}, on {run['data']}: {told} (told afterwards, "
             f"nothing was chosen by it); the whole run took {run['total_seconds'] / 60:.1f} min, and its checkpoint, "
             f"which validation chose, has {chosen}"
         )
@@ -238,12 +239,13 @@ def depthwise_lines(case: dict[str, Any]) -> list[str]:
     """Depthwise convolutions by sums of shifted images beside XLA's own: a line for each layer."""
     lines = []
     for name, layer in case["layers"].items():
-        pieces = ("forward", "image_gradient", "kernel_gradient")
-        told = ", ".join(f"{piece.replace('_', ' ')} {layer[piece]['ratio']:.2f}" for piece in pieces)
+        pieces = ((name.replace("_", " "), part) for name, part in layer.items() if isinstance(part, dict))
+        told = ", ".join(f"{piece} {part['ratio']:.1f} ({part['shifted_ms']:.1f} ms)" for piece, part in pieces)
         size = layer["kernel"]
         lines.append(
             f"Depthwise {size}x{size} convolution of {layer['channels']} channels at {layer['side']} px, stride "
-            f"{layer['stride']} ({name} of EfficientNet-B0), XLA's time over that of shifted images: {told}"
+            f"{layer['stride']} ({name} of EfficientNet-B0), called alone, XLA's time over that of shifted images: "
+            f"{told}"
         )
     return lines
 

@@ -30,7 +30,7 @@ def options_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def settings(runs: Sequence[dict[str, Any]]) -> list[list[int]]:
-    """The places in a list of the runs that differ in the rows held out alone, in the order of their first ones."""
+    """Indices of the runs, grouped by equal options and seed, in the order of the first of each group."""
     found: dict[str, list[int]] = {}
     for number, run in enumerate(runs):
         found.setdefault(repr((options_of(run["config"]), run["config"]["seed"])), []).append(number)
@@ -83,9 +83,11 @@ def _lead(result: dict[str, Any], options: Sequence[dict[str, Any]]) -> str:
     lead += " Outlines are scored on true masks." if outlined else ""
     if not result.get("gains"):
         return lead
+    chosen = " Each run's epoch was chosen on its validation rows." if "val" in options[0].get("select", "") else ""
     return lead + (
         " Gains are paired differences in accuracy over the first row's options, in percentage points, all folds "
-        "together, with intervals by family of patients, or by slice where patients are not known."
+        "together, with intervals by family of patients, or by slice where patients are not known. These cover other "
+        f"patients, not another seed, and are not corrected for the number of rows.{chosen}"
     )
 
 

@@ -43,14 +43,14 @@ def settings_table(results: Results) -> str:
 def saliency_table(results: Results, score: str = "average_precision") -> str:
     """For every mix of slices and for each class the method that is best beside the best control."""
     head = ["run", "slices", "of each class", "noise", "gradient", "best method", "mean (95%)", "best control"]
-    head += ["better by (95%)", "reachable"]
+    head += ["better by (95%)", "best outline taught by masks"]
     rows = []
     for name, result in results.items():
         title = name
         for group, value in groups(result):
             for part in mixes(result, score, group, value):
                 cells = _row(result, score, (group, value), part)
-                rows.append([title, *cells, _reachable(results, result, score, (group, value), part[0]["slices"])])
+                rows.append([title, *cells, _best_outline(results, result, score, (group, value), part[0]["slices"])])
                 title = ""
     return (
         f"{score.replace('_', ' ').capitalize()} of the map's pixels against the tumour mask, mean over slices; "
@@ -58,8 +58,9 @@ def saliency_table(results: Results, score: str = "average_precision") -> str:
         "class, and the others explain every test slice, of which glioma has most: their means do not compare, so they "
         "stand in rows of their own. The best method is the one with the largest difference to its best control; it is "
         "named after the fact, on these slices, which biases it upwards. Noise, gradient and controls are means "
-        "without an interval. `reachable` is the highest mean of a network's own map that learned from masks, on the "
-        f"same slices; it is empty where none was measured.\n\n{table(head, rows)}"
+        "without an interval. The last column is the highest mean of other networks that learned to outline from "
+        "masks, on the same slices at their own size; it is chosen afterwards, has no interval, and is empty where "
+        f"none was measured.\n\n{table(head, rows)}"
     )
 
 
@@ -113,10 +114,10 @@ def _row(result: dict[str, Any], score: str, place: tuple[str, str], part: list[
     ]
 
 
-def _reachable(results: Results, result: dict[str, Any], score: str, place: tuple[str, str], slices: int) -> str:
+def _best_outline(results: Results, result: dict[str, Any], score: str, place: tuple[str, str], slices: int) -> str:
     """The highest mean of the maps of networks that outline, on the same split and as many slices; "" without any."""
     wanted = {"score": score, "group": place[0], "value": place[1], "method": "outline"}
-    alike = [one for one in results.values() if one["split"] == result["split"]]
+    alike = [one for one in results.values() if one is not result and one["split"] == result["split"]]
     rows = [row for one in alike for row in saliency_rows(one, "comparison", **wanted) if row["slices"] == slices]
     return number(max(row["mean"] for row in rows)) if rows else ""
 

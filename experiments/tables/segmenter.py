@@ -85,7 +85,7 @@ def ceiling_lines(runs: list[dict[str, Any]]) -> str:
         for run in runs
     ]
     lead = (
-        "What is reachable: a small segmenter (`segmenter_cpu.flags`), trained on the masks of other patients, on its "
-        "test slices. The maps above that come from classifiers trained without masks used no masks."
+        "For comparison, a small segmenter (`segmenter_cpu.flags`), trained on the masks of other patients, on its "
+        "test slices:"
     )
     return f"{lead}\n\n" + "\n".join(lines)

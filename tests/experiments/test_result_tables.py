@@ -81,7 +81,7 @@ def test_methods_of_drawn_slices_stand_apart_from_those_of_every_slice_with_the_
     other = fake_saliency([fake_comparison("outline", 0.8)], [NOISE], split="another")
     runs = {"joint, slice": outlined, "joint, other slices": other, "cnn, slice": saliency_result()}
     lines = saliency_table(runs).splitlines()[-4:]
-    # What is reachable is told by networks that outline, on the same slices.
+    # The last column is told by other networks that outline, on the same slices.
     assert lines == [
         "| cnn, slice | every: 20 (9 patients) | 20 glioma | 0.020 | 0.150 | grad_cam | 0.340 (0.300 to 0.400) "
         "| centre 0.200 | +0.140 (+0.010 to +0.200) | 0.700 |",
@@ -102,29 +102,28 @@ def test_settings_and_missing_methods_stand_beside_each_run():
 
 
 def test_the_checks_stand_beside_chance_and_tell_what_random_networks_leave_of_the_maps():
-    def measured(method, score, mean, ci95=(0.1, 0.2)):
-        return {"method": method, "score": score, "mean": mean, "ci95": ci95}
+    def measured(method, score, mean, ci95=(0.1, 0.2), patients=12):
+        return {"method": method, "score": score, "mean": mean, "ci95": ci95, "patients": patients}
 
-    def left(layer, precision, lost=None, lost_ci95=None):
-        return {
-            "method": "gradient",
-            "layer": layer,
-            "average_precision": precision,
-            "lost": lost,
-            "lost_ci95": lost_ci95,
-        }
+    def left(layer, precision, lost=None, alike=0.5):
+        row = {"method": "gradient", "layer": layer, "average_precision": precision, "lost": lost}
+        return row | {"spearman": alike, "ssim": alike}
 
     rows = [measured("noise", "insertion", 0.15), measured("occlusion", "insertion", 0.9)]
-    rows += [measured("gradient", "insertion", 0.18), measured("gradient", "deletion", 0.12, None)]
-    stages = [left("trained", 0.3), left("logits", 0.2, 0.1, (0.05, 0.15)), left("conv_1", 0.05, 0.25, (-0.1, 0.6))]
-    stages += [left("permuted labels", 0.29, 0.01, None)]
+    rows += [measured("gradient", "insertion", 0.18), measured("gradient", "deletion", 0.12, patients=9)]
+    stages = [left("trained", 0.3, 0.0, 1.0), left("logits", 0.3, 0.0, 1.0), left("conv_1", 0.05, 0.25)]
+    stages += [left("permuted labels", 0.29, 0.01)]
     result = saliency_result() | {"faithfulness": {"slices": 6, "rows": rows}, "randomisation": {"rows": stages}}
-    head, _, *lines = [line for line in checks_table({"cnn, slice": result}).splitlines() if line.startswith("|")]
+    runs = {"cnn, slice": result | {"intervals": "jackknife"}, "older": result}
+    head, _, *lines = [line for line in checks_table(runs).splitlines() if line.startswith("|")]
     assert "insertion (higher) | deletion (lower) | sensitivity n (higher) | max sensitivity (lower)" in head
+    nothing = " | ".join([UNDEFINED] * 2)
+    # Few patients, and bootstraps, tell no interval worth showing; an outline does not pass through the logits.
     assert lines == [
-        f"| cnn, slice | 6 | noise | 0.150 (0.100 to 0.200) | {' | '.join([UNDEFINED] * 3)} |  |  |  |",
-        f"|  |  | gradient | 0.180 (0.100 to 0.200) | 0.120 (none) | {UNDEFINED} | {UNDEFINED} "
-        "| 0.300 | +0.100 (+0.050 to +0.150) | +0.250 (-0.100 to +0.600) |",
+        f"| cnn, slice | 6 | noise | 0.150 (0.100 to 0.200) | {UNDEFINED} | {nothing} |  |  |  |",
+        f"|  |  | gradient | 0.180 (0.100 to 0.200) | 0.120 (none) | {nothing} | 0.300 | unchanged | +0.250 |",
+        f"| older | 6 | noise | 0.150 (none) | {UNDEFINED} | {nothing} |  |  |  |",
+        f"|  |  | gradient | 0.180 (none) | 0.120 (none) | {nothing} | 0.300 | unchanged | +0.250 |",
     ]
     assert checks_table({"cnn, slice": saliency_result()}) == ""
 
