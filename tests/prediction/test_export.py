@@ -182,6 +182,8 @@ def test_an_unknown_form_another_network_and_a_filled_folder_are_refused(run, tm
 
 
 def test_an_export_that_was_stopped_is_made_again_and_no_other_is_written_over_it(run, tmp_path, monkeypatch):
+    pytest.importorskip("safetensors", reason="needs safetensors, of the extra `export`")
+
     def full(*_):
         raise InputError("no room")
 

@@ -17,6 +17,7 @@ from btjax.commands.release import release
 from btjax.data.phantom import make_phantom
 from btjax.prediction import bundle
 from btjax.prediction.bundle import SUMS, TABLE
+from btjax.prediction.export import permitted_forms
 from tests.experiments.commands import run as run_command
 
 SIZE = 32
@@ -46,20 +47,26 @@ def test_a_release_is_restored_with_the_same_outputs_answers_and_report(run, rel
     np.testing.assert_array_equal(moved.predictions.logits, run.predictions.logits)
 
 
-def test_every_file_but_the_hidden_ones_has_its_sum(released):
+@pytest.fixture(scope="module")
+def exported(run) -> set[str]:
+    """What tells of the exports, where the extra `export` allows any."""
+    return {"exports/model.json"} if permitted_forms(run) else set()
+
+
+def test_every_file_but_the_hidden_ones_has_its_sum(released, exported):
     done = subprocess.run(["sha256sum", "-c", SUMS], cwd=released.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     listed = {line.split("  ", 1)[1] for line in (released.folder / SUMS).read_text().splitlines()}
     files = {path.relative_to(released.folder).as_posix() for path in released.folder.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith(".")} == listed | {SUMS}
-    assert {"MODEL_CARD.md", "README.md", "config.json", "report.json", TABLE, "exports/model.json"} <= listed
+    assert {"MODEL_CARD.md", "README.md", "config.json", "report.json", TABLE} | exported <= listed
 
 
-def test_the_card_of_a_release_is_the_reports_and_names_what_is_there(released):
+def test_the_card_of_a_release_is_the_reports_and_names_what_is_there(released, exported):
     model_card(released, check=True)
     text = (released.folder / "MODEL_CARD.md").read_text()
     assert text == (released.folder / "README.md").read_text()
-    for name in ("checkpoints", "exports/model.json", SUMS):
+    for name in ("checkpoints", *exported, SUMS):
         assert f"- **`{name}`:**" in text
     assert "vgg16_notop.h5" not in text
 
