@@ -10,6 +10,7 @@ import numpy as np
 from btjax.base.errors import InputError
 from btjax.evaluation.comparison import difference_interval
 from btjax.evaluation.intervals import Clusters
+from btjax.evaluation.labelled import Labelled
 from btjax.readers.slices import families_of
 from btjax.runs.run import Run
 from experiments.tables.options import options_of, settings
@@ -68,7 +69,7 @@ def _gain(
     folders: Sequence[pathlib.Path], held: Sequence[Predictions], pairs: Sequence[tuple[int, int]], side: str
 ) -> dict[str, Any] | None:
     """The difference over a side's rows of several folds; None where a run has no such rows."""
-    gains, clusters = [], []
+    sides = []
     for numbers in pairs:
         base, other = (held[number].side(side) for number in numbers)
         if not len(base) or not len(other):
@@ -78,14 +79,16 @@ def _gain(
                 f"{folders[numbers[1]]}: its {side} rows are not those of {folders[numbers[0]]}, expected the same "
                 "slices, labels and patients"
             )
-        gains.append(_right(other).astype(np.float64) - _right(base))
-        clusters.append(base.ids if base.patients is None else families_of(base.patients))
-    return dataclasses.asdict(difference_interval(np.concatenate(gains), Clusters.of(np.concatenate(clusters))))
+        sides.append((_labelled(base), _labelled(other)))
+    gains = np.concatenate([other.correct.astype(np.float64) - base.correct for base, other in sides])
+    clusters = Clusters.of(np.concatenate([base.groups for base, _ in sides]))
+    return dataclasses.asdict(difference_interval(gains, clusters))
 
 
-def _right(predictions: Predictions) -> np.ndarray:
-    """Whether the highest logit is the label's, bool [N]."""
-    return predictions.logits.argmax(axis=1) == predictions.labels
+def _labelled(side: Predictions) -> Labelled:
+    """The rows for `btjax.evaluation`; families vary together, or a slice with itself in another fold."""
+    groups = side.ids if side.patients is None else families_of(side.patients)
+    return Labelled(side.logits, side.labels, side.patients, groups)
 
 
 def _rows(predictions: Predictions) -> tuple[Any, ...]:

@@ -18,10 +18,12 @@ import os
 import resource
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.bench.cases import Case
 from experiments.bench.machine import machine, slug
+from experiments.console import fail_in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,4 +153,4 @@ def peak_memory() -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    fail_in_one_line("scripts/bench", partial(main, sys.argv[1:]))

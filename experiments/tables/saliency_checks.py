@@ -16,15 +16,15 @@ _SHOWN = ("noise", "gradient", "grad_cam", "outline", "final_output")
 _LEAST_PATIENTS = 10
 """Below this many an interval says too little to be shown."""
 
-_LEAD = """### Checks
+_LEAD = f"""### Checks
 
 Insertion: the area under the target's probability while the map's pixels, the highest first, are put into a blurred
 slice. Deletion: the same while they are removed. Sensitivity n: the correlation of the map's sum over random pixels
 with what the target loses without them. Max sensitivity: by how much the map moves when the slice changes a little;
 it compares maps, and noise has none. In parentheses: whether higher or lower is better. Random maps (`noise`) are the
 chance level of the first three. Differences from noise were not kept; whether two means differ cannot be read off
-intervals that overlap. Intervals are by patient, and shown from 10 patients on, unless they are percentile
-bootstraps, which are too narrow.
+intervals that overlap. Intervals are by patient, and shown from {_LEAST_PATIENTS} patients on, unless they are
+percentile bootstraps, which are too narrow.
 
 Then the average precision of the maps, and the mean of what it loses where the logits, and where all stages of the
 network, are random. A map that does not depend on what the network learned loses nothing; one near chance has nothing

@@ -182,6 +182,13 @@ def test_weights_that_are_not_there_are_refused_before_anything_is_measured(caps
     assert "--weights=nowhere.h5: not found, expected a file of weights" in capsys.readouterr().err
 
 
+def test_a_run_that_is_not_there_is_one_line_and_nothing_is_measured(tmp_path, capfd):
+    assert command.main(["--cases=saliency", f"--runs={tmp_path / 'nowhere'}", f"--results_dir={tmp_path}"]) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if "nowhere" in line and line.startswith("scripts/bench: ")]
+    assert not [line for line in lines if "Traceback" in line]
+
+
 def test_every_phase_is_a_function_that_is_there():
     assert set(whole.PHASES) >= {"steps", "report"}
     for module, path in whole.PHASES.values():
