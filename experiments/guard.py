@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from absl import app, logging
 
+from btjax.base.devices import COMPILED_SECONDS, keep_freed_memory
 from btjax.base.errors import InputError
 from btjax.base.files import cache_folder
 from btjax.systems.system import find_system
@@ -42,6 +43,7 @@ def run_guarded(name: str, main: Callable[[], None], description: str, *, positi
 
     def guarded(arguments: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
+        keep_freed_memory()
         keep_compiled()
         if positional:
             flag: Any = FLAGS[positional]
@@ -86,12 +88,12 @@ def run_over_runs(name: str, define: Callable[[str], None], main: Callable[[], N
 
 
 def keep_compiled() -> None:
-    """Keeps what takes two seconds to compile in the cache, unless JAX's own variables say where or from when."""
+    """Keeps what takes `COMPILED_SECONDS` to compile in the cache, unless JAX's own variables say where or from when."""
     cache = cache_folder(FLAGS.cache_dir)  # a cache that cannot be is refused before anything long is begun
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache / "compiled"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILED_SECONDS)
 
 
 def join_others() -> None:

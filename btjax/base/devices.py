@@ -1,12 +1,41 @@
-"""The devices that JAX computes on."""
+"""The devices that JAX computes on, and the memory that it computes in."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 
 import jax
 
 from btjax.base.errors import foreign
+
+COMPILED_SECONDS = 0.2
+"""Commands keep programs that took at least this long to compile: saliency maps and their checks are many small ones."""
+
+# The numbers of glibc's <malloc.h>, which glibc never changes.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_KEPT = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 1 << 30, _TOP_PAD: 1 << 28}
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process keep up to 1 GiB of memory that it freed, for the next program of JAX to compute in.
+
+    glibc gives a large block back to the system when it is freed, and the system fills it with zeros, page by page,
+    when it is asked for again. A compiled program's working memory is such a block: without this, a small network
+    spends a good part of each pass on a CPU that way. Commands call this; whoever imports btjax decides for themselves.
+
+    Returns:
+      Whether it was done; False where the C library is not glibc.
+
+    Example:
+      >>> keep_freed_memory() in (True, False)
+      True
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all([mallopt(name, size) for name, size in _KEPT.items()])
 
 
 def require_devices() -> None:

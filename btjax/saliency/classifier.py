@@ -67,18 +67,17 @@ class Classifier:
           InputError: the model has no such stage.
         """
         sizes = {}
-        for layer in self.model.layers:
+        for layer in reversed(self.model.layers):  # from the end, since each shape takes a trace of the network
             shape = self.shape_of(layer, inputs)
             if len(shape) == 4 and layer in self.variables["params"]:
                 sizes[layer] = min(shape[1:3])
-        chosen = [layer for layer, size in sizes.items() if size >= smallest]
-        if not chosen:
-            found = ", ".join(f"{layer} {size}" for layer, size in sizes.items()) or "none"
-            raise InputError(
-                f"inputs of {inputs.shape[1]} pixels: the sides of the layers' maps are {found}; "
-                f"expected one of at least {smallest} pixels"
-            )
-        return chosen[-1]
+                if sizes[layer] >= smallest:
+                    return layer
+        found = ", ".join(f"{layer} {sizes[layer]}" for layer in reversed(sizes)) or "none"
+        raise InputError(
+            f"inputs of {inputs.shape[1]} pixels: the sides of the layers' maps are {found}; "
+            f"expected one of at least {smallest} pixels"
+        )
 
     def shape_of(self, layer: str, inputs: jax.Array | jax.ShapeDtypeStruct) -> tuple[int, ...]:
         """The shape of a stage's map, without computing it; InputError where there is no such stage."""

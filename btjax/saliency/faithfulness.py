@@ -21,10 +21,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from btjax.base.batches import in_batches, padded_batches
 from btjax.saliency.classifier import Logits, as_pytree, target_scores
 from btjax.saliency.inputs import checked_baselines, checked_inputs
+from btjax.saliency.methods import maps_of_batch
 
 Output = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -120,9 +122,7 @@ def deletion_curve(
     logits = as_pytree(logits)
 
     def curves(images, baseline, targets, maps):
-        slices, places = _Slices(*jax.device_put((images, baseline, targets))), _places(maps, shuffled)
-        # A loop of compiled steps, not one compiled loop: native convolutions inside XLA's loops are slow on a CPU.
-        return jnp.stack([_replaced(logits, slices, places, n, output) for n in counts], axis=1)
+        return _curve(logits, _Slices(images, baseline, targets), _places(maps, shuffled), counts, output)
 
     found = in_batches(curves, batch_size, images, baseline, targets, maps)
     return counts / pixels, found.astype(np.float64)
@@ -199,8 +199,7 @@ def sensitivity_n(
         places = places.reshape(subsets, 1, *stack.shape[2:])
 
         def left(images, baseline, targets, places=places, size=size):
-            slices = _Slices(*jax.device_put((images, baseline, targets)))
-            return jnp.stack([_replaced(logits, slices, order, np.int32(size), output) for order in places], axis=1)
+            return _left(logits, _Slices(images, baseline, targets), places, np.int32(size), output)
 
         # The whole image's output is the same for every subset, so the loss correlates as minus what is left.
         lost = -in_batches(left, batch_size, images, baseline, targets).astype(np.float64)
@@ -224,10 +223,12 @@ def max_sensitivity(
     """The largest relative change of the map under small random perturbations of the image.
 
     max over samples of ||maps(image + noise) - maps(image)|| / ||maps(image)||, Euclidean norms, the noise uniform in
-    [-radius, radius] for each value. A random method gets the same key every time, so its own noise does not count.
+    [-radius, radius] for each value. A random method gets the same keys every time, so its own noise does not count.
+    Each image has keys of its own, made from `key` and its row, as in `btjax.saliency.methods.attribution_maps`, whose
+    program this is: what either has compiled serves both.
 
     Args:
-      attribute: (logits, images, targets, key) -> maps, float32 [B, ...]; with `baselines` it also takes `baseline`.
+      attribute: (logits, images, targets, keys [B]) -> maps, float32 [B, ...]; with `baselines` also `baseline`.
       logits: float32 [B, S, S, C] -> float32 [B, classes].
       images: float32 [N, S, S, C].
       targets: int [N].
@@ -248,20 +249,21 @@ def max_sensitivity(
     method_key, noise_key = jax.random.split(key)
     logits = as_pytree(logits)
 
-    def maps_of(images, targets, *baseline):
-        options = {"baseline": baseline[0]} if baseline else {}
-        return np.asarray(_attributed(attribute, logits, (images, targets), method_key, options), np.float64)
+    def maps_of(images, rows, targets, *baseline):
+        batch = {"images": images, "targets": targets, "rows": rows.astype(np.int32)}
+        batch |= {"baseline": baseline[0]} if baseline else {}
+        return np.asarray(maps_of_batch(logits, batch, method_key, attribute=attribute), np.float64)
 
     def norms(values):
         return np.linalg.norm(values.reshape(len(values), -1), axis=1)
 
     largest = []
-    for batch, (_, part, *others) in enumerate(padded_batches(batch_size, images, targets, *beside)):
-        original = maps_of(part, *others)
+    for rows, part, *others in padded_batches(batch_size, images, targets, *beside):
+        original = maps_of(part, rows, *others)
         changes = np.zeros(len(part))
-        for sample_key in jax.random.split(jax.random.fold_in(noise_key, batch), samples):
-            noise = jax.random.uniform(sample_key, part.shape, part.dtype, -radius, radius)
-            changes = np.maximum(changes, norms(maps_of(part + noise, *others) - original))
+        for sample_key in jax.random.split(noise_key, samples):
+            moved = _moved(part, sample_key, rows, radius)
+            changes = np.maximum(changes, norms(maps_of(moved, rows, *others) - original))
         sizes = norms(original)
         relative = np.where(changes > 0, np.inf, 0.0)
         largest.append(np.divide(changes, sizes, out=relative, where=sizes > 0))
@@ -276,16 +278,32 @@ class _Slices(NamedTuple):
     targets: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames="output")
 def _replaced(logits, slices, places, count, output):
     """The output where the pixels whose place (int32 [B or 1, S, S]) is below `count` show the baseline."""
     images = jnp.where((places < count)[..., None], slices.baseline, slices.images)
     return output(logits(images), slices.targets)
 
 
-@functools.partial(jax.jit, static_argnames="attribute")
-def _attributed(attribute, logits, batch, key, options):
-    return attribute(logits, *batch, key, **options)
+@functools.partial(jax.jit, static_argnames="output")
+def _curve(logits, slices, places, counts, output):
+    """The outputs [B, K] of `_replaced` for each of K counts."""
+    return lax.map(lambda count: _replaced(logits, slices, places, count, output), counts).T
+
+
+@functools.partial(jax.jit, static_argnames="output")
+def _left(logits, slices, places, count, output):
+    """The outputs [B, K] of `_replaced` for each of K orders of the pixels, int32 [K, 1, S, S]."""
+    return lax.map(lambda order: _replaced(logits, slices, order, count, output), places).T
+
+
+@jax.jit
+def _moved(images, key, rows, radius):
+    """The images with noise in [-radius, radius], of each row's own key."""
+
+    def noise(row):
+        return jax.random.uniform(jax.random.fold_in(key, row), images.shape[1:], images.dtype, -radius, radius)
+
+    return images + jax.vmap(noise)(rows)
 
 
 @functools.partial(jax.jit, static_argnames="pixels")

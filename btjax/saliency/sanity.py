@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from btjax.nn.network import Network
 
@@ -58,24 +58,42 @@ def cascading_randomisation(
             yield stage, current
 
 
-def map_similarity(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
-    """The similarity of two maps of the same slice: 1 for equal maps.
+def similarity_to(first: np.ndarray) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """The similarity of maps to others of the same slices: 1 for equal maps.
 
     It need not be 0 for unrelated networks, since their maps may share something else: a map that contains the image as
     a factor is 0 on the black background whatever the network, which raises `spearman_absolute` and `ssim`.
 
     Args:
       first: float [N, S, S], signed.
-      second: float [N, S, S].
 
     Returns:
-      `spearman`, `spearman_absolute` (of the magnitudes; Adebayo reports both) and `ssim`: float64 [N] each.
+      A function from the other maps, float [N, S, S], to `spearman`, `spearman_absolute` (of the magnitudes; Adebayo
+      reports both) and `ssim`: float64 [N] each. The pixels of `first` are ranked once for all others.
+
+    Raises:
+      ValueError: shapes that disagree, values that are not finite, or S below 11; the function raises it too.
+
+    Example:
+      >>> maps = np.arange(288.0).reshape(2, 12, 12)
+      >>> similarity_to(maps)(-maps)["spearman"].tolist()
+      [-1.0, -1.0]
     """
-    return {
-        "spearman": spearman(first, second),
-        "spearman_absolute": spearman(np.abs(first), np.abs(second)),
-        "ssim": ssim(first, second),
-    }
+    first, _ = _checked(first, first)
+    signed, absolute = _standing(first), _standing(np.abs(first))
+
+    def compare(second: np.ndarray) -> dict[str, np.ndarray]:
+        _, others = _checked(first, second)
+        ranks = _standing(others)
+        # Where no value is negative, the magnitudes have the same ranks.
+        magnitudes = ranks if others.min() >= 0 else _standing(np.abs(others))
+        return {
+            "spearman": _correlations(signed, ranks),
+            "spearman_absolute": _correlations(absolute, magnitudes),
+            "ssim": ssim(first, others),
+        }
+
+    return compare
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -91,17 +109,23 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: shapes that disagree, or values that are not finite.
     """
+    first, second = _checked(first, second)
+    return _correlations(_standing(first), _standing(second))
+
+
+def _standing(maps: np.ndarray) -> np.ndarray:
+    """The ranks of each map's pixels, less their mean, of length 1; zeros for a constant map: float64 [N, S * S]."""
     from scipy.stats import rankdata
 
-    first, second = _checked(first, second)
-    correlations = np.zeros(len(first))
-    for row, pair in enumerate(zip(first, second, strict=True)):
-        ranks = [rankdata(values.ravel()).astype(np.float64) for values in pair]
-        centred = [values - values.mean() for values in ranks]
-        scale = np.linalg.norm(centred[0]) * np.linalg.norm(centred[1])
-        if scale > 0:
-            correlations[row] = centred[0] @ centred[1] / scale
-    return correlations
+    ranks = np.array([rankdata(values) for values in maps.reshape(len(maps), -1)], np.float64)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(ranks, axis=1, keepdims=True)
+    return np.divide(ranks, lengths, out=np.zeros_like(ranks), where=lengths > 0)
+
+
+def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The products of rows that `_standing` made: float64 [N]."""
+    return np.einsum("np,np->n", first, second)
 
 
 def ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from btjax.evaluation.intervals import METHOD, Clusters
 from btjax.saliency.controls import control_maps
 from btjax.saliency.faithfulness import deletion, insertion, max_sensitivity, sensitivity_n
 from btjax.saliency.methods import Method, attribution_maps
-from btjax.saliency.sanity import cascading_randomisation, map_similarity
+from btjax.saliency.sanity import cascading_randomisation, similarity_to
 from btjax.saliency.scores import SCORES, chance_levels, count_zero_maps, score_maps
 from btjax.studies.maps import Maps, let_programs_go, maps_of
 from btjax.studies.saliency_rows import (
@@ -272,20 +272,25 @@ def randomisation(explained: Explained, progress: ProgressCallback | None = None
     asked = [one for one in explained.methods if one.passes == "one" and one.name not in subject.extra]
     for method in _counted(asked, "randomisation", progress):
         trained = maps_of(explained.maps[method.name], rows)
-        found.append(_randomisation_row(subject, rows, (method.name, "trained"), (trained, trained)))
+        compare = similarity_to(trained)
+        found.append(_randomisation_row(subject, rows, (method.name, "trained"), (trained, trained), compare(trained)))
         for stage, changed in networks.items():
             left = attribution_maps(changed, inputs, targets, key, method, batch_size=config.batch_size)
-            found.append(_randomisation_row(subject, rows, (method.name, stage), (trained, left)))
+            found.append(_randomisation_row(subject, rows, (method.name, stage), (trained, left), compare(left)))
         let_programs_go()
     return Randomisation(len(rows), tuple(found), None if permuted is None else permuted.train_accuracy)
 
 
 def _randomisation_row(
-    subject: Subject, rows: np.ndarray, name: tuple[str, str], maps: tuple[np.ndarray, np.ndarray]
+    subject: Subject,
+    rows: np.ndarray,
+    name: tuple[str, str],
+    maps: tuple[np.ndarray, np.ndarray],
+    similarity: Mapping[str, np.ndarray],
 ) -> RandomisationRow:
     """The row of a method and stage: similarity of the maps before and after, and what the score lost."""
     (method, stage), (before, after) = name, maps
-    similar: dict[str, Any] = {name: float(np.mean(values)) for name, values in map_similarity(before, after).items()}
+    similar: dict[str, Any] = {name: float(np.mean(values)) for name, values in similarity.items()}
     masks = subject.tested.masks
     scored = np.zeros(len(rows), bool) if masks is None else _scorable(masks[rows])
     if masks is None or not scored.any():

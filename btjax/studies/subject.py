@@ -57,7 +57,7 @@ class SaliencyConfig:
     )
     costly_slices: int = option(48, "test slices for methods of hundreds of passes, drawn by class", minimum=3)
     checked_slices: int = option(24, "test slices for faithfulness and randomisation, drawn by class", minimum=3)
-    batch_size: int = option(16, "slices at a time", minimum=1, maximum=65_536)
+    batch_size: int = option(12, "slices at a time", minimum=1, maximum=65_536)
     saliency_seed: int = option(
         0, "seed of noise, masks, baselines and of the drawn slices", minimum=0, maximum=2**32 - 1
     )

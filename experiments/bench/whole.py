@@ -100,13 +100,21 @@ class Stopwatch:
 
 @contextlib.contextmanager
 def watch_compiling(watch: Stopwatch, kept: pathlib.Path | None = None) -> Iterator[None]:
-    """Gives the time of compiling its own phase; programs are kept in a folder, if one is named, however small."""
+    """Gives the time of compiling its own phase; memory and, in a folder, programs are kept as commands keep them.
+
+    Args:
+      watch: takes the times.
+      kept: the folder of compiled programs; None to keep none.
+    """
     import jax
 
+    from btjax.base.devices import COMPILED_SECONDS, keep_freed_memory
+
+    keep_freed_memory()
     if kept is not None:
         jax.config.update("jax_enable_compilation_cache", True)
         jax.config.update("jax_compilation_cache_dir", str(kept))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILED_SECONDS)
     jax.monitoring.register_event_duration_secs_listener(watch.move)
     try:
         yield

@@ -200,10 +200,21 @@ def test_max_sensitivity_keeps_each_images_own_baseline(linear, own_baselines):
 def test_a_random_methods_own_noise_does_not_count(linear):
     logits, _, images, targets = linear
 
-    def noise(logits, images, targets, key):
-        return jax.random.normal(key, images.shape[:3])
+    def noise(logits, images, targets, keys):
+        return jax.vmap(lambda key: jax.random.normal(key, images.shape[1:3]))(keys)
 
     assert (faithfulness.max_sensitivity(noise, logits, images, targets, KEY, samples=2) == 0).all()
+
+
+def test_max_sensitivity_does_not_depend_on_the_size_of_the_batches(linear):
+    logits, _, images, targets = linear
+    one, two, all_at_once = (
+        faithfulness.max_sensitivity(gradient_times_input, logits, images, targets, KEY, samples=3, batch_size=size)
+        for size in (1, 2, 3)
+    )
+    np.testing.assert_allclose(one, all_at_once, rtol=1e-5)
+    np.testing.assert_allclose(two, all_at_once, rtol=1e-5)
+    assert len(set(one.tolist())) == 3
 
 
 def test_a_zero_map_that_moves_has_infinite_sensitivity():

@@ -78,11 +78,11 @@ def maps():
 
 
 def test_a_map_is_like_itself_at_any_scale_and_unlike_its_negative(maps):
-    same = sanity.map_similarity(maps, 5 * maps)
+    same = sanity.similarity_to(maps)(5 * maps)
     for name, values in same.items():
         assert values.dtype == np.float64
         np.testing.assert_allclose(values, 1.0, rtol=1e-6, err_msg=name)
-    negative = sanity.map_similarity(maps, -maps)
+    negative = sanity.similarity_to(maps)(-maps)
     np.testing.assert_allclose(negative["spearman"], -1.0)
     np.testing.assert_allclose(negative["spearman_absolute"], 1.0)
     assert (negative["ssim"] < -0.8).all()
@@ -96,18 +96,31 @@ def test_spearman_equals_scipy_and_is_blind_to_increasing_functions(maps):
 
 
 def test_independent_maps_are_unlike(maps):
-    similarity = sanity.map_similarity(maps, np.random.default_rng(1).normal(size=maps.shape))
+    similarity = sanity.similarity_to(maps)(np.random.default_rng(1).normal(size=maps.shape))
     assert all((np.abs(values) < 0.15).all() for values in similarity.values())
 
 
 def test_constant_maps_have_no_order_and_no_gaps(maps):
-    similarity = sanity.map_similarity(maps, np.zeros_like(maps))
+    similarity = sanity.similarity_to(maps)(np.zeros_like(maps))
     assert (similarity["spearman"] == 0).all() and (similarity["spearman_absolute"] == 0).all()
     assert np.isfinite(similarity["ssim"]).all() and (similarity["ssim"] < 0.1).all()
     assert (sanity.ssim(np.zeros_like(maps), np.zeros_like(maps)) == 1).all()
 
 
+def test_similarity_to_the_same_maps_does_not_depend_on_what_was_compared_before(maps):
+    compare, others = sanity.similarity_to(maps), (np.roll(maps, 1, axis=0), np.abs(maps), maps.astype(np.float64) ** 3)
+    for other in (*others, *others):
+        found = compare(other)
+        np.testing.assert_allclose(found["spearman"], sanity.spearman(maps, other), atol=1e-12)
+        np.testing.assert_allclose(
+            found["spearman_absolute"], sanity.spearman(np.abs(maps), np.abs(other)), atol=1e-12
+        )
+        np.testing.assert_array_equal(found["ssim"], sanity.ssim(maps, other))
+
+
 def test_maps_that_do_not_pair_are_refused(maps):
+    with pytest.raises(ValueError, match=r"\[N, S, S\]"):
+        sanity.similarity_to(maps)(maps[:2])
     with pytest.raises(ValueError, match=r"\[N, S, S\]"):
         sanity.spearman(maps, maps[:2])
     with pytest.raises(ValueError, match="finite"):

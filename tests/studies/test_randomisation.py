@@ -7,6 +7,7 @@ import pytest
 
 from btjax.evaluation.comparison import difference_interval
 from btjax.evaluation.intervals import Clusters
+from btjax.saliency.sanity import similarity_to
 from btjax.saliency.scores import average_precision
 from btjax.studies.saliency import _randomisation_row
 
@@ -24,7 +25,7 @@ def noise(seed):
 
 def test_a_loss_is_a_paired_difference_also_where_no_slice_gains(subject):
     before, after = noise(0) + subject.tested.masks * np.float32(0.4), noise(1)
-    row = _randomisation_row(subject, np.arange(6), ("gradient", "conv_1"), (before, after))
+    row = _randomisation_row(subject, np.arange(6), ("gradient", "conv_1"), (before, after), similarity_to(before)(after))
     masks = subject.tested.masks
     losses = average_precision(before, masks) - average_precision(after, masks)
     assert losses.min() > 0
@@ -33,6 +34,7 @@ def test_a_loss_is_a_paired_difference_also_where_no_slice_gains(subject):
 
 
 def test_that_nothing_was_lost_is_not_certain_of_other_patients(subject):
-    row = _randomisation_row(subject, np.arange(6), ("outline", "logits"), (noise(0), noise(0)))
+    maps = noise(0)
+    row = _randomisation_row(subject, np.arange(6), ("outline", "logits"), (maps, maps), similarity_to(maps)(maps))
     low, high = row.lost_ci95
     assert row.lost == 0 and low == pytest.approx(-high) and high > 0.3 and row.spearman == pytest.approx(1)
