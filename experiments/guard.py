@@ -88,7 +88,7 @@ def run_over_runs(name: str, define: Callable[[str], None], main: Callable[[], N
 
 
 def keep_compiled() -> None:
-    """Keeps what takes `COMPILED_SECONDS` to compile in the cache, unless JAX's own variables say where or from when."""
+    """Keeps what takes `COMPILED_SECONDS` to compile in the cache; JAX's own variables may say where and from when."""
     cache = cache_folder(FLAGS.cache_dir)  # a cache that cannot be is refused before anything long is begun
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache / "compiled"))

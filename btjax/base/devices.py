@@ -11,7 +11,7 @@ import jax
 from btjax.base.errors import foreign
 
 COMPILED_SECONDS = 0.2
-"""Commands keep programs that took at least this long to compile: saliency maps and their checks are many small ones."""
+"""Commands keep programs that took at least this long to compile: saliency maps need many small ones."""
 
 # The numbers of glibc's <malloc.h>, which glibc never changes.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3

@@ -219,7 +219,7 @@ def max_sensitivity(
     samples: int = 10,
     batch_size: int = 64,
     baselines: np.ndarray | None = None,
-) -> np.ndarray:
+) -> Any:
     """The largest relative change of the map under small random perturbations of the image.
 
     max over samples of ||maps(image + noise) - maps(image)|| / ||maps(image)||, Euclidean norms, the noise uniform in
@@ -228,7 +228,8 @@ def max_sensitivity(
     program this is: what either has compiled serves both.
 
     Args:
-      attribute: (logits, images, targets, keys [B]) -> maps, float32 [B, ...]; with `baselines` also `baseline`.
+      attribute: (logits, images, targets, keys [B]) -> maps, float32 [B, ...], or a pytree of such; with `baselines` it
+        also takes `baseline`.
       logits: float32 [B, S, S, C] -> float32 [B, classes].
       images: float32 [N, S, S, C].
       targets: int [N].
@@ -239,7 +240,8 @@ def max_sensitivity(
       baselines: as in `btjax.saliency.methods.attribution_maps`; they are not perturbed.
 
     Returns:
-      float64 [N], at least 0: 0 for a map that never changes; infinite where a map is zero everywhere and changes.
+      float64 [N], at least 0, or a pytree of such: 0 for a map that never changes; infinite where a map is zero
+      everywhere and changes.
 
     Raises:
       ValueError: shapes that disagree, or values that are not finite.
@@ -252,22 +254,33 @@ def max_sensitivity(
     def maps_of(images, rows, targets, *baseline):
         batch = {"images": images, "targets": targets, "rows": rows.astype(np.int32)}
         batch |= {"baseline": baseline[0]} if baseline else {}
-        return np.asarray(maps_of_batch(logits, batch, method_key, attribute=attribute), np.float64)
+        found = maps_of_batch(logits, batch, method_key, attribute=attribute)
+        return jax.tree.map(lambda maps: np.asarray(maps, np.float64), found)
 
-    def norms(values):
-        return np.linalg.norm(values.reshape(len(values), -1), axis=1)
-
-    largest = []
+    parts = []
     for rows, part, *others in padded_batches(batch_size, images, targets, *beside):
         original = maps_of(part, rows, *others)
-        changes = np.zeros(len(part))
+        largest = jax.tree.map(lambda maps: np.zeros(len(maps)), original)
         for sample_key in jax.random.split(noise_key, samples):
-            moved = _moved(part, sample_key, rows, radius)
-            changes = np.maximum(changes, norms(maps_of(moved, rows, *others) - original))
-        sizes = norms(original)
-        relative = np.where(changes > 0, np.inf, 0.0)
-        largest.append(np.divide(changes, sizes, out=relative, where=sizes > 0))
-    return np.concatenate(largest)[: len(images)]
+            moved = maps_of(_moved(part, sample_key, rows, radius), rows, *others)
+            largest = jax.tree.map(_larger, largest, moved, original)
+        parts.append(jax.tree.map(_relative, largest, original))
+    return jax.tree.map(lambda *values: np.concatenate(values)[: len(images)], *parts)
+
+
+def _larger(largest: np.ndarray, moved: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """The largest change so far, or this one."""
+    return np.maximum(largest, _norms(moved - original))
+
+
+def _relative(changes: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """The changes as shares of the map's own norm; infinite where a map is zero everywhere and changes."""
+    sizes = _norms(original)
+    return np.divide(changes, sizes, out=np.where(changes > 0, np.inf, 0.0), where=sizes > 0)
+
+
+def _norms(maps: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(maps.reshape(len(maps), -1), axis=1)
 
 
 class _Slices(NamedTuple):

@@ -9,6 +9,7 @@ normalised.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ def gradient_times_input(logits: Logits, images: jax.Array, targets: jax.Array, 
     return jnp.sum(input_gradient(logits, images, targets) * images, axis=-1)
 
 
-def smooth_grad(
+def noisy_gradients(
     logits: Logits,
     images: jax.Array,
     targets: jax.Array,
@@ -46,8 +47,8 @@ def smooth_grad(
     samples: int = 32,
     noise: float = 0.15,
     chunk: int = CHUNK,
-) -> jax.Array:
-    """SmoothGrad: the magnitude over channels of the mean input gradient of noisy copies (Smilkov et al. 2017).
+) -> dict[str, jax.Array]:
+    """SmoothGrad, its square and VarGrad of the same noisy copies, for the passes of one.
 
     Args:
       logits: float32 [B, S, S, C] -> float32 [B, classes].
@@ -59,47 +60,7 @@ def smooth_grad(
       chunk: images of one pass.
 
     Returns:
-      float32 [B, S, S], at least 0; without noise, `gradient`.
-    """
-    measure = functools.partial(input_gradient, logits)
-    sample = _noisy(images, targets, key, noise)
-    return _magnitude(mean_over_samples(measure, sample, samples, len(images), chunk))
-
-
-def smooth_grad_squared(
-    logits: Logits,
-    images: jax.Array,
-    targets: jax.Array,
-    key: jax.Array,
-    *,
-    samples: int = 32,
-    noise: float = 0.15,
-    chunk: int = CHUNK,
-) -> jax.Array:
-    """SmoothGrad-squared: the mean squared input gradient, summed over channels, at least 0 (Hooker et al. 2019).
-
-    Arguments as in `smooth_grad`.
-    """
-
-    def measure(inputs, targets):
-        return jnp.sum(jnp.square(input_gradient(logits, inputs, targets)), axis=-1)
-
-    return mean_over_samples(measure, _noisy(images, targets, key, noise), samples, len(images), chunk)
-
-
-def var_grad(
-    logits: Logits,
-    images: jax.Array,
-    targets: jax.Array,
-    key: jax.Array,
-    *,
-    samples: int = 32,
-    noise: float = 0.15,
-    chunk: int = CHUNK,
-) -> jax.Array:
-    """VarGrad: the variance of the input gradient over noisy copies, summed over channels (Adebayo et al. 2018).
-
-    Arguments as in `smooth_grad`. The variance is about the samples' mean, divided by their number.
+      The maps by their methods' names, float32 [B, S, S], at least 0.
     """
     # Subtracting a constant does not change a variance, and the mean squares then lose fewer digits.
     clean = input_gradient(logits, images, targets)
@@ -109,8 +70,39 @@ def var_grad(
         difference = input_gradient(logits, inputs, targets) - clean
         return difference, jnp.square(difference)
 
-    mean, mean_square = mean_over_samples(measure, lambda index: (*sample(index), clean), samples, len(images), chunk)
-    return jnp.sum(jnp.maximum(mean_square - jnp.square(mean), 0), axis=-1)
+    found = mean_over_samples(measure, lambda index: (*sample(index), clean), samples, len(images), chunk)
+    mean, variance = clean + found[0], jnp.maximum(found[1] - jnp.square(found[0]), 0)
+    return {
+        "smooth_grad": _magnitude(mean),
+        "smooth_grad_squared": jnp.sum(jnp.square(mean) + variance, axis=-1),
+        "var_grad": jnp.sum(variance, axis=-1),
+    }
+
+
+def smooth_grad(logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, **options: Any) -> jax.Array:
+    """SmoothGrad: the magnitude over channels of the mean input gradient of noisy copies (Smilkov et al. 2017).
+
+    Arguments as in `noisy_gradients`; without noise, `gradient`.
+    """
+    return noisy_gradients(logits, images, targets, key, **options)["smooth_grad"]
+
+
+def smooth_grad_squared(
+    logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, **options: Any
+) -> jax.Array:
+    """The mean squared input gradient of noisy copies, summed over channels, at least 0 (Hooker et al. 2019).
+
+    Arguments as in `noisy_gradients`.
+    """
+    return noisy_gradients(logits, images, targets, key, **options)["smooth_grad_squared"]
+
+
+def var_grad(logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array, **options: Any) -> jax.Array:
+    """VarGrad: the variance of the input gradient over noisy copies, summed over channels (Adebayo et al. 2018).
+
+    Arguments as in `noisy_gradients`. The variance is about the samples' mean, divided by their number.
+    """
+    return noisy_gradients(logits, images, targets, key, **options)["var_grad"]
 
 
 def integrated_gradients(

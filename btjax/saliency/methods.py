@@ -35,6 +35,7 @@ class Method:
       needs_options: options without which it does not run.
       takes_baseline: whether it compares the image with a baseline: its option `baseline`, or the `baselines` of
         `attribution_maps`.
+      family: a function of the same arguments whose passes give the maps of several methods, by name; None for none.
     """
 
     name: str
@@ -47,16 +48,89 @@ class Method:
     needs_classifier: bool = False
     needs_options: tuple[str, ...] = ()
     takes_baseline: bool = False
+    family: Callable[..., dict[str, jax.Array]] | None = None
 
     def __call__(self, logits: Logits, images: jax.Array, targets: jax.Array, key: jax.Array) -> jax.Array:
         """The maps, float32 [B, S, S]."""
         return self.attribute(logits, images, targets, key)
 
+    @functools.cached_property
+    def alone(self) -> Joint:
+        """The method as a `Joint`; the same one each time, so that its program is compiled once."""
+        return Joint((self,))
+
     def bind(self, **options: Any) -> Method:
         """The method with other options; make it once, since each bound method is compiled by itself."""
         needed = tuple(name for name in self.needs_options if name not in options)
         attribute = functools.partial(self.attribute, **options)
-        return dataclasses.replace(self, attribute=attribute, needs_options=needed)
+        family = None if self.family is None else functools.partial(self.family, **options)
+        return dataclasses.replace(self, attribute=attribute, needs_options=needed, family=family)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Joint:
+    """Methods whose maps the same passes give: some of one family, or a single method.
+
+    Attributes:
+      methods: with the same options, at least one.
+    """
+
+    methods: tuple[Method, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The methods' names."""
+        return tuple(method.name for method in self.methods)
+
+    @property
+    def name(self) -> str:
+        """The family's, or the only method's."""
+        family = _family_of(self.methods[0])
+        return self.methods[0].name if family is None else family[0].__name__
+
+    @property
+    def takes_baseline(self) -> bool:
+        """See `Method`: what the methods of a family take is the same."""
+        return self.methods[0].takes_baseline
+
+    @functools.cached_property
+    def attribute(self) -> Callable[..., dict[str, jax.Array]]:
+        """A method's function that gives the maps of all, by name."""
+        first, names = self.methods[0], self.names
+        if len(names) == 1:
+            return lambda *arguments, **options: {first.name: first.attribute(*arguments, **options)}
+        family = first.family
+        if family is None or any(_family_of(method) != _family_of(first) for method in self.methods):
+            raise ValueError(f"{', '.join(names)}: are not of one family with the same options")
+
+        def chosen(*arguments: Any, **options: Any) -> dict[str, jax.Array]:
+            found = family(*arguments, **options)
+            return {name: found[name] for name in names}
+
+        return chosen
+
+
+def jointly(methods: Iterable[Method]) -> list[Joint]:
+    """Puts methods of one family with the same options together, the others alone; in the order of the first of each.
+
+    Example:
+      >>> [joint.names for joint in jointly(find_methods(["smooth_grad", "gradient", "var_grad"]))]
+      [('smooth_grad', 'var_grad'), ('gradient',)]
+    """
+    groups: dict[Any, list[Method]] = {}
+    for method in methods:
+        groups.setdefault(_family_of(method) or method, []).append(method)
+    return [Joint(tuple(group)) if len(group) > 1 else group[0].alone for group in groups.values()]
+
+
+def _family_of(method: Method) -> tuple | None:
+    """What is equal for methods of one family with the same options; None where there is no family."""
+    if method.family is None:
+        return None
+    options, function = {}, method.family
+    while isinstance(function, functools.partial):
+        options, function = function.keywords | options, function.func
+    return function, tuple(sorted(options.items()))
 
 
 _LIST = (
@@ -79,6 +153,7 @@ _LIST = (
         "magnitude of the mean gradient of noisy copies",
         "Smilkov et al. 2017",
         passes="tens",
+        family=gradients.noisy_gradients,
     ),
     Method(
         "smooth_grad_squared",
@@ -86,6 +161,7 @@ _LIST = (
         "mean squared gradient of noisy copies",
         "Hooker et al. 2019",
         passes="tens",
+        family=gradients.noisy_gradients,
     ),
     Method(
         "var_grad",
@@ -93,6 +169,7 @@ _LIST = (
         "variance of the gradient over noisy copies",
         "Adebayo et al. 2018",
         passes="tens",
+        family=gradients.noisy_gradients,
     ),
     Method(
         "integrated_gradients",
@@ -284,7 +361,28 @@ def attribution_maps(
       >>> attribution_maps(classifier, images, targets, jax.random.key(0), METHODS["grad_cam"]).shape
       (3, 8, 8)
     """
+    return joint_maps(classifier, images, targets, key, method.alone, batch_size=batch_size, baselines=baselines)[
+        method.name
+    ]
+
+
+def joint_maps(
+    classifier: Classifier | Logits,
+    images: np.ndarray,
+    targets: np.ndarray,
+    key: jax.Array,
+    joint: Joint,
+    *,
+    batch_size: int = 16,
+    baselines: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """The maps of several methods, for the passes of one; arguments and errors as in `attribution_maps`.
+
+    Returns:
+      The maps by the methods' names, float32 [N, S, S].
+    """
     images, targets = checked_inputs(images, targets)
+    method = joint.methods[0]  # what the methods of a family need and take is the same
     if method.needs_options:
         raise InputError(f"saliency method {method.name}: found no {', '.join(method.needs_options)}; bind them to it")
     classes = jax.eval_shape(classifier, jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)).shape[-1]
@@ -299,26 +397,24 @@ def attribution_maps(
 
     def of_batch(*arrays):
         batch = dict(zip(given, arrays, strict=True))
-        return maps_of_batch(logits, batch, key, attribute=method.attribute)
+        return maps_of_batch(logits, batch, key, attribute=joint.attribute)
 
-    return np.asarray(in_batches(of_batch, batch_size, *given.values()), np.float32)
+    return in_batches(of_batch, batch_size, *given.values())
 
 
 @functools.partial(jax.jit, static_argnames="attribute")
-def maps_of_batch(
-    logits: Logits, batch: dict[str, jax.Array], key: jax.Array, *, attribute: Callable[..., jax.Array]
-) -> jax.Array:
-    """The compiled program of `attribution_maps`: the maps of a batch, each image with the key of its row.
+def maps_of_batch(logits: Logits, batch: dict[str, jax.Array], key: jax.Array, *, attribute: Callable[..., Any]) -> Any:
+    """The compiled program of `joint_maps`: the maps of a batch, each image with the key of its row.
 
     Args:
       logits: a pytree, see `as_pytree`.
       batch: `images` float32 [B, S, S, C], `targets` int [B], `rows` int32 [B] and, where it is given, `baseline`
         [B or 1, S or 1, S or 1, C].
       key: a random key.
-      attribute: a method's function.
+      attribute: a method's function, or that of a `Joint`.
 
     Returns:
-      float32 [B, S, S].
+      What `attribute` gives: float32 [B, S, S], or such maps by name.
     """
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["rows"])
     options = {"baseline": batch["baseline"]} if "baseline" in batch else {}

@@ -15,12 +15,12 @@ from btjax.base.errors import InputError, foreign
 from btjax.base.keys import random_key
 from btjax.runs.run import Run
 from btjax.saliency.classifier import Classifier
-from btjax.saliency.methods import Method, attribution_maps, find_methods
+from btjax.saliency.methods import Joint, attribution_maps, find_methods, joint_maps, jointly
 from btjax.studies.subject import (
     SaliencyConfig,
     Subject,
     explained_rows,
-    filled,
+    placed,
     predicted_classes,
     require_network,
 )
@@ -74,38 +74,43 @@ def explain(
         raise InputError(f"method {method!r} needs training slices: python -m experiments.saliency computes its maps")
     prepare = jax.jit(run.config.preprocessing)
     inputs = in_batches(prepare, 32, images)
-    classifier = Classifier(run.model, filled(run.variables))
+    classifier = Classifier(run.model, placed(run.variables))
     if targets is None:
         targets = predicted_classes(classifier, inputs)
     baselines = np.asarray(run.config.preprocessing.black(jnp.asarray(images))) if chosen.takes_baseline else None
     return attribution_maps(classifier, inputs, targets, jax.random.key(seed), chosen, baselines=baselines)
 
 
-def compute_maps(config: SaliencyConfig, subject: Subject, method: Method, folder: pathlib.Path) -> Maps:
-    """The maps of a method, of its `explained_rows`; kept in `folder`.
+def compute_maps(config: SaliencyConfig, subject: Subject, joint: Joint, folder: pathlib.Path) -> dict[str, Maps]:
+    """The maps of methods by name, of their `explained_rows`; kept in `folder`.
 
     Raises:
       InputError: those that are kept are not what was written, or they cannot be written.
     """
-    rows = explained_rows(config, subject, method)
-    path = folder / f"{method.name}.npy"
-    about = f"{method.name} of {content_digest((subject.inputs[rows], subject.predicted[rows]))}"
-    if path.exists():
-        with foreign(str(path), "the maps that were kept; remove that file, and they are computed anew"):
-            return rows, load_array(path, about)
-    key = random_key(jax.random.key(config.saliency_seed), method.name)
-    maps = attribution_maps(
-        subject.classifier,
-        subject.inputs[rows],
-        subject.predicted[rows],
-        key,
-        method,
-        batch_size=config.batch_size,
-        baselines=subject.baselines(config)[rows] if method.takes_baseline else None,
-    )
-    save_array(path, maps, about)
-    let_programs_go()
-    return rows, maps
+    rows = explained_rows(config, subject, joint.methods[0])
+    inputs, targets = subject.inputs[rows], subject.predicted[rows]
+    digest, found = content_digest((inputs, targets)), {}
+    for name in joint.names:
+        path = folder / f"{name}.npy"
+        if path.exists():
+            with foreign(str(path), "the maps that were kept; remove that file, and they are computed anew"):
+                found[name] = load_array(path, f"{name} of {digest}")
+    for rest in jointly(method for method in joint.methods if method.name not in found):
+        computed = joint_maps(
+            subject.classifier,
+            inputs,
+            targets,
+            # Of the family: a method's maps are the same alone and beside others.
+            random_key(jax.random.key(config.saliency_seed), rest.name),
+            rest,
+            batch_size=config.batch_size,
+            baselines=subject.baselines(config)[rows] if rest.takes_baseline else None,
+        )
+        for name, maps in computed.items():
+            save_array(folder / f"{name}.npy", maps, f"{name} of {digest}")
+        found |= computed
+        let_programs_go()
+    return {name: (rows, found[name]) for name in joint.names}
 
 
 def let_programs_go() -> None:

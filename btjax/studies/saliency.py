@@ -17,7 +17,7 @@ from btjax.evaluation.comparison import difference_interval
 from btjax.evaluation.intervals import METHOD, Clusters
 from btjax.saliency.controls import control_maps
 from btjax.saliency.faithfulness import deletion, insertion, max_sensitivity, sensitivity_n
-from btjax.saliency.methods import Method, attribution_maps
+from btjax.saliency.methods import Method, attribution_maps, jointly
 from btjax.saliency.sanity import cascading_randomisation, similarity_to
 from btjax.saliency.scores import SCORES, chance_levels, count_zero_maps, score_maps
 from btjax.studies.maps import Maps, let_programs_go, maps_of
@@ -30,7 +30,7 @@ from btjax.studies.saliency_rows import (
     SaliencyReport,
 )
 from btjax.studies.saliency_tables import comparison_rows, lesion_sizes, score_rows
-from btjax.studies.subject import Permuted, SaliencyConfig, Subject, checked_rows
+from btjax.studies.subject import Permuted, SaliencyConfig, Subject, checked_rows, placed
 from btjax.systems.config import Config
 
 if TYPE_CHECKING:
@@ -241,14 +241,14 @@ def _sensitivities(
     config, subject = explained.config, explained.subject
     inputs, targets = subject.inputs[rows], subject.predicted[rows]
     radius = _RADIUS * float(np.ptp(subject.inputs))
-    for method in _counted([one for one in explained.methods if one.passes != "hundreds"], "max-sensitivity", progress):
+    cheap = [method for method in explained.methods if method.passes != "hundreds"]
+    for joint in _counted(jointly(cheap), "max-sensitivity", progress):
         moved = max_sensitivity(
-            method.attribute, subject.classifier, inputs, targets, key,
+            joint.attribute, subject.classifier, inputs, targets, key,
             radius=radius, samples=_PERTURBATIONS, batch_size=config.batch_size,
-            baselines=subject.baselines(config)[rows] if method.takes_baseline else None,
+            baselines=subject.baselines(config)[rows] if joint.takes_baseline else None,
         )  # fmt: skip
-        if np.isfinite(moved).all():
-            yield method.name, moved
+        yield from ((name, values) for name, values in moved.items() if np.isfinite(values).all())
         let_programs_go()
 
 
@@ -263,7 +263,7 @@ def randomisation(explained: Explained, progress: ProgressCallback | None = None
     inputs, targets = subject.inputs[rows], subject.predicted[rows]
     key = random_key(jax.random.key(config.saliency_seed), "randomisation")
     networks = {
-        stage: dataclasses.replace(network, variables=variables)
+        stage: dataclasses.replace(network, variables=placed(variables))
         for stage, variables in cascading_randomisation(network.model, network.variables, jnp.asarray(inputs[:1]), key)
     }
     if permuted is not None:

@@ -139,7 +139,7 @@ def open_subject(run: Run, data: Divided, arithmetic: str = "as_trained") -> Sub
     require_network(run)
     tested = data.tested
     model = run.model if arithmetic == "as_trained" else run.model.clone(dtype=arithmetic)
-    classifier = Classifier(model, filled(run.variables))
+    classifier = Classifier(model, placed(run.variables))
     extra, pictures, origins = {}, {}, {}
     parent = run.folder.parent
     if (parent / COMPOSED / "origins.json").exists():
@@ -211,13 +211,21 @@ def open_permuted(subject: Subject, folder: pathlib.Path) -> Permuted:
             "expected a run with --permuted_labels --select=last_epoch"
         )
     row = other.checkpoints.progress("best")["best"]
-    classifier = dataclasses.replace(subject.classifier, variables=filled(other.variables))
+    classifier = dataclasses.replace(subject.classifier, variables=placed(other.variables))
     return Permuted(classifier, row["train_accuracy"])
 
 
 def filled(variables: dict[str, Any]) -> dict[str, Any]:
     """The collections that hold something: those that the model itself initialises."""
     return {name: tree for name, tree in variables.items() if tree}
+
+
+def placed(variables: dict[str, Any]) -> dict[str, Any]:
+    """The `filled` collections on the first device.
+
+    JAX compiles a program again where some arrays are bound to a device, as restored ones are, and others are not.
+    """
+    return jax.device_put(filled(variables), jax.devices()[0])
 
 
 def chosen_methods(config: SaliencyConfig, subject: Subject) -> tuple[list[Method], dict[str, str]]:

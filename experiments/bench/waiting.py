@@ -127,9 +127,9 @@ def _timed_parts(watch: Stopwatch) -> Iterator[None]:
 
     compute = saliency.compute_maps
 
-    def maps(config: Any, subject: Any, method: Any, kept: pathlib.Path) -> Any:
-        with watch.phase(f"maps by {method.name}"):
-            return compute(config, subject, method, kept)
+    def maps(config: Any, subject: Any, joint: Any, kept: pathlib.Path) -> Any:
+        with watch.phase(f"maps by {' and '.join(joint.names)}"):
+            return compute(config, subject, joint, kept)
 
     timed = {(saliency, "compute_maps"): maps}
     for module, part, name in (

@@ -206,6 +206,19 @@ def test_a_random_methods_own_noise_does_not_count(linear):
     assert (faithfulness.max_sensitivity(noise, logits, images, targets, KEY, samples=2) == 0).all()
 
 
+def test_max_sensitivity_of_several_maps_is_that_of_each(linear):
+    logits, _, images, targets = linear
+
+    def doubled(*arguments):
+        maps = gradient_times_input(*arguments)
+        return {"same": maps, "moved": maps + 1}
+
+    found = faithfulness.max_sensitivity(doubled, logits, images, targets, KEY, samples=3)
+    alone = faithfulness.max_sensitivity(gradient_times_input, logits, images, targets, KEY, samples=3)
+    np.testing.assert_allclose(found["same"], alone, rtol=1e-6)
+    assert (found["moved"] < alone).all()
+
+
 def test_max_sensitivity_does_not_depend_on_the_size_of_the_batches(linear):
     logits, _, images, targets = linear
     one, two, all_at_once = (

@@ -9,7 +9,7 @@ import pytest
 
 from btjax.base.errors import InputError
 from btjax.saliency import gradients
-from btjax.saliency.methods import METHODS, Method, attribution_maps, find_methods
+from btjax.saliency.methods import METHODS, Joint, Method, attribution_maps, find_methods, joint_maps, jointly
 
 KEY = jax.random.key(7)
 
@@ -39,6 +39,29 @@ def test_a_map_does_not_depend_on_the_batch(small_classifier, small_images, smal
     maps = attribution_maps(*arguments, batch_size=3)
     np.testing.assert_allclose(attribution_maps(*arguments, batch_size=1), maps, atol=1e-5 * maps.max())
     assert not np.allclose(attribution_maps(*arguments[:3], jax.random.key(8), method, batch_size=3), maps)
+
+
+def test_maps_of_one_family_are_the_same_together_and_alone(small_classifier, small_images, small_targets):
+    names = ("smooth_grad", "smooth_grad_squared", "var_grad")
+    (joint,) = jointly(quick(name, small_images) for name in names)
+    arguments = (small_classifier, small_images, small_targets, KEY)
+    together = joint_maps(*arguments, joint, batch_size=2)
+    assert tuple(together) == joint.names == names
+    for name, maps in together.items():
+        alone = attribution_maps(*arguments, quick(name, small_images), batch_size=2)
+        np.testing.assert_allclose(maps, alone, rtol=1e-4, atol=1e-6 * alone.max(), err_msg=name)
+    spread = together["smooth_grad_squared"] - together["smooth_grad"] ** 2
+    np.testing.assert_allclose(spread, together["var_grad"], rtol=1e-3, atol=1e-5 * together["var_grad"].max())
+
+
+def test_only_methods_of_one_family_with_the_same_options_are_put_together(small_images):
+    several = METHODS["var_grad"].bind(samples=4)
+    names = [one.names for one in jointly([METHODS["gradient"], METHODS["smooth_grad"], several, METHODS["var_grad"]])]
+    assert names == [("gradient",), ("smooth_grad", "var_grad"), ("var_grad",)]
+    assert [one.name for one in jointly([several, METHODS["rise"]])] == ["noisy_gradients", "rise"]
+    for pair in ((METHODS["smooth_grad"], several), (METHODS["gradient"], METHODS["rise"])):
+        with pytest.raises(ValueError, match="not of one family"):
+            _ = Joint(pair).attribute
 
 
 @pytest.mark.parametrize("name", ["integrated_gradients", "grad_cam", "lrp_epsilon"])

@@ -112,9 +112,7 @@ def test_similarity_to_the_same_maps_does_not_depend_on_what_was_compared_before
     for other in (*others, *others):
         found = compare(other)
         np.testing.assert_allclose(found["spearman"], sanity.spearman(maps, other), atol=1e-12)
-        np.testing.assert_allclose(
-            found["spearman_absolute"], sanity.spearman(np.abs(maps), np.abs(other)), atol=1e-12
-        )
+        np.testing.assert_allclose(found["spearman_absolute"], sanity.spearman(np.abs(maps), np.abs(other)), atol=1e-12)
         np.testing.assert_array_equal(found["ssim"], sanity.ssim(maps, other))
 
 

@@ -25,7 +25,9 @@ def noise(seed):
 
 def test_a_loss_is_a_paired_difference_also_where_no_slice_gains(subject):
     before, after = noise(0) + subject.tested.masks * np.float32(0.4), noise(1)
-    row = _randomisation_row(subject, np.arange(6), ("gradient", "conv_1"), (before, after), similarity_to(before)(after))
+    row = _randomisation_row(
+        subject, np.arange(6), ("gradient", "conv_1"), (before, after), similarity_to(before)(after)
+    )
     masks = subject.tested.masks
     losses = average_precision(before, masks) - average_precision(after, masks)
     assert losses.min() > 0
