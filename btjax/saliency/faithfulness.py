@@ -26,7 +26,7 @@ from jax import lax
 from btjax.base.batches import in_batches, padded_batches
 from btjax.saliency.classifier import Logits, as_pytree, target_scores
 from btjax.saliency.inputs import checked_baselines, checked_inputs
-from btjax.saliency.methods import maps_of_batch
+from btjax.saliency.maps import maps_of_batch
 
 Output = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -224,7 +224,7 @@ def max_sensitivity(
 
     max over samples of ||maps(image + noise) - maps(image)|| / ||maps(image)||, Euclidean norms, the noise uniform in
     [-radius, radius] for each value. A random method gets the same keys every time, so its own noise does not count.
-    Each image has keys of its own, made from `key` and its row, as in `btjax.saliency.methods.attribution_maps`, whose
+    Each image has keys of its own, made from `key` and its row, as in `btjax.saliency.maps.attribution_maps`, whose
     program this is: what either has compiled serves both.
 
     Args:
@@ -237,7 +237,7 @@ def max_sensitivity(
       radius: in the images' units.
       samples: perturbations of each image.
       batch_size: images at once.
-      baselines: as in `btjax.saliency.methods.attribution_maps`; they are not perturbed.
+      baselines: as in `btjax.saliency.maps.attribution_maps`; they are not perturbed.
 
     Returns:
       float64 [N], at least 0, or a pytree of such: 0 for a map that never changes; infinite where a map is zero

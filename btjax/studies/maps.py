@@ -15,7 +15,8 @@ from btjax.base.errors import InputError, foreign
 from btjax.base.keys import random_key
 from btjax.runs.run import Run
 from btjax.saliency.classifier import Classifier
-from btjax.saliency.methods import Joint, attribution_maps, find_methods, joint_maps, jointly
+from btjax.saliency.maps import attribution_maps, joint_maps
+from btjax.saliency.methods import Joint, find_methods, jointly
 from btjax.studies.subject import (
     SaliencyConfig,
     Subject,

@@ -17,7 +17,7 @@ from btjax.runs.outlines import Found, Outlines
 from btjax.runs.report import SCHEMA
 from btjax.saliency.boxes import box_masks, box_overlap, centre_boxes, mask_boxes, propose, random_boxes
 from btjax.saliency.controls import head
-from btjax.saliency.methods import attribution_maps
+from btjax.saliency.maps import attribution_maps
 from btjax.studies.maps import let_programs_go
 from btjax.studies.saliency import settings
 from btjax.studies.subject import predicted_classes

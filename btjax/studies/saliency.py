@@ -17,7 +17,8 @@ from btjax.evaluation.comparison import difference_interval
 from btjax.evaluation.intervals import METHOD, Clusters
 from btjax.saliency.controls import control_maps
 from btjax.saliency.faithfulness import deletion, insertion, max_sensitivity, sensitivity_n
-from btjax.saliency.methods import Method, attribution_maps, jointly
+from btjax.saliency.maps import attribution_maps
+from btjax.saliency.methods import Method, jointly
 from btjax.saliency.sanity import cascading_randomisation, similarity_to
 from btjax.saliency.scores import SCORES, chance_levels, count_zero_maps, score_maps
 from btjax.studies.maps import Maps, let_programs_go, maps_of

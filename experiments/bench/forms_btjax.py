@@ -16,7 +16,8 @@ from btjax.models.cnn import CNN
 from btjax.models.unet import UNet
 from btjax.models.vgg16 import VGG16
 from btjax.saliency.classifier import Classifier
-from btjax.saliency.methods import METHODS, attribution_maps
+from btjax.saliency.maps import attribution_maps
+from btjax.saliency.methods import METHODS
 from btjax.training import step as compiled
 from btjax.training.config import TrainingConfig
 from btjax.training.optimizers import make_optimizer

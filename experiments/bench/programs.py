@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from btjax.base.errors import InputError
 from btjax.saliency.classifier import Classifier
-from btjax.saliency.methods import METHODS, Method, maps_of_batch
+from btjax.saliency.maps import maps_of_batch
+from btjax.saliency.methods import METHODS, Method
 from btjax.studies.subject import filled
 from btjax.systems.transfer import TransferConfig, frozen_stage
 from btjax.training import step as compiled

@@ -16,7 +16,8 @@ import btjax
 from btjax.base.errors import InputError
 from btjax.base.options import check_option, option_type, options
 from btjax.saliency.classifier import Classifier
-from btjax.saliency.methods import METHODS, attribution_maps
+from btjax.saliency.maps import attribution_maps
+from btjax.saliency.methods import METHODS
 from btjax.systems.config import Config, config_groups
 from btjax.systems.system import system_names
 from btjax.weights.keras import read_keras

@@ -10,7 +10,8 @@ from flax import linen as nn
 from btjax.base.errors import InputError
 from btjax.saliency import gradients
 from btjax.saliency.classifier import Classifier, stage_map, target_scores
-from btjax.saliency.methods import METHODS, attribution_maps
+from btjax.saliency.maps import attribution_maps
+from btjax.saliency.methods import METHODS
 from btjax.saliency.sanity import cascading_randomisation
 
 KEY = jax.random.key(9)

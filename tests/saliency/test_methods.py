@@ -9,7 +9,8 @@ import pytest
 
 from btjax.base.errors import InputError
 from btjax.saliency import gradients
-from btjax.saliency.methods import METHODS, Joint, Method, attribution_maps, find_methods, joint_maps, jointly
+from btjax.saliency.maps import attribution_maps, joint_maps
+from btjax.saliency.methods import METHODS, Joint, Method, find_methods, jointly
 
 KEY = jax.random.key(7)
 

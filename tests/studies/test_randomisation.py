@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from btjax.evaluation.intervals import Clusters
 from btjax.saliency.sanity import similarity_to
 from btjax.saliency.scores import average_precision
 from btjax.studies.saliency import _randomisation_row
+from btjax.studies.subject import placed
 
 
 @pytest.fixture
@@ -40,3 +43,16 @@ def test_that_nothing_was_lost_is_not_certain_of_other_patients(subject):
     row = _randomisation_row(subject, np.arange(6), ("outline", "logits"), (maps, maps), similarity_to(maps)(maps))
     low, high = row.lost_ci95
     assert row.lost == 0 and low == pytest.approx(-high) and high > 0.3 and row.spearman == pytest.approx(1)
+
+
+def test_a_program_is_compiled_once_for_restored_and_for_random_values():
+    @jax.jit
+    def program(variables):
+        return jax.tree.map(jnp.sum, variables)
+
+    random = {"params": {"first": jnp.ones(3), "last": jnp.ones(2)}, "batch_stats": {}}
+    bound = jax.device_put(random, jax.devices()[0])
+    mixed = {"params": bound["params"] | {"last": random["params"]["last"]}}
+    for variables in (random, bound, mixed):
+        program(placed(variables))
+    assert program._cache_size() == 1 and set(placed(random)) == {"params"}

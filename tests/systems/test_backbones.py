@@ -9,7 +9,8 @@ import pytest
 from btjax.base.errors import InputError
 from btjax.data.preprocess import Preprocessing
 from btjax.saliency.classifier import Classifier
-from btjax.saliency.methods import METHODS, attribution_maps
+from btjax.saliency.maps import attribution_maps
+from btjax.saliency.methods import METHODS
 from btjax.systems.backbones import check_statistics, prepare_backbone
 from btjax.systems.config import Config
 from btjax.systems.presets import preset
