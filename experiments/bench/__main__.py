@@ -87,12 +87,12 @@ def measure(
     Returns:
       The figures as JSON values; None, after a line that says why, where nothing was measured.
     """
+    if not suits(name, device):
+        print(f"{name}: skipped, it needs a {needed(name).upper()} and JAX sees a {device['platform']}", flush=True)
+        return None
     if name in WITHIN:
         result = measure_alone(name, rounds, runs, sizes)
         lines = WITHIN[name](result) if result else []
-    elif CASES[name].gpu_only and device["platform"] != "gpu":
-        print(f"{name}: skipped, it needs a GPU and JAX sees a {device['platform']}", flush=True)
-        return None
     else:
         case = CASES[name]
         result = measure_case(name, case, select_forms(case, device["platform"], forms), rounds)
@@ -102,6 +102,18 @@ def measure(
         return None
     print("\n".join(["", name, *lines, ""]), flush=True)
     return result | {"versions": device["versions"]}
+
+
+def needed(name: str) -> str:
+    """The platform that a case needs: cpu, gpu, or "" for any. Shifted images are how a CPU convolves by channel."""
+    if name == "depthwise":
+        return "cpu"
+    return "gpu" if name in CASES and CASES[name].gpu_only else ""
+
+
+def suits(name: str, device: dict) -> bool:
+    """Whether a case can be measured on JAX's device."""
+    return needed(name) in ("", device["platform"])
 
 
 def measure_alone(name: str, rounds: int, runs: Sequence[str], sizes: Sizes) -> dict | None:
@@ -282,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
             except (InputError, OSError) as error:
                 print(f"scripts/bench: {error}", file=sys.stderr)
                 return 2
-        failed |= result is None and not (name in CASES and CASES[name].gpu_only)
+        failed |= result is None and suits(name, device)
     print(f"results: {path}")
     return 1 if failed else 0
 
