@@ -236,7 +236,7 @@ def test_a_partial_run_keeps_the_other_cases(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["bench_a.json"]
 
 
-@pytest.mark.parametrize("name, found, needed", [("paper512", "cpu", "GPU"), ("depthwise", "gpu", "CPU")])
+@pytest.mark.parametrize(("name", "found", "needed"), [("paper512", "cpu", "GPU"), ("depthwise", "gpu", "CPU")])
 def test_what_needs_another_device_is_skipped_with_a_reason(name, found, needed, capsys):
     assert command.measure(name, {"platform": found}, ["btjax"], 1) is None
     assert capsys.readouterr().out == f"{name}: skipped, it needs a {needed} and JAX sees a {found}\n"
