@@ -15,27 +15,35 @@ COMPILED_SECONDS = 0.2
 
 # The numbers of glibc's <malloc.h>, which glibc never changes.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_KEPT = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 1 << 30, _TOP_PAD: 1 << 28}
+_MIB = 1 << 20
+_OWN_SETTINGS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_")
 
 
 def keep_freed_memory() -> bool:
-    """Lets this process keep up to 1 GiB of memory that it freed, for the next program of JAX to compute in.
+    """Lets this process keep memory that it freed, for the next program of JAX to compute in.
 
     glibc gives a large block back to the system when it is freed, and the system fills it with zeros, page by page,
     when it is asked for again. A compiled program's working memory is such a block: without this, a small network
-    spends a good part of each pass on a CPU that way. Commands call this; whoever imports btjax decides for themselves.
+    spends a good part of each pass on a CPU that way. Blocks of up to 256 MiB are kept (32 MiB where an older glibc
+    admits no more), larger ones go back as before, and so does what lies free at the end of the heap beyond 1 GiB.
+    Commands call this; whoever imports btjax decides for themselves.
 
     Returns:
-      Whether it was done; False where the C library is not glibc.
+      Whether it was done; False where the C library is not glibc, or where glibc's own environment variables say how
+      memory is kept.
 
     Example:
       >>> keep_freed_memory() in (True, False)
       True
     """
-    if platform.libc_ver()[0] != "glibc":
+    said = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(name in os.environ for name in _OWN_SETTINGS)
+    if said or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all([mallopt(name, size) for name, size in _KEPT.items()])
+    # First: any other setting alone would have every block above 128 KiB given back.
+    if not (mallopt(_MMAP_THRESHOLD, 256 * _MIB) or mallopt(_MMAP_THRESHOLD, 32 * _MIB)):
+        return False
+    return bool(mallopt(_TRIM_THRESHOLD, 1024 * _MIB) and mallopt(_TOP_PAD, 256 * _MIB))
 
 
 def require_devices() -> None:

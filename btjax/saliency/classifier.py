@@ -68,8 +68,8 @@ class Classifier:
         """
         sizes = {}
         for layer in reversed(self.model.layers):  # from the end, since each shape takes a trace of the network
-            shape = self.shape_of(layer, inputs)
-            if len(shape) == 4 and layer in self.variables["params"]:
+            shape = self.shape_of(layer, inputs) if layer in self.variables["params"] else ()
+            if len(shape) == 4:
                 sizes[layer] = min(shape[1:3])
                 if sizes[layer] >= smallest:
                     return layer

@@ -196,7 +196,7 @@ def sensitivity_n(
         # A pixel belongs to a subset if its place in a random order is below the size.
         places = np.asarray(_random_places(jax.random.split(jax.random.fold_in(key, size), subsets), pixels))
         sums = stack.reshape(-1, pixels).astype(np.float64) @ (places < size).T.astype(np.float64)
-        places = places.reshape(subsets, 1, *stack.shape[2:])
+        places = jax.device_put(places.reshape(subsets, 1, *stack.shape[2:]))
 
         def left(images, baseline, targets, places=places, size=size):
             return _left(logits, _Slices(images, baseline, targets), places, np.int32(size), output)
@@ -224,8 +224,8 @@ def max_sensitivity(
 
     max over samples of ||maps(image + noise) - maps(image)|| / ||maps(image)||, Euclidean norms, the noise uniform in
     [-radius, radius] for each value. A random method gets the same keys every time, so its own noise does not count.
-    Each image has keys of its own, made from `key` and its row, as in `btjax.saliency.maps.attribution_maps`, whose
-    program this is: what either has compiled serves both.
+    Each image has keys of its own, made from `key` and its row, as in `btjax.saliency.maps.attribution_maps`. The
+    program is the one of that function: what a compile cache keeps of either serves both.
 
     Args:
       attribute: (logits, images, targets, keys [B]) -> maps, float32 [B, ...], or a pytree of such; with `baselines` it

@@ -98,7 +98,8 @@ def joint_maps(
 
     def of_batch(*arrays):
         batch = dict(zip(given, arrays, strict=True))
-        return maps_of_batch(logits, batch, key, attribute=joint.attribute)
+        found = maps_of_batch(logits, batch, key, attribute=joint.attribute)
+        return {name: np.asarray(maps, np.float32) for name, maps in found.items()}  # on the host, batch by batch
 
     return in_batches(of_batch, batch_size, *given.values())
 

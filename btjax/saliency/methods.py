@@ -34,7 +34,8 @@ class Method:
       needs_options: options without which it does not run.
       takes_baseline: whether it compares the image with a baseline: its option `baseline`, or the `baselines` of
         `btjax.saliency.maps.attribution_maps`.
-      family: a function of the same arguments whose passes give the maps of several methods, by name; None for none.
+      family: a function of the same arguments whose passes give the maps of several methods by name, of which
+        `attribute` gives this one's; None for none.
     """
 
     name: str
@@ -129,7 +130,12 @@ def _family_of(method: Method) -> tuple | None:
     options, function = {}, method.family
     while isinstance(function, functools.partial):
         options, function = function.keywords | options, function.func
-    return function, tuple(sorted(options.items()))
+    given = function, tuple(sorted(options.items()))
+    try:
+        hash(given)
+    except TypeError:  # an option that is an array: whether two are the same is not asked
+        return None
+    return given
 
 
 _LIST = (

@@ -72,11 +72,12 @@ def similarity_to(first: np.ndarray) -> Callable[[np.ndarray], dict[str, np.ndar
       reports both) and `ssim`: float64 [N] each. The pixels of `first` are ranked once for all others.
 
     Raises:
-      ValueError: shapes that disagree, values that are not finite, or S below 11; the function raises it too.
+      ValueError: maps of another shape, or values that are not finite; the function raises it too, also for shapes that
+        disagree and for S below 11.
 
     Example:
       >>> maps = np.arange(288.0).reshape(2, 12, 12)
-      >>> similarity_to(maps)(-maps)["spearman"].tolist()
+      >>> similarity_to(maps)(-maps)["spearman"].round(9).tolist()
       [-1.0, -1.0]
     """
     first, _ = _checked(first, first)

@@ -221,11 +221,11 @@ def filled(variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def placed(variables: dict[str, Any]) -> dict[str, Any]:
-    """The `filled` collections on the first device.
+    """The `filled` collections on this process's first device.
 
     JAX compiles a program again where some arrays are bound to a device, as restored ones are, and others are not.
     """
-    return jax.device_put(filled(variables), jax.devices()[0])
+    return jax.device_put(filled(variables), jax.local_devices()[0])
 
 
 def chosen_methods(config: SaliencyConfig, subject: Subject) -> tuple[list[Method], dict[str, str]]:

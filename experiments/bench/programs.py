@@ -18,7 +18,7 @@ from btjax.base.errors import InputError
 from btjax.saliency.classifier import Classifier
 from btjax.saliency.maps import maps_of_batch
 from btjax.saliency.methods import METHODS, Method
-from btjax.studies.subject import filled
+from btjax.studies.subject import SaliencyConfig, filled
 from btjax.systems.transfer import TransferConfig, frozen_stage
 from btjax.training import step as compiled
 from btjax.training.many import make_many
@@ -138,7 +138,7 @@ def _training(config: Config, task: Task, images: jax.ShapeDtypeStruct) -> Itera
 
 def _explaining(config: Config, classifier: Classifier, methods: Iterable[str]) -> Iterator[Program]:
     """The program of each saliency method that fits the network."""
-    size, count = config.data.image_size, 16
+    size, count = config.data.image_size, SaliencyConfig().batch_size
     inputs = shape((count, size, size, config.preprocessing.channels), jnp.float32)
     targets, numbers = shape((count,), jnp.int32), shape((count,), jnp.int32)
     for name in methods:

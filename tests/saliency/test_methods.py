@@ -42,6 +42,12 @@ def test_a_map_does_not_depend_on_the_batch(small_classifier, small_images, smal
     assert not np.allclose(attribution_maps(*arguments[:3], jax.random.key(8), method, batch_size=3), maps)
 
 
+def test_maps_are_float32_whatever_the_images_are(small_classifier, small_images, small_targets):
+    images = small_images[:2].astype(np.float16)
+    maps = attribution_maps(small_classifier, images, small_targets[:2], KEY, METHODS["gradient"])
+    assert maps.dtype == np.float32
+
+
 def test_maps_of_one_family_are_the_same_together_and_alone(small_classifier, small_images, small_targets):
     names = ("smooth_grad", "smooth_grad_squared", "var_grad")
     (joint,) = jointly(quick(name, small_images) for name in names)
@@ -60,6 +66,8 @@ def test_only_methods_of_one_family_with_the_same_options_are_put_together(small
     names = [one.names for one in jointly([METHODS["gradient"], METHODS["smooth_grad"], several, METHODS["var_grad"]])]
     assert names == [("gradient",), ("smooth_grad", "var_grad"), ("var_grad",)]
     assert [one.name for one in jointly([several, METHODS["rise"]])] == ["noisy_gradients", "rise"]
+    arrays = [METHODS[name].bind(noise=np.float32([0.1])) for name in ("smooth_grad", "var_grad")]
+    assert [one.names for one in jointly(arrays)] == [("smooth_grad",), ("var_grad",)]
     for pair in ((METHODS["smooth_grad"], several), (METHODS["gradient"], METHODS["rise"])):
         with pytest.raises(ValueError, match="not of one family"):
             _ = Joint(pair).attribute
