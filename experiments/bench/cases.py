@@ -66,6 +66,10 @@ CASES = {
 """The cases by name; the forms of each run in turns."""
 
 _FLOAT32_FORMS = ("btjax", "torch_eager", "torch_channels_last", "torch_compile", "keras_jax", "keras_torch")
+KEPT = "_kept"
+"""Ends the name of a form whose process keeps the memory that it freed, as the commands of btjax do on a CPU."""
+
+_KEPT_FORMS = (f"torch_channels_last{KEPT}",)
 _SALIENCY_FORMS = ("btjax", "captum_eager", "captum_channels_last")
 _BFLOAT16_FORMS = ("btjax", "torch_channels_last", "torch_compile", "keras_jax", "keras_torch")
 BFLOAT16 = "_bfloat16"
@@ -74,7 +78,7 @@ BFLOAT16 = "_bfloat16"
 SALIENCY = ("smooth_grad", "integrated_gradients")
 """Kinds of cases that are compared with captum."""
 
-FORMS = (*_FLOAT32_FORMS, *_SALIENCY_FORMS[1:], *(form + BFLOAT16 for form in _BFLOAT16_FORMS))
+FORMS = (*_FLOAT32_FORMS, *_KEPT_FORMS, *_SALIENCY_FORMS[1:], *(form + BFLOAT16 for form in _BFLOAT16_FORMS))
 """Every form: framework and variant, with a suffix where it computes in bfloat16."""
 
 
@@ -83,7 +87,8 @@ def forms_of(case: Case, platform: str) -> list[str]:
     if case.kind in SALIENCY:
         return list(_SALIENCY_FORMS)
     bfloat16 = platform == "gpu" and case.dtype == "float32"
-    return [*_FLOAT32_FORMS, *(form + BFLOAT16 for form in _BFLOAT16_FORMS if bfloat16)]
+    kept = _KEPT_FORMS if platform == "cpu" else ()
+    return [*_FLOAT32_FORMS, *kept, *(form + BFLOAT16 for form in _BFLOAT16_FORMS if bfloat16)]
 
 
 def reference_form(form: str) -> str:

@@ -21,7 +21,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from experiments.bench.cases import Case
+from experiments.bench.cases import KEPT, Case
 from experiments.bench.machine import machine, slug
 from experiments.console import fail_in_one_line
 
@@ -95,8 +95,12 @@ def device() -> dict:
 
 
 def prepare(form: str, case: Case) -> Callable[[int], None]:
-    """A form's function `run(steps)`; imports its framework."""
+    """A form's function `run(steps)`; imports its framework. btjax keeps freed memory, as its commands do."""
     framework, _, variant = form.partition("_")
+    if framework == "btjax" or form.endswith(KEPT):
+        from btjax.base.devices import keep_freed_memory
+
+        keep_freed_memory()
     if framework == "btjax":
         from experiments.bench import forms_btjax as forms
     elif framework == "torch":
@@ -106,7 +110,7 @@ def prepare(form: str, case: Case) -> Callable[[int], None]:
     else:
         os.environ["KERAS_BACKEND"] = variant.split("_")[0]
         from experiments.bench import forms_keras as forms
-    return forms.prepare(case, form)
+    return forms.prepare(case, form.removesuffix(KEPT))
 
 
 def serve(form: str, case: Case, answer: Callable[[dict], None]) -> None:

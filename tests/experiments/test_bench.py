@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import platform
+import sys
 import types
 from typing import ClassVar
 
@@ -13,7 +14,9 @@ import btjax.models.cnn
 import btjax.models.unet
 import btjax.models.vgg16
 import btjax.nn.transposed
+from btjax.base import devices
 from btjax.training.step import make_train_step
+from experiments import bench
 from experiments.bench import __main__ as command
 from experiments.bench import cases, measure, worker
 from experiments.bench.cases import BFLOAT16, CASES, Case, flops
@@ -133,6 +136,20 @@ def test_bfloat16_stands_beside_float32_on_a_gpu_alone():
     assert "btjax_bfloat16" in measure.select_forms(CASES["small"], "gpu", ["torch_compile_bfloat16"])
     assert measure.select_forms(CASES["small"], "cpu", ["keras"]) == ["btjax", "keras_jax", "keras_torch"]
     assert "btjax_bfloat16" not in cases.forms_of(CASES["paper512"], "gpu")
+
+
+def test_memory_is_kept_by_btjax_as_its_commands_do_and_by_the_form_that_says_so(monkeypatch):
+    asked = []
+    for framework in ("btjax", "torch"):
+        fake = types.SimpleNamespace(prepare=lambda case, form: form)
+        monkeypatch.setitem(sys.modules, f"experiments.bench.forms_{framework}", fake)
+        monkeypatch.setattr(bench, f"forms_{framework}", fake, raising=False)
+    monkeypatch.setattr(devices, "keep_freed_memory", lambda: asked.append(True))
+    kept = "torch_channels_last_kept"
+    assert [worker.prepare(form, CASES["small"]) for form in ("btjax", kept)] == ["btjax", "torch_channels_last"]
+    assert asked == [True, True]
+    assert worker.prepare("torch_channels_last", CASES["small"]) == "torch_channels_last" and len(asked) == 2
+    assert kept in cases.forms_of(CASES["small"], "cpu") and kept not in cases.forms_of(CASES["small"], "gpu")
 
 
 class FakeWorker:
