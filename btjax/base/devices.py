@@ -16,7 +16,7 @@ COMPILED_SECONDS = 0.2
 # The numbers of glibc's <malloc.h>, which glibc never changes.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _MIB = 1 << 20
-_OWN_SETTINGS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_")
+_OWN_SETTINGS = ("mmap_threshold", "trim_threshold", "top_pad", "mmap_max")
 
 
 def keep_freed_memory() -> bool:
@@ -25,18 +25,19 @@ def keep_freed_memory() -> bool:
     glibc gives a large block back to the system when it is freed, and the system fills it with zeros, page by page,
     when it is asked for again. A compiled program's working memory is such a block: without this, a small network
     spends a good part of each pass on a CPU that way. Blocks of up to 256 MiB are kept (32 MiB where an older glibc
-    admits no more), larger ones go back as before, and so does what lies free at the end of the heap beyond 1 GiB.
-    Commands call this; whoever imports btjax decides for themselves.
+    admits no more). Larger ones go back as before, and so does what lies free at the end of the heap beyond 1 GiB;
+    threads whose heap is not the main one keep less. Commands call this; whoever imports btjax decides for themselves.
 
     Returns:
-      Whether it was done; False where the C library is not glibc, or where glibc's own environment variables say how
-      memory is kept.
+      Whether it was done; False where the C library is not glibc or refuses, or where glibc's own environment variables
+      say how memory is kept.
 
     Example:
       >>> keep_freed_memory() in (True, False)
       True
     """
-    said = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(name in os.environ for name in _OWN_SETTINGS)
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    said = any(f"malloc.{name}" in tunables or f"MALLOC_{name.upper()}_" in os.environ for name in _OWN_SETTINGS)
     if said or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt

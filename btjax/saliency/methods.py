@@ -100,7 +100,8 @@ class Joint:
         if len(names) == 1:
             return lambda *arguments, **options: {first.name: first.attribute(*arguments, **options)}
         family = first.family
-        if family is None or any(_family_of(method) != _family_of(first) for method in self.methods):
+        shared = _family_of(first)
+        if family is None or shared is None or any(_family_of(method) != shared for method in self.methods):
             raise ValueError(f"{', '.join(names)}: are not of one family with the same options")
 
         def chosen(*arguments: Any, **options: Any) -> dict[str, jax.Array]:

@@ -5,8 +5,8 @@
 The CNN and the U-Net are measured by their training steps (slices as uint8 in memory, scaled inside the step, the
 model's loss, Adam), VGG16 by its forward pass, SmoothGrad and integrated gradients by the maps of 64 slices. A form is
 a framework in one of its variants. Each form runs in its own process; the processes take turns, so that whatever slows
-the machine slows all of them. On a CPU btjax keeps freed memory, as its commands do; PyTorch in channels-last order is
-measured as it comes and with memory kept in the same way.
+the machine slows all of them. On a CPU btjax and two forms of PyTorch are also measured in processes that keep freed
+memory, as the commands of btjax do.
 
 The other cases measure btjax alone. `layers`: the speed of the paper's wide convolutions, as a share of the speed of
 plain matrix products. `epoch`: the time that the training loop adds to its compiled steps. `folds`: five folds trained

@@ -67,9 +67,9 @@ CASES = {
 
 _FLOAT32_FORMS = ("btjax", "torch_eager", "torch_channels_last", "torch_compile", "keras_jax", "keras_torch")
 KEPT = "_kept"
-"""Ends the name of a form whose process keeps the memory that it freed, as the commands of btjax do on a CPU."""
+"""The suffix of a form whose process keeps the memory that it freed, as the commands of btjax do on a CPU."""
 
-_KEPT_FORMS = (f"torch_channels_last{KEPT}",)
+_KEPT_FORMS = ("btjax", "torch_channels_last", "torch_compile")
 _SALIENCY_FORMS = ("btjax", "captum_eager", "captum_channels_last")
 _BFLOAT16_FORMS = ("btjax", "torch_channels_last", "torch_compile", "keras_jax", "keras_torch")
 BFLOAT16 = "_bfloat16"
@@ -78,22 +78,38 @@ BFLOAT16 = "_bfloat16"
 SALIENCY = ("smooth_grad", "integrated_gradients")
 """Kinds of cases that are compared with captum."""
 
-FORMS = (*_FLOAT32_FORMS, *_KEPT_FORMS, *_SALIENCY_FORMS[1:], *(form + BFLOAT16 for form in _BFLOAT16_FORMS))
-"""Every form: framework and variant, with a suffix where it computes in bfloat16."""
+SUFFIXES = ("", KEPT, BFLOAT16)
+"""Forms are compared with those of the same suffix."""
+
+FORMS = (
+    *_FLOAT32_FORMS,
+    *_SALIENCY_FORMS[1:],
+    *(form + KEPT for form in _KEPT_FORMS),
+    *(form + BFLOAT16 for form in _BFLOAT16_FORMS),
+)
+"""Every form: framework and variant, with a suffix where memory is kept, or where it computes in bfloat16."""
 
 
 def forms_of(case: Case, platform: str) -> list[str]:
-    """The forms in which a case is measured on `platform`, `cpu` or `gpu`; only a GPU adds bfloat16 to float32."""
+    """The forms in which a case is measured on `platform`, `cpu` or `gpu`.
+
+    A CPU adds forms that keep memory, a GPU bfloat16 to float32.
+    """
     if case.kind in SALIENCY:
         return list(_SALIENCY_FORMS)
     bfloat16 = platform == "gpu" and case.dtype == "float32"
-    kept = _KEPT_FORMS if platform == "cpu" else ()
+    kept = [form + KEPT for form in _KEPT_FORMS if platform == "cpu"]
     return [*_FLOAT32_FORMS, *kept, *(form + BFLOAT16 for form in _BFLOAT16_FORMS if bfloat16)]
 
 
+def suffix_of(form: str) -> str:
+    """Which of SUFFIXES ends a form's name."""
+    return next((suffix for suffix in SUFFIXES if suffix and form.endswith(suffix)), "")
+
+
 def reference_form(form: str) -> str:
-    """The form of btjax that computes in the same type; a form's time is divided by the time of this one."""
-    return "btjax" + BFLOAT16 * form.endswith(BFLOAT16)
+    """The form of btjax with the same suffix; a form's time is divided by the time of this one."""
+    return "btjax" + suffix_of(form)
 
 
 def dtype_of(case: Case, form: str) -> str:

@@ -95,9 +95,9 @@ def device() -> dict:
 
 
 def prepare(form: str, case: Case) -> Callable[[int], None]:
-    """A form's function `run(steps)`; imports its framework. btjax keeps freed memory, as its commands do."""
+    """A form's function `run(steps)`; imports its framework."""
     framework, _, variant = form.partition("_")
-    if framework == "btjax" or form.endswith(KEPT):
+    if form.endswith(KEPT):
         from btjax.base.devices import keep_freed_memory
 
         keep_freed_memory()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from btjax.reports.numbers import percent
+from experiments.bench.cases import BFLOAT16, KEPT, SUFFIXES, suffix_of
 from experiments.bench.growth import relative_times
 from experiments.bench.machine import described
 from experiments.tables.cells import with_interval
 
 Results = dict[str, dict[str, Any]]
+
+_LABELS = {"": "", KEPT: ", memory kept", BFLOAT16: ", bfloat16"}
 
 
 def speed_section(results: Results, _: Results) -> str:
@@ -42,13 +45,17 @@ def _title(result: dict[str, Any]) -> str:
 
 
 def peer_ranges(results: Results) -> dict[str, list[float]]:
-    """By case the least time of a PyTorch or captum form over btjax's on each processor, in float32, sorted."""
+    """By case the least time of a PyTorch or captum form over btjax's on each processor, sorted.
+
+    Forms that keep freed memory are compared with each other.
+    """
     ranges: dict[str, list[float]] = {}
     for result in results.values():
         for name, case in result["cases"].items() if result["device"] == "cpu" else ():
-            ratios = _ratios(case.get("forms", {}), ("torch", "captum"))
-            if ratios:
-                ranges.setdefault(name, []).append(min(ratios.values()))
+            for suffix, forms in _by_suffix(case.get("forms", {})).items():
+                ratios = _ratios(forms, ("torch", "captum"))
+                if ratios:
+                    ranges.setdefault(name + _LABELS[suffix], []).append(min(ratios.values()))
     return {name: sorted(values) for name, values in ranges.items()}
 
 
@@ -73,7 +80,8 @@ def speed_table(result: dict[str, Any]) -> str:
     head = [
         f"On {result['device']}, by `scripts/bench`. Forms take turns, ratios are medians of the rounds; "
         "above 1 btjax is faster. Operations are counted as those of a plain convolution: Winograd's takes fewer, so "
-        "shares of the peak may exceed 100%.\n",
+        "shares of the peak may exceed 100%. With memory kept, a process keeps what it freed for the next step, as "
+        "btjax's commands do: PyTorch gains by it too.\n",
         "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
         "| fastest Keras form | its time over btjax |",
         "|---|---|---|---|---|---|---|---|",
@@ -84,18 +92,26 @@ def speed_table(result: dict[str, Any]) -> str:
             notes.append(_speed_note(name, case))
             continue
         jax = case.get("versions", {}).get("jax", "")  # older results do not say
-        for suffix in ("", "_bfloat16"):
-            forms = {form: row for form, row in case["forms"].items() if form.endswith("_bfloat16") == bool(suffix)}
+        for suffix, forms in _by_suffix(case["forms"]).items():
             own = forms.get(f"btjax{suffix}")
             if own is None:
                 continue
             peers = [_fastest(forms, frameworks, suffix) for frameworks in (("torch", "captum"), ("keras",))]
             lines.append(
-                f"| {name}{', bfloat16' if suffix else ''} | {jax} | {_milliseconds(own['ms_per_image'][1])} "
+                f"| {name}{_LABELS[suffix]} | {jax} | {_milliseconds(own['ms_per_image'][1])} "
                 f"| {100 * own['share_of_matmul_peak']:.0f}% | {' | '.join(peers)} |"
             )
     parts = ["\n".join(part) for part in ([*head, *lines] if lines else [], notes) if part]
     return "\n\n".join(parts)
+
+
+def _by_suffix(forms: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The forms of a case by the suffix that they are compared under, those without one first."""
+    return {
+        suffix: {form: row for form, row in forms.items() if suffix_of(form) == suffix}
+        for suffix in SUFFIXES
+        if any(suffix_of(form) == suffix for form in forms)
+    }
 
 
 def _fastest(forms: dict[str, Any], frameworks: tuple[str, ...], suffix: str) -> str:

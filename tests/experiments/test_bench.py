@@ -138,18 +138,21 @@ def test_bfloat16_stands_beside_float32_on_a_gpu_alone():
     assert "btjax_bfloat16" not in cases.forms_of(CASES["paper512"], "gpu")
 
 
-def test_memory_is_kept_by_btjax_as_its_commands_do_and_by_the_form_that_says_so(monkeypatch):
+def test_memory_is_kept_by_the_forms_that_say_so_and_these_are_compared_with_each_other(monkeypatch):
     asked = []
     for framework in ("btjax", "torch"):
         fake = types.SimpleNamespace(prepare=lambda case, form: form)
         monkeypatch.setitem(sys.modules, f"experiments.bench.forms_{framework}", fake)
         monkeypatch.setattr(bench, f"forms_{framework}", fake, raising=False)
     monkeypatch.setattr(devices, "keep_freed_memory", lambda: asked.append(True))
-    kept = "torch_channels_last_kept"
-    assert [worker.prepare(form, CASES["small"]) for form in ("btjax", kept)] == ["btjax", "torch_channels_last"]
-    assert asked == [True, True]
-    assert worker.prepare("torch_channels_last", CASES["small"]) == "torch_channels_last" and len(asked) == 2
-    assert kept in cases.forms_of(CASES["small"], "cpu") and kept not in cases.forms_of(CASES["small"], "gpu")
+    kept, plain = ["btjax_kept", "torch_channels_last_kept", "torch_compile_kept"], ["btjax", "torch_compile"]
+    assert [worker.prepare(form, CASES["small"]) for form in kept] == ["btjax", "torch_channels_last", "torch_compile"]
+    assert len(asked) == 3
+    assert [worker.prepare(form, CASES["small"]) for form in plain] == plain and len(asked) == 3
+    assert set(kept) < set(cases.forms_of(CASES["small"], "cpu"))
+    assert not set(kept) & set(cases.forms_of(CASES["small"], "gpu"))
+    assert {cases.reference_form(form) for form in kept} == {"btjax_kept"}
+    assert measure.select_forms(CASES["small"], "cpu", [kept[1]]) == ["btjax", "btjax_kept", kept[1]]
 
 
 class FakeWorker:

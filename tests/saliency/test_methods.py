@@ -68,7 +68,7 @@ def test_only_methods_of_one_family_with_the_same_options_are_put_together(small
     assert [one.name for one in jointly([several, METHODS["rise"]])] == ["noisy_gradients", "rise"]
     arrays = [METHODS[name].bind(noise=np.float32([0.1])) for name in ("smooth_grad", "var_grad")]
     assert [one.names for one in jointly(arrays)] == [("smooth_grad",), ("var_grad",)]
-    for pair in ((METHODS["smooth_grad"], several), (METHODS["gradient"], METHODS["rise"])):
+    for pair in ((METHODS["smooth_grad"], several), (METHODS["gradient"], METHODS["rise"]), tuple(arrays)):
         with pytest.raises(ValueError, match="not of one family"):
             _ = Joint(pair).attribute
 

@@ -54,7 +54,8 @@ def test_what_is_kept_of_a_family_is_not_computed_again(run, explained, tmp_path
     saliency(run.folder, tmp_path / "maps", SaliencyConfig(methods=("gradient", *FAMILY), **FEW))
     assert (tmp_path / "maps" / "maps" / f"{FAMILY[0]}.npy").stat().st_mtime_ns == stamp
     for name in FAMILY:
-        np.testing.assert_allclose(kept(tmp_path / "maps", name), kept(folder, name), rtol=1e-3, atol=1e-7)
+        expected = kept(folder, name)
+        np.testing.assert_allclose(kept(tmp_path / "maps", name), expected, rtol=1e-3, atol=1e-5 * expected.max())
 
 
 def test_random_networks_share_the_program_of_a_methods_maps(explained):
@@ -62,4 +63,4 @@ def test_random_networks_share_the_program_of_a_methods_maps(explained):
     stages = [row.layer for row in report.randomisation.rows if row.method == "gradient"]
     assert stages == ["trained", "logits", "dense", "conv_4", "conv_3", "conv_2", "conv_1"]
     # Held after the maps and after the sensitivity of both, and after the cascade of the gradient, which adds none.
-    assert len(held) == 5 and held[4] == held[3] > held[1]
+    assert len(held) == 5 and held[4] == held[3]
