@@ -12,7 +12,7 @@ from experiments.tables.cells import with_interval
 
 Results = dict[str, dict[str, Any]]
 
-_LABELS = {"": "", KEPT: ", memory kept", BFLOAT16: ", bfloat16"}
+_LABELS = {"": "", KEPT: " with memory kept", BFLOAT16: ", bfloat16"}
 
 
 def speed_section(results: Results, _: Results) -> str:
