@@ -13,8 +13,7 @@ from btjax.base.folders import held
 from btjax.base.progress import Observer, told
 from btjax.commands.saliency import check_new, claim, open_run
 from btjax.reports.proposals import proposals_page
-from btjax.saliency.methods import jointly
-from btjax.studies.maps import compute_maps
+from btjax.studies.maps import compute_all_maps
 from btjax.studies.proposals import box_labels, proposals_of, proposals_report
 from btjax.studies.saliency import settings
 from btjax.studies.subject import chosen_methods, explained_rows
@@ -69,11 +68,8 @@ def proposals(
         if not whole:
             raise InputError(f"--methods={','.join(config.methods)}: none explains every test slice, expected one")
         claim(out, settings(subject, config))
-        maps = {}
-        for joint in jointly(whole):
-            maps |= compute_maps(config, subject, joint, out / "maps")
-            watching.on_data("maps", len(maps), len(whole))
-        found = proposals_of(subject, {one.name: maps[one.name] for one in whole}, config.saliency_seed)
+        maps = compute_all_maps(config, subject, whole, out / "maps", watching.on_data)
+        found = proposals_of(subject, maps, config.saliency_seed)
         report = proposals_report(subject, config, found)
         page = proposals_page(report, found, subject.tested)
         write_whole(out / "proposals.html", lambda beside: beside.write_text(page, encoding="utf-8"))

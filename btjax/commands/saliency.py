@@ -14,9 +14,8 @@ from btjax.base.progress import Observer, told
 from btjax.reports.saliency import drawn_rows, write_saliency_report
 from btjax.runs.folder import RunFolder
 from btjax.runs.run import restore
-from btjax.saliency.methods import jointly
 from btjax.studies.data import divide, load_slices
-from btjax.studies.maps import compute_maps
+from btjax.studies.maps import compute_all_maps
 from btjax.studies.saliency import Explained, saliency_report, settings, with_newer_options
 from btjax.studies.subject import (
     SaliencyConfig,
@@ -77,11 +76,8 @@ def saliency(
         claim(out, settings(subject, config))
         for line in _announcement(subject, len(methods), left_out):
             watching.on_message(line)
-        maps = {}
-        for joint in jointly(methods):
-            maps |= compute_maps(config, subject, joint, out / _MAPS)
-            watching.on_data("maps", len(maps), len(methods))
-        explained = Explained(config, subject, methods, {one.name: maps[one.name] for one in methods}, permuted)
+        maps = compute_all_maps(config, subject, methods, out / _MAPS, watching.on_data)
+        explained = Explained(config, subject, methods, maps, permuted)
         report, values = saliency_report(explained, left_out, watching.on_data)
         write_saliency_report(RunFolder(out), report, values, explained, rows)
         write_json(out / "saliency.json", msgspec.to_builtins(report))

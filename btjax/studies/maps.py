@@ -16,7 +16,7 @@ from btjax.base.keys import random_key
 from btjax.runs.run import Run
 from btjax.saliency.classifier import Classifier
 from btjax.saliency.maps import attribution_maps, joint_maps
-from btjax.saliency.methods import Joint, find_methods, jointly
+from btjax.saliency.methods import Joint, Method, find_methods, jointly
 from btjax.studies.subject import (
     SaliencyConfig,
     Subject,
@@ -29,6 +29,9 @@ from btjax.studies.subject import (
 if TYPE_CHECKING:
     import os
     import pathlib
+    from collections.abc import Sequence
+
+    from btjax.base.progress import ProgressCallback
 
 Maps = tuple[np.ndarray, np.ndarray]
 """Row numbers among the test slices, sorted, and their maps: int [n], float32 [n, S, S]."""
@@ -80,6 +83,21 @@ def explain(
         targets = predicted_classes(classifier, inputs)
     baselines = np.asarray(run.config.preprocessing.black(jnp.asarray(images))) if chosen.takes_baseline else None
     return attribution_maps(classifier, inputs, targets, jax.random.key(seed), chosen, baselines=baselines)
+
+
+def compute_all_maps(
+    config: SaliencyConfig,
+    subject: Subject,
+    methods: Sequence[Method],
+    folder: pathlib.Path,
+    progress: ProgressCallback,
+) -> dict[str, Maps]:
+    """`compute_maps` of every method, in the methods' order; `progress` is told of "maps" as they are done."""
+    found: dict[str, Maps] = {}
+    for joint in jointly(methods):
+        found |= compute_maps(config, subject, joint, folder)
+        progress("maps", len(found), len(methods))
+    return {method.name: found[method.name] for method in methods}
 
 
 def compute_maps(config: SaliencyConfig, subject: Subject, joint: Joint, folder: pathlib.Path) -> dict[str, Maps]:

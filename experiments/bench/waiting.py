@@ -123,15 +123,16 @@ def measure_saliency(
 def _timed_parts(watch: Stopwatch) -> Iterator[None]:
     """Gives each method's maps and each part of the report a phase of its own."""
     from btjax.commands import saliency
+    from btjax.studies import maps as kept_maps
     from btjax.studies import saliency as studies
 
-    compute = saliency.compute_maps
+    compute = kept_maps.compute_maps
 
     def maps(config: Any, subject: Any, joint: Any, kept: pathlib.Path) -> Any:
         with watch.phase(f"maps by {' and '.join(joint.names)}"):
             return compute(config, subject, joint, kept)
 
-    timed = {(saliency, "compute_maps"): maps}
+    timed = {(kept_maps, "compute_maps"): maps}
     for module, part, name in (
         (studies, "localisation", "scores on the masks"),
         (studies, "faithfulness", "insertion, deletion and sensitivity"),

@@ -81,7 +81,7 @@ def speed_table(result: dict[str, Any]) -> str:
         f"On {result['device']}, by `scripts/bench`. Forms take turns, ratios are medians of the rounds; "
         "above 1 btjax is faster. Operations are counted as those of a plain convolution: Winograd's takes fewer, so "
         "shares of the peak may exceed 100%. With memory kept, a process keeps what it freed for the next step, as "
-        "btjax's commands do: PyTorch gains by it too.\n",
+        "btjax's commands do.\n",
         "| case | jax | btjax ms an image | of matmul peak | fastest PyTorch form | its time over btjax "
         "| fastest Keras form | its time over btjax |",
         "|---|---|---|---|---|---|---|---|",
